@@ -1,0 +1,199 @@
+"""The checkpoint folder: one trained model, its card, and what it said on the whole test split.
+
+config.json, model.safetensors, preprocessor_config.json    Hugging Face format, weights in fp16
+card.json                                                   where it comes from and what it reached
+test.npz                                                    logits (N, C) float16 and labels of the test split
+"""
+
+import copy
+import hashlib
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForImageClassification, PreTrainedModel
+
+import medvit.models
+from medvit import subsets
+from medvit.errors import MedvitError
+from medvit.images import Preprocessing
+
+WEIGHTS = "model.safetensors"
+REQUIRED = ("config.json", WEIGHTS, "preprocessor_config.json", "card.json", "test.npz")
+DEFAULT_ROOT = Path(__file__).resolve().parent.parent / "checkpoints"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint folder that was found whole. `card` is the content of card.json."""
+
+    folder: Path
+    card: dict[str, Any]
+    preprocessing: Preprocessing
+    test_logits: np.ndarray
+    test_labels: np.ndarray
+
+    @property
+    def subset(self) -> subsets.Subset:
+        return subsets.get(self.card["subset"])
+
+    @property
+    def model_name(self) -> str:
+        return self.card["model"]
+
+    @property
+    def title(self) -> str:
+        return medvit.models.TITLES.get(self.model_name, self.model_name)
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        """The model in evaluation mode, float32 on the CPU; read from disk at first use.
+
+        Raises:
+            MedvitError: the weights do not fit the configuration.
+        """
+        return load_model(self.folder)
+
+
+def load_model(folder: Path) -> PreTrainedModel:
+    """Read the model of a folder: safetensors only, no remote code, every parameter present.
+
+    Raises:
+        MedvitError: anything missing, superfluous or of another shape.
+    """
+    try:
+        model, report = AutoModelForImageClassification.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            attn_implementation="eager" if (folder / "config.json").read_text().count('"vit"') else None,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # whatever a damaged folder makes the library raise
+        raise MedvitError(f"The model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+    wrong = {kind: sorted(map(str, keys)) for kind, keys in report.items() if keys}
+    if wrong:
+        raise MedvitError(f"The weights in {folder} do not fit config.json: {wrong}.")
+    return model.eval()
+
+
+def load(folder: str | Path) -> Checkpoint:
+    """Open and check a checkpoint folder; the weights themselves are loaded later, by `Checkpoint.model`.
+
+    Raises:
+        MedvitError: the folder is damaged or half-written; the text names it and says what is wrong.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MedvitError(f"There is no checkpoint folder {folder}.")
+    missing = [name for name in REQUIRED if not (folder / name).is_file()]
+    if missing:
+        raise MedvitError(f"The checkpoint {folder} is not whole: {', '.join(missing)} missing.")
+    try:
+        card = json.loads((folder / "card.json").read_text())
+        subset = subsets.get(card["subset"])
+        for key in ("model", "test", "validation", "seed", "source_size", "parameters", "sha256"):
+            if key not in card:
+                raise MedvitError(f"card.json has no {key!r}")
+        preprocessing = Preprocessing.from_json((folder / "preprocessor_config.json").read_text())
+        logits, labels = _read_test(folder / "test.npz", subset)
+        if sha256(folder / WEIGHTS) != card["sha256"]:
+            raise MedvitError(f"{WEIGHTS} is not the file that card.json describes (its sha256 differs)")
+    except (
+        MedvitError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        zipfile.BadZipFile,
+        zipfile.zlib.error,
+    ) as error:
+        raise MedvitError(f"The checkpoint {folder} is damaged: {error}.") from error
+    return Checkpoint(folder, card, preprocessing, logits, labels)
+
+
+def _read_test(path: Path, subset: subsets.Subset) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path, allow_pickle=False) as archive:
+        logits, labels = archive["logits"], archive["labels"].astype(np.int64)
+    classes = len(subset.classes)
+    expected = (len(logits), classes) if subset.multi_label else (len(logits),)
+    if logits.shape != (len(logits), classes) or labels.shape != expected or not np.isfinite(logits).all():
+        raise MedvitError(
+            f"test.npz does not fit {subset.title}: logits {logits.shape}, labels {labels.shape}"
+        )
+    if labels.min(initial=0) < 0 or labels.max(initial=0) >= (2 if subset.multi_label else classes):
+        raise MedvitError("test.npz has labels that are no class")
+    return logits, labels
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def discover(root: str | Path | None = None) -> tuple[list[Checkpoint], dict[str, str]]:
+    """All checkpoints below `root` (<root>/<subset>/<model>), in the order of subsets and models.
+
+    Returns:
+        The whole ones, and for each folder that is not, what is wrong with it.
+    """
+    root = Path(root or DEFAULT_ROOT)
+    found, problems = [], {}
+    for card in sorted(root.glob("[!.]*/[!.]*/")):
+        if not card.is_dir():
+            continue
+        try:
+            found.append(load(card))
+        except MedvitError as error:
+            problems[str(card.relative_to(root))] = str(error)
+    order = {name: i for i, name in enumerate((*subsets.names(), *medvit.models.NAMES))}
+    found.sort(key=lambda c: (order[c.subset.name], order.get(c.model_name, len(order))))
+    return found, problems
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder that takes the name `target` when the block ends well, and vanishes otherwise."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_model(folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
+    """Write the Hugging Face files of a checkpoint, weights in fp16."""
+    copy.deepcopy(model).cpu().half().save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing.to_json(), indent=2) + "\n")
+
+
+def write_test(folder: Path, logits: np.ndarray, labels: np.ndarray) -> None:
+    """Write test.npz; `logits` as `to_half` gives them."""
+    np.savez_compressed(folder / "test.npz", logits=logits, labels=labels.astype(np.uint8))
+
+
+def to_half(logits: np.ndarray) -> np.ndarray:
+    """Round float32 logits (N, C) to float16 without changing which class is on top."""
+    half = logits.astype(np.float16)
+    rows = np.arange(len(half))
+    top = logits.argmax(1)
+    others = half.copy()
+    others[rows, top] = -np.inf
+    tied = half[rows, top] <= others.max(1, initial=-np.inf)
+    half[rows[tied], top[tied]] = np.nextafter(others.max(1, initial=-np.inf)[tied], np.float16(np.inf))
+    return half

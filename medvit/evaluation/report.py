@@ -1,0 +1,87 @@
+"""Recompute a checkpoint's test figures from its weights, and write them where people look."""
+
+import csv
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvit import figures, subsets
+from medvit.checkpoint import Checkpoint, to_half
+from medvit.evaluation.metrics import confusion, evaluate, probabilities
+from medvit.evaluation.predict import predict_logits
+
+COLUMNS = (
+    "subset", "model", "source_size", "input_size", "interpolation", "parameters", "trained_on", "epochs",
+    "seed",
+    "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "macro_precision",
+    "macro_recall", "auc", "quadratic_kappa", "mean_absolute_error", "n",
+)  # fmt: skip
+
+
+def recompute(found: Checkpoint, data_root: str | Path | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    """Run the shipped weights over the official test split.
+
+    Returns:
+        logits (N, C), float16 as stored in test.npz, and the figures of `medvit.evaluation.metrics.evaluate`.
+    """
+    subset = found.subset
+    images, labels = subsets.load_split(subset.name, "test", found.card["source_size"], data_root)
+    logits = to_half(predict_logits(found.model, found.preprocessing, images))
+    return logits, evaluate(logits, labels, subset.task, subset.classes)
+
+
+def row(found: Checkpoint, test: dict[str, Any]) -> dict[str, Any]:
+    """One row of metrics.csv."""
+    low, high = test["accuracy_interval"]
+    values = (
+        found.card
+        | test
+        | {"accuracy_low": low, "accuracy_high": high, "epochs": found.card["recipe"]["epochs"]}
+    )
+    return {
+        key: f"{value:.4f}" if isinstance(value := values.get(key), float) else "" if value is None else value
+        for key in COLUMNS
+    }
+
+
+def update_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Put rows into a csv, each in place of an older one of the same subset and model; written whole."""
+    kept = {}
+    if path.is_file():
+        with path.open(newline="") as file:
+            kept = {(old["subset"], old["model"]): old for old in csv.DictReader(file)}
+    kept |= {(new["subset"], new["model"]): new for new in rows}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    with temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(kept[key] for key in sorted(kept))
+    temporary.replace(path)
+
+
+def write_html(found: Checkpoint, logits: np.ndarray, labels: np.ndarray, out: Path) -> Path:
+    """Confusion matrix and ROC curves as one interactive page that loads nothing from outside."""
+    subset = found.subset
+    title = f"{subset.title} · {found.title}"
+    parts = []
+    if not subset.multi_label:
+        parts.append(figures.confusion_matrix(confusion(logits, labels), subset.classes, "Confusion matrix"))
+    scores = probabilities(logits, subset.multi_label)
+    parts.append(
+        figures.roc_curves(labels, scores, subset.classes, "ROC curves, each class against the rest")
+    )
+    body = "".join(part.to_html(full_html=False, include_plotlyjs=i == 0) for i, part in enumerate(parts))
+    path = out / f"{subset.name}-{re.sub(r'[^a-z0-9_]+', '-', found.model_name)}.html"
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        '<body style="font-family:system-ui,sans-serif;max-width:60rem;margin:2rem auto">'
+        f"<h1>{html.escape(title)}</h1>"
+        f"<p>Official test split, {len(labels)} images. Research use only, not for "
+        f"diagnosis.</p>{body}</body></html>"
+    )
+    return path

@@ -1,0 +1,116 @@
+"""Arrays in, plotly figures and pictures out. Pure functions."""
+
+import matplotlib
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+from sklearn.metrics import roc_curve
+
+ACCENT = "#0f766e"
+# Okabe and Ito's colours: eight that stay apart for colour-blind readers.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#B8A800", "#5B3A8C")
+INK = "#808891"  # readable on white and on near-black
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+
+
+def _layout(figure: go.Figure, height: int, **layout) -> go.Figure:
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin=dict(l=60, r=20, t=40, b=50),
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font=dict(family=FONT, size=13, color=INK),
+        colorway=COLOURS,
+        **layout,
+    )
+    grid = dict(gridcolor="rgba(128,136,145,0.25)", zeroline=False, linecolor="rgba(128,136,145,0.5)")
+    figure.update_xaxes(**grid)
+    figure.update_yaxes(**grid)
+    return figure
+
+
+def confusion_matrix(matrix: np.ndarray, classes: tuple[str, ...], title: str = "") -> go.Figure:
+    """Heatmap of counts (C, C), rows the truth, coloured by the share of the row."""
+    shares = matrix / matrix.sum(1, keepdims=True).clip(1)
+    figure = go.Figure(
+        go.Heatmap(
+            z=shares,
+            x=classes,
+            y=classes,
+            customdata=matrix,
+            text=matrix,
+            texttemplate="%{text}",
+            colorscale="Cividis",
+            zmin=0,
+            zmax=1,
+            colorbar=dict(title="share of row", tickformat=".0%"),
+            hovertemplate="truth %{y}<br>said %{x}<br>%{customdata} images, %{z:.1%} of the "
+            "row<extra></extra>",
+        )
+    )
+    figure.update_yaxes(autorange="reversed", title="truth", automargin=True)
+    figure.update_xaxes(title="the model says", automargin=True)
+    return _layout(figure, 560, title=title)
+
+
+def roc_curves(
+    labels: np.ndarray, scores: np.ndarray, classes: tuple[str, ...], title: str = ""
+) -> go.Figure:
+    """One ROC curve a class against the rest.
+
+    Args:
+        labels: (N,) class indices, or (N, C) of 0 and 1. scores: (N, C).
+    """
+    one_hot = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(classes))
+    figure = go.Figure()
+    for name, truth, score in zip(classes, one_hot.T, scores.T, strict=True):
+        if 0 < truth.sum() < len(truth):
+            false, true, _ = roc_curve(truth, score)
+            area = float(np.trapezoid(true, false))
+            hover = f"{name}<br>false positives %{{x:.3f}}<br>true positives %{{y:.3f}}<extra></extra>"
+            figure.add_scatter(
+                x=false, y=true, name=f"{name} · {area:.3f}", mode="lines", hovertemplate=hover
+            )
+    chance = dict(color=INK, dash="dot", width=1)
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=chance, hoverinfo="skip", showlegend=False)
+    figure.update_xaxes(title="false positive rate", range=[-0.01, 1.01])
+    figure.update_yaxes(title="true positive rate", range=[-0.01, 1.01])
+    return _layout(
+        figure,
+        460,
+        title=title,
+        legend=dict(title="class · area", y=0.02, yanchor="bottom", x=1, xanchor="right"),
+    )
+
+
+def learning_curve(history: list[dict[str, float]]) -> go.Figure:
+    """Loss and accuracy of each epoch, from card.json."""
+    epochs = [row["epoch"] for row in history]
+    figure = go.Figure()
+    for key, name, axis in (
+        ("train_loss", "training loss (augmented, smoothed)", "y"),
+        ("val_loss", "validation loss", "y"),
+        ("val_accuracy", "validation accuracy", "y2"),
+    ):
+        dash = "dot" if axis == "y2" else "solid"
+        values = [row.get(key) for row in history]
+        figure.add_scatter(x=epochs, y=values, name=name, yaxis=axis, mode="lines+markers", line_dash=dash)
+    figure.update_xaxes(title="epoch")
+    figure.update_yaxes(title="loss", rangemode="tozero")
+    accuracy_axis = dict(
+        title="accuracy", overlaying="y", side="right", range=[0, 1], tickformat=".0%", showgrid=False
+    )
+    return _layout(figure, 320, yaxis2=accuracy_axis, legend=dict(orientation="h", y=1.2))
+
+
+def enlarge(source: np.ndarray, side: int = 448) -> Image.Image:
+    """Source pixels, uint8 (s, s, 3), as a picture of `side` pixels with hard pixel edges."""
+    return Image.fromarray(source).resize((side, side), Image.Resampling.NEAREST)
+
+
+def overlay(source: np.ndarray, heatmap: np.ndarray, opacity: float = 0.5, side: int = 448) -> Image.Image:
+    """Lay a map (g, g) in 0..1 over source pixels, uint8 (s, s, 3); the map is enlarged smoothly."""
+    smooth = Image.fromarray(heatmap.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+    colours = matplotlib.colormaps["inferno"](np.asarray(smooth).clip(0, 1), bytes=True)[..., :3]
+    return Image.blend(enlarge(source, side), Image.fromarray(np.ascontiguousarray(colours)), opacity)

@@ -1,0 +1,77 @@
+"""A pretrained Hugging Face ViT, given a new head and, if wanted, another input size."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from transformers import AutoConfig, ViTForImageClassification
+
+from medvit.errors import MedvitError
+from medvit.images import Preprocessing
+
+DEFAULT_BACKBONE = "WinKawaks/vit-tiny-patch16-224"
+
+
+def from_backbone(
+    backbone: str = DEFAULT_BACKBONE, image_size: int | None = None, **config_kwargs
+) -> tuple[ViTForImageClassification, Preprocessing]:
+    """Load a ViT by hub id or folder, with a new head.
+
+    Args:
+        backbone: hub id or folder of a ``model_type: vit`` checkpoint (ViT, DeiT without distillation, DINO).
+        image_size: input side in pixels; other than the backbone's own, its position embedding is
+            interpolated bicubically once, here, so that the saved model needs no special call.
+        config_kwargs: id2label, label2id, problem_type.
+
+    Raises:
+        MedvitError: there is no such backbone, or it is not a ViT.
+    """
+    try:
+        config = AutoConfig.from_pretrained(backbone)
+        if config.model_type != "vit":
+            raise MedvitError(
+                f"The backbone {backbone!r} is a {config.model_type}; only ViT backbones can be used."
+            )
+        model = ViTForImageClassification.from_pretrained(
+            backbone, dtype=torch.float32, ignore_mismatched_sizes=True, use_safetensors=True, **config_kwargs
+        )
+    except (OSError, ValueError) as error:
+        raise MedvitError(
+            f"The backbone {backbone!r} could not be loaded: {str(error).splitlines()[0]} "
+            "Give --backbone a hub id (with a network) or a folder with config.json and model.safetensors."
+        ) from error
+    if image_size:
+        resize_position_embedding(model, image_size)
+    return model, Preprocessing(model.config.image_size, *_mean_and_std(backbone))
+
+
+def resize_position_embedding(model: ViTForImageClassification, image_size: int) -> None:
+    """Change the input size of a ViT in place, interpolating its position embedding bicubically."""
+    patch = model.config.patch_size
+    if image_size % patch:
+        raise MedvitError(
+            f"The input size {image_size} is not a multiple of the backbone's patch size {patch}."
+        )
+    embeddings = model.vit.embeddings
+    old, new = model.config.image_size // patch, image_size // patch
+    position = embeddings.position_embeddings.data  # (1, 1 + old^2, dim)
+    grid = position[:, 1:].transpose(1, 2).unflatten(-1, (old, old))  # (1, dim, old, old)
+    grid = F.interpolate(grid, (new, new), mode="bicubic", antialias=new < old)
+    embeddings.position_embeddings = torch.nn.Parameter(
+        torch.cat([position[:, :1], grid.flatten(2).transpose(1, 2)], 1).contiguous()
+    )
+    model.config.image_size = image_size
+    embeddings.image_size = (image_size, image_size)
+    embeddings.patch_embeddings.image_size = (image_size, image_size)
+    embeddings.patch_embeddings.num_patches = new * new
+
+
+def _mean_and_std(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if Path(backbone).is_dir():
+        path = Path(backbone) / "preprocessor_config.json"
+    else:
+        from transformers.utils import cached_file
+
+        path = Path(cached_file(backbone, "preprocessor_config.json"))
+    preprocessing = Preprocessing.from_json(path.read_text())
+    return preprocessing.mean, preprocessing.std

@@ -1,0 +1,57 @@
+"""The hyper-parameters of each (subset, model), as data.
+
+These are sized for a CPU: about two hours on two cores for all twenty runs.
+"""
+
+from dataclasses import dataclass, field
+
+from medvit.training.augment import Augmentation
+
+CELLS = Augmentation(flip_y=True, degrees=180, saturation=0.1)
+HISTOLOGY = Augmentation(flip_y=True, degrees=180, saturation=0.2, brightness=0.2, contrast=0.2)
+FUNDUS = Augmentation(flip_y=True, degrees=180, saturation=0.1)
+GREY = Augmentation(flip_x=True, degrees=10, brightness=0.15, contrast=0.15)
+AUGMENTATION = {"bloodmnist": CELLS, "pathmnist": HISTOLOGY, "retinamnist": FUNDUS, "dermamnist": HISTOLOGY}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train one model on one subset.
+
+    `learning_rate` is the peak of a cosine schedule after a linear warm-up over `warmup` of all steps.
+    `image_size`: the model's input side where it is not the architecture's default.
+    `train_images`: a class-balanced random part of the training split, or None for all of it.
+    """
+
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    label_smoothing: float = 0.1
+    image_size: int | None = None
+    train_images: int | None = None
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+# Epochs that a CPU can afford: many passes over the small subsets, few over the large.
+EPOCHS = {
+    "bloodmnist": {"cnn": 10, "vit": 14, "spt_lsa": 14, "vit_finetuned": 5},
+    "breastmnist": {"cnn": 40, "vit": 60, "spt_lsa": 60, "vit_finetuned": 25},
+    "pathmnist": {"cnn": 4, "vit": 6, "spt_lsa": 6, "vit_finetuned": 2},
+    "pneumoniamnist": {"cnn": 10, "vit": 15, "spt_lsa": 15, "vit_finetuned": 5},
+    "retinamnist": {"cnn": 30, "vit": 40, "spt_lsa": 40, "vit_finetuned": 15},
+}
+DEFAULT_EPOCHS = {"cnn": 10, "vit": 15, "spt_lsa": 15, "vit_finetuned": 5}
+
+
+def recipe(subset: str, model: str) -> Recipe:
+    """The recipe for a subset and a model; a general one for subsets without their own."""
+    return Recipe(
+        epochs=EPOCHS.get(subset, DEFAULT_EPOCHS)[model],
+        batch_size=32 if subset in ("breastmnist", "retinamnist") else 64,
+        learning_rate=2e-4 if model == "vit_finetuned" else 1e-3,
+        image_size=112 if model == "vit_finetuned" else None,
+        train_images=20_000 if subset == "pathmnist" else None,
+        augmentation=AUGMENTATION.get(subset, GREY),
+    )

@@ -1,0 +1,106 @@
+"""Recompute a checkpoint's test figures from its weights.
+
+    python scripts/evaluate.py checkpoints/bloodmnist/spt_lsa
+    python scripts/evaluate.py --all
+
+Prints the figures, writes the confusion matrix and ROC curves as a page, and the row in metrics.csv. Exits
+with status 1 where a figure differs from the checkpoint's card by 0.001 or more.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+from transformers.utils import logging
+
+from medvit import checkpoint
+from medvit.errors import MedvitError
+from medvit.evaluation import report
+
+SHOWN = (
+    "accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall", "auc",
+    "quadratic_kappa", "mean_absolute_error",
+)  # fmt: skip
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("folders", nargs="*", type=Path, metavar="FOLDER", help="checkpoint folders")
+    add("--all", action="store_true", help="every checkpoint below --checkpoints; a minute or two on a CPU")
+    add(
+        "--checkpoints",
+        type=Path,
+        default=checkpoint.DEFAULT_ROOT,
+        metavar="DIR",
+        help="for --all [the shipped ones]",
+    )
+    add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
+    add("--out", type=Path, default=Path("results"), metavar="DIR", help="where metrics.csv and the "
+    "pages go; the pages "
+        "weigh 5 MB each and are not kept in git [results]")  # fmt: skip
+    args = parser.parse_args()
+    if not args.folders and not args.all:
+        parser.error("name a checkpoint folder, or --all")
+    return args
+
+
+def evaluate_one(found: checkpoint.Checkpoint, args: argparse.Namespace) -> bool:
+    """Recompute, print, write; True where the card is confirmed."""
+    logits, test = report.recompute(found, args.data_root)
+    low, high = test["accuracy_interval"]
+    print(
+        f"\n{found.subset.title} · {found.title}: {test['n']} test images, 95 % interval {low:.3f} to "
+        f"{high:.3f}"
+    )
+    confirmed = True
+    for key in SHOWN:
+        if key in test:
+            same = abs(test[key] - found.card["test"][key]) < 1e-3
+            confirmed &= same
+            print(
+                f"  {key:20} {test[key]:.4f}"
+                + ("" if same else f"   the card says {found.card['test'][key]:.4f}")
+            )
+    print(f"  {'class':36} precision  recall     F1    AUC  images")
+    for name, figures in test["per_class"].items():
+        shares = "  ".join(f"{figures[key]:.3f}" for key in ("recall", "f1", "auc"))
+        print(f"  {name[:36]:36}     {figures['precision']:.3f}   {shares}  {figures['support']:6}")
+    print(f"  {report.write_html(found, logits, found.test_labels, args.out / 'pages')}")
+    report.update_csv(args.out / "metrics.csv", [report.row(found, test)])
+    return confirmed
+
+
+def main() -> None:
+    args = parse()
+    logging.disable_progress_bar()
+    confirmed, problems = True, []
+    found = []
+    if args.all:
+        found, damaged = checkpoint.discover(args.checkpoints)
+        problems += damaged.values()
+    for folder in args.folders:
+        try:
+            found.append(checkpoint.load(folder))
+        except MedvitError as error:
+            problems.append(str(error))
+    for one in found:
+        try:
+            confirmed &= evaluate_one(one, args)
+        except MedvitError as error:
+            problems.append(str(error))
+    for problem in problems:
+        print(f"evaluate.py: {problem}", file=sys.stderr)
+    if not confirmed:
+        print("evaluate.py: a figure differs from its card, see above.", file=sys.stderr)
+    sys.exit(0 if confirmed and found and not problems else 1)
+
+
+if __name__ == "__main__":
+    main()
