@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainingArguments
 
@@ -27,7 +27,6 @@ from medvit.errors import MedvitError
 from medvit.evaluation.metrics import evaluate
 from medvit.evaluation.predict import predict_logits
 from medvit.images import Preprocessing, to_tensor
-from medvit.training.augment import Augmentation
 from medvit.training.recipes import Recipe
 
 
@@ -49,27 +48,29 @@ class PixelDataset(Dataset):
         return {"pixels": self.pixels[chosen], "labels": self.labels[chosen]}
 
 
-class PixelTrainer(Trainer):
-    """Hugging Face's Trainer, fed with uint8 pixels."""
+class Classifier(nn.Module):
+    """A model with all that surrounds it in training, from uint8 pixels to the loss.
 
-    def __init__(
-        self, *, augmentation: Augmentation, preprocessing: Preprocessing, smoothing: float, **kwargs
-    ):
-        super().__init__(data_collator=lambda batch: batch, **kwargs)
-        self.augmentation = augmentation
+    The Trainer sees this plain module, so its checkpoints hold the parameters under the names they have in memory;
+    those of a Hugging Face ViT would be renamed on saving, and not be found again on loading.
+    """
+
+    def __init__(self, model: PreTrainedModel, preprocessing: Preprocessing, recipe: Recipe):
+        super().__init__()
+        self.model = model
         self.preprocessing = preprocessing
-        self.smoothing = smoothing
+        self.augmentation = recipe.augmentation
+        self.label_smoothing = recipe.label_smoothing
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        pixels, labels = inputs["pixels"], inputs["labels"]
-        if model.training:
+    def forward(self, pixels: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """uint8 pixels (B, 3, s, s); labels (B,) of classes or (B, C) of 0 and 1. Returns loss and logits (B, C)."""
+        if self.training:
             pixels = self.augmentation(pixels)
-        logits = model(pixel_values=self.preprocessing(pixels)).logits.float()  # (B, C)
+        logits = self.model(pixel_values=self.preprocessing(pixels)).logits.float()
         if labels.ndim == 2:
-            loss = F.binary_cross_entropy_with_logits(logits, labels)
-        else:
-            loss = F.cross_entropy(logits, labels, label_smoothing=self.smoothing if model.training else 0.0)
-        return (loss, {"logits": logits}) if return_outputs else loss
+            return {"loss": F.binary_cross_entropy_with_logits(logits, labels), "logits": logits}
+        smoothing = self.label_smoothing if self.training else 0.0
+        return {"loss": F.cross_entropy(logits, labels, label_smoothing=smoothing), "logits": logits}
 
 
 def train(
@@ -115,15 +116,13 @@ def train(
     work = out.parent / f".{out.name}.training"
     settings = dict(subset=subset_name, model=model_name, seed=seed, size=size, recipe=asdict(recipe))
     resume_from = _prepare_work(work, settings, resume)
-    trainer = PixelTrainer(
-        model=model,
+    trainer = Trainer(
+        model=Classifier(model, preprocessing, recipe),
+        data_collator=lambda batch: batch,  # PixelDataset has made it one already
         args=_arguments(recipe, work, seed),
         train_dataset=PixelDataset(images, labels, subset.multi_label),
         eval_dataset=PixelDataset(*splits["val"], subset.multi_label),
         compute_metrics=lambda prediction: _validation_figures(prediction, subset),
-        augmentation=recipe.augmentation,
-        preprocessing=preprocessing,
-        smoothing=recipe.label_smoothing,
     )
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=resume_from)
@@ -147,7 +146,7 @@ def train(
             | {"transformers": transformers.__version__},
         }
         del card["size"]
-        _export(out, trainer.model, preprocessing, card, subset, size, data_root)
+        _export(out, model, preprocessing, card, subset, size, data_root)
         shutil.rmtree(work)
     return out
 

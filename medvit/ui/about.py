@@ -1,0 +1,45 @@
+"""The About tab: where a model comes from, how it learned, and what it is not."""
+
+import gradio as gr
+
+from medvit import figures
+from medvit.ui import parts
+from medvit.ui.store import Store
+
+LIMITS = """
+### Limits
+
+- **Not for diagnosis.** The models saw 28-pixel thumbnails from single published collections. They are for learning how
+  such models behave.
+- They name one of the known classes for any picture, a holiday photograph included.
+- The subsets carry no ages, sexes or origins, so nothing can be said about how a model fares on groups of people.
+- PathMNIST's test split comes from another centre than its training split; the others come from one source.
+- An attention map shows where weight went, not why. Treat it as a question to ask, not as an answer.
+
+### Sources
+
+MedMNIST v2 (Yang et al., Scientific Data 2023) · ViT (Dosovitskiy et al., 2021) · Shifted Patch Tokenization and
+Locality Self-Attention (Lee, Lee and Song, 2021) · ResNet (He et al., 2016) · attention rollout (Abnar and Zuidema,
+2020) · Grad-CAM (Selvaraju et al., 2017). The fine-tuned models start from WinKawaks/vit-tiny-patch16-224
+(Apache-2.0), pretrained on ImageNet.
+"""
+
+
+def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> dict:
+    """Lay out the tab; return the arguments of a listener that fills it."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320):
+            card = gr.Markdown()
+        with gr.Column(scale=5, min_width=320):
+            gr.HTML("<div class='panel-title'>How it learned</div>")
+            curve = gr.Plot(show_label=False, container=False)
+    gr.Markdown(LIMITS)
+    if store.problems:
+        gr.Markdown("### Left out\n\n" + "\n".join(f"- {reason}" for reason in store.problems.values()))
+
+    @parts.plain_errors
+    def fill(subset, model):
+        found = store.checkpoint(subset, model)
+        return parts.model_card(found), figures.learning_curve(found.card["history"])
+
+    return dict(fn=fill, inputs=[subset, model], outputs=[card, curve], api_visibility="private", show_progress="hidden")

@@ -1,0 +1,179 @@
+"""The Explore tab: an image, where the model looks, what it says."""
+
+import random
+
+import gradio as gr
+import numpy as np
+
+from medvit import explain, figures
+from medvit.images import FORMATS, MAX_BYTES
+from medvit.predictor import Prediction
+from medvit.ui import parts
+from medvit.ui.store import Case, Store
+
+MEAN = "mean"
+
+
+def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[dict, dict]:
+    """Lay out the tab.
+
+    Returns:
+        Arguments of two listeners: the first puts the first example of a subset on the table, the second asks the
+        model about what is there.
+    """
+    case = gr.State(time_to_live=3600)
+    seen = gr.State(time_to_live=3600)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=280):
+            gr.HTML("<div class='panel-title'>Image</div>")
+            picture = parts.PictureInput(
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "clipboard", "webcam"],
+                show_label=False,
+                height=190,
+                buttons=[],
+                placeholder=f"Drop an image here, or click\n{', '.join(FORMATS)}, up to {MAX_BYTES >> 20} MB",
+                elem_id="picture",
+            )
+            thumbnail = gr.HTML(min_height=56)
+            gallery = gr.Gallery(
+                columns=6, allow_preview=False, object_fit="fill", format="png", buttons=[],
+                elem_id="examples", interactive=False,
+            )  # fmt: skip
+            with gr.Row():
+                surprise = gr.Button("Surprise me", size="sm")
+                mistake = gr.Button("A mistake", size="sm")
+        with gr.Column(scale=5, min_width=320):
+            gr.HTML("<div class='panel-title'>Where it looks</div>")
+            overlay = gr.Image(
+                show_label=False, height=360, format="png", interactive=False, buttons=["download", "fullscreen"],
+                elem_id="overlay",
+            )  # fmt: skip
+            method = gr.Radio([], show_label=False, container=False)
+            about = gr.HTML(elem_id="about")
+            with gr.Row():
+                layer = gr.Slider(1, 2, step=1, label="Layer", min_width=120)
+                head = gr.Dropdown([MEAN], label="Head", min_width=90)
+                target = gr.Dropdown([], label="Class", min_width=120, visible=False)
+                opacity = gr.Slider(0, 100, 45, step=5, label="Opacity, %", min_width=120)
+        with gr.Column(scale=4, min_width=280):
+            gr.HTML("<div class='panel-title'>What it says</div>")
+            answer = gr.HTML(min_height=330, elem_id="answer")
+
+    controls = [method, layer, head, target]
+    shown = [overlay, about]
+
+    @parts.plain_errors
+    def draw(subset, model, prediction: Prediction | None, method, layer, head, target, opacity):
+        if prediction is None:
+            return gr.Image(), ""
+        predictor = store.predictor(subset, model)
+        heads = None if head in (MEAN, None) else int(head) - 1
+        classes = list(prediction.classes)
+        values = predictor.heatmap(
+            prediction, method, int(layer) - 1, heads, classes.index(target) if target in classes else None
+        )
+        image = figures.overlay(prediction.source, values, opacity / 100)
+        words = explain.describe(values)
+        alt = f"{explain.METHODS[method]} map over the image. {words}"
+        return gr.Image(image, alt_text=alt), f"<span class='quiet'>{explain.ABOUT[method]} {words}</span>"
+
+    @parts.plain_errors
+    def ask(subset, model, on_table: Case | None, method, layer, head, target, opacity):
+        if on_table is None:
+            return [None, "", "", *(gr.skip() for _ in controls), *(gr.skip() for _ in shown)]
+        predictor = store.predictor(subset, model)
+        prediction = predictor.predict(on_table.source)
+        methods = predictor.methods()
+        method = method if method in methods else methods[0]
+        layers, heads = prediction.attentions.shape[:2] if prediction.attentions is not None else (1, 1)
+        layer = layers if layer is None or layer > layers or method != "attention" else layer
+        head = head if head and (head == MEAN or int(head) <= heads) else MEAN
+        target = target if target in prediction.classes and method == "grad_cam" else prediction.label
+        controls = [
+            gr.Radio([(explain.METHODS[name], name) for name in methods], value=method),
+            *_settings(method, layers, layer, heads, head, prediction.classes, target),
+        ]
+        drawn = draw(subset, model, prediction, method, layer, head, target, opacity)
+        view = parts.thumbnail(on_table.source)
+        return [prediction, view, parts.answer(prediction, on_table), *controls, *drawn]
+
+    def _settings(method, layers, layer, heads, head, classes, target):
+        attention = method == "attention"
+        return (
+            gr.Slider(1, max(layers, 2), value=layer, visible=attention),
+            gr.Dropdown([MEAN, *map(str, range(1, heads + 1))], value=head, visible=attention),
+            gr.Dropdown(list(classes), value=target, visible=method == "grad_cam"),
+        )
+
+    def switch_method(prediction: Prediction | None, method, layer, head, target):
+        if prediction is None:
+            return [gr.skip()] * 3
+        layers, heads = prediction.attentions.shape[:2] if prediction.attentions is not None else (1, 1)
+        return _settings(method, layers, layer, heads, head, prediction.classes, target)
+
+    @parts.plain_errors
+    def upload(subset, model, path):
+        return None if path is None else store.open_upload(subset, model, path)
+
+    @parts.plain_errors
+    def pick(subset, event: gr.SelectData):
+        chosen = store.examples(subset)[event.index]
+        return chosen, figures.enlarge(chosen.source, 224)
+
+    @parts.plain_errors
+    def draw_lot(subset):
+        if store.has_data(subset):
+            count = len(store.checkpoint(subset, store.model_choices(subset)[0][1]).test_labels)
+            chosen = store.test_case(subset, random.randrange(count))  # noqa: S311
+        else:
+            chosen = random.choice(store.examples(subset))  # noqa: S311
+        return chosen, figures.enlarge(chosen.source, 224)
+
+    @parts.plain_errors
+    def draw_mistake(subset, model):
+        found = store.checkpoint(subset, model)
+        wrong = np.flatnonzero(found.test_logits.argmax(1) != found.test_labels)
+        if not len(wrong):
+            raise gr.Error("This model makes no mistake on the test split.", print_exception=False)
+        chosen = store.test_case(subset, int(random.choice(wrong)))  # noqa: S311
+        return chosen, figures.enlarge(chosen.source, 224)
+
+    @parts.plain_errors
+    def open_subset(subset):
+        examples = store.examples(subset)
+        real = store.has_data(subset)
+        label = "Examples from the test split" if real else "Phantoms (drawings, not data) to try it on"
+        strip = gr.Gallery(
+            [(figures.enlarge(one.source, 84), None) for one in examples], label=label, selected_index=None
+        )
+        button = gr.Button("A mistake" if real else "A mistake (needs the data)", interactive=real)
+        return examples[0], figures.enlarge(examples[0].source, 224), strip, button
+
+    asked = dict(
+        fn=ask,
+        inputs=[subset, model, case, *controls, opacity],
+        outputs=[seen, thumbnail, answer, *controls, *shown],
+        api_visibility="private",
+        concurrency_id="model",
+        show_progress_on=[answer, overlay],
+    )
+    private = dict(api_visibility="private")
+    picture.input(upload, [subset, model, picture], case, **private).success(**asked)
+    gallery.select(pick, subset, [case, picture], show_progress="hidden", **private).success(**asked)
+    surprise.click(draw_lot, subset, [case, picture], show_progress="hidden", **private).success(**asked)
+    mistake.click(draw_mistake, [subset, model], [case, picture], show_progress="hidden", **private).success(**asked)
+    drawn = dict(
+        fn=draw,
+        inputs=[subset, model, seen, *controls, opacity],
+        outputs=shown,
+        api_visibility="private",
+        show_progress="hidden",
+        concurrency_id="model",
+    )
+    method.input(switch_method, [seen, *controls], [layer, head, target], show_progress="hidden", **private).then(**drawn)
+    for control in (layer, head, target, opacity):
+        control.input(**drawn)
+    opened = dict(fn=open_subset, inputs=subset, outputs=[case, picture, gallery, mistake], **private)
+    return opened, asked

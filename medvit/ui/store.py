@@ -1,0 +1,117 @@
+"""What the screens draw on: the checkpoints that exist, loaded when first asked for, and images to try them on."""
+
+import threading
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from medvit import checkpoint, images, phantoms, subsets
+from medvit.checkpoint import Checkpoint
+from medvit.errors import MedvitError
+from medvit.predictor import Predictor
+
+EXAMPLES = 12
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image on the table: source pixels, uint8 (s, s, 3), where they come from, and the true class if known."""
+
+    source: np.ndarray
+    origin: str
+    truth: int | None = None
+
+
+@dataclass
+class Store:
+    """All checkpoints below a folder, and test images below a data root. Safe to share between threads."""
+
+    root: Path
+    data_root: Path
+    problems: dict[str, str] = field(default_factory=dict)
+    _predictors: dict[str, dict[str, Predictor]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def open(cls, root: str | Path | None = None, data_root: str | Path | None = None) -> "Store":
+        """Look through the folder of checkpoints; damaged ones are kept in `problems` and left out."""
+        root = Path(root or checkpoint.DEFAULT_ROOT)
+        found, problems = checkpoint.discover(root)
+        if not found:
+            reasons = " ".join(problems.values())
+            raise MedvitError(
+                f"There is no checkpoint in {root}. {reasons} Train one with scripts/train.py, or name another "
+                "folder with --checkpoints."
+            )
+        store = cls(root, subsets.data_root(data_root), problems)
+        for one in found:
+            store._predictors.setdefault(one.subset.name, {})[one.model_name] = Predictor(one)
+        return store
+
+    def subset_choices(self) -> list[tuple[str, str]]:
+        """(title, name) of each subset with a checkpoint."""
+        return [(subsets.get(name).title, name) for name in self._predictors]
+
+    def model_choices(self, subset: str) -> list[tuple[str, str]]:
+        """(title, name) of each model of a subset."""
+        return [(p.checkpoint.title, name) for name, p in self._of_subset(subset).items()]
+
+    def predictor(self, subset: str, model: str) -> Predictor:
+        """The predictor of a checkpoint.
+
+        Raises:
+            MedvitError: there is none; the text names those that exist.
+        """
+        models = self._of_subset(subset)
+        if model not in models:
+            raise MedvitError(f"There is no model {model!r} for {subset}. There are: {', '.join(models)}.")
+        return models[model]
+
+    def checkpoint(self, subset: str, model: str) -> Checkpoint:
+        """The checkpoint of a model; raises like `predictor`."""
+        return self.predictor(subset, model).checkpoint
+
+    def _of_subset(self, subset: str) -> dict[str, Predictor]:
+        if subset not in self._predictors:
+            raise MedvitError(f"There is no subset {subset!r}. There are: {', '.join(self._predictors)}.")
+        return self._predictors[subset]
+
+    def has_data(self, subset: str) -> bool:
+        """Whether the test images of a subset are on disk."""
+        return subsets.archive_path(subset, 28, self.data_root).is_file()
+
+    def examples(self, subset: str) -> list[Case]:
+        """A dozen images to start from: test images, spread over the classes, or phantoms where there are none."""
+        if not self.has_data(subset):
+            return [Case(phantoms.draw(subset, i), f"phantom {i}, a drawing") for i in range(EXAMPLES)]
+        pictures, labels = self._test_split(subset)
+        every = subsets.get(subset)
+        if every.multi_label:
+            return [self.test_case(subset, i) for i in range(EXAMPLES)]
+        of_class = [np.flatnonzero(labels == c) for c in range(len(every.classes))]
+        turns = ((turn, c) for turn in range(EXAMPLES) for c in range(len(every.classes)))
+        chosen = [int(of_class[c][turn]) for turn, c in turns if turn < len(of_class[c])]
+        return [self.test_case(subset, i) for i in chosen[:EXAMPLES]]
+
+    def test_case(self, subset: str, index: int) -> Case:
+        """Test image `index` with its truth."""
+        pictures, labels = self._test_split(subset)
+        grey = pictures.ndim == 3
+        source = np.repeat(pictures[index][..., None], 3, axis=-1) if grey else pictures[index]
+        truth = int(labels[index]) if labels.ndim == 1 else None
+        return Case(source, f"test image {index}", truth)
+
+    def _test_split(self, subset: str) -> tuple[np.ndarray, np.ndarray]:
+        with self._lock:
+            return _load_test(subset, self.data_root)
+
+    def open_upload(self, subset: str, model: str, path: str) -> Case:
+        """A picture from outside, brought to the form the model takes; raises MedvitError where that fails."""
+        return Case(self.predictor(subset, model).source(path), "your image")
+
+
+@cache
+def _load_test(subset: str, data_root: Path) -> tuple[np.ndarray, np.ndarray]:
+    return subsets.load_split(subset, "test", 28, data_root)

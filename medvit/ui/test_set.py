@@ -1,0 +1,51 @@
+"""The Test set tab: what a checkpoint said on the whole official test split. All of it from test.npz and card.json."""
+
+import gradio as gr
+
+from medvit import figures
+from medvit.evaluation.metrics import confusion, probabilities
+from medvit.ui import parts
+from medvit.ui.store import Store
+
+VIEWS = ["counts", "by row", "by column"]
+
+
+def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> dict:
+    """Lay out the tab; return the arguments of a listener that fills it."""
+    tiles = gr.HTML(min_height=96)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=6, min_width=320):
+            gr.HTML("<div class='panel-title'>Confusion matrix</div>")
+            view = gr.Radio(VIEWS, value=VIEWS[0], show_label=False, container=False, elem_id="matrix-view")
+            matrix = gr.HTML(min_height=320, elem_id="matrix")
+        with gr.Column(scale=5, min_width=320):
+            gr.HTML("<div class='panel-title'>ROC curves, each class against the rest</div>")
+            roc = gr.Plot(show_label=False, container=False)
+    gr.HTML("<div class='panel-title'>Each class</div>")
+    classes = gr.HTML()
+    gr.HTML(f"<p class='quiet'>{parts.DISCLAIMER} Intervals are Wilson's, at 95 %.</p>")
+
+    @parts.plain_errors
+    def draw_matrix(subset, model, view):
+        found = store.checkpoint(subset, model)
+        if found.subset.multi_label:
+            return "<p>An image of this subset can have several labels, so there is no confusion matrix.</p>"
+        return parts.confusion_table(confusion(found.test_logits, found.test_labels), found.subset.classes, view)
+
+    @parts.plain_errors
+    def fill(subset, model, view):
+        found = store.checkpoint(subset, model)
+        scores = probabilities(found.test_logits, found.subset.multi_label)
+        curves = figures.roc_curves(found.test_labels, scores, found.subset.classes)
+        return parts.figures(found), draw_matrix(subset, model, view), curves, parts.class_table(found)
+
+    view.input(
+        draw_matrix, [subset, model, view], matrix, api_visibility="private", show_progress="hidden", queue=False
+    )
+    return dict(
+        fn=fill,
+        inputs=[subset, model, view],
+        outputs=[tiles, matrix, roc, classes],
+        api_visibility="private",
+        show_progress="minimal",
+    )
