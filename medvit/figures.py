@@ -101,7 +101,8 @@ def learning_curve(history: list[dict[str, float]]) -> go.Figure:
     accuracy_axis = dict(
         title="accuracy", overlaying="y", side="right", range=[0, 1], tickformat=".0%", showgrid=False
     )
-    return _layout(figure, 320, yaxis2=accuracy_axis, legend=dict(orientation="h", y=1.2))
+    figure = _layout(figure, 400, yaxis2=accuracy_axis, legend=dict(orientation="h", y=-0.25))
+    return figure.update_layout(margin_r=70, margin_t=10)
 
 
 def enlarge(source: np.ndarray, side: int = 448) -> Image.Image:

@@ -51,8 +51,8 @@ class PixelDataset(Dataset):
 class Classifier(nn.Module):
     """A model with all that surrounds it in training, from uint8 pixels to the loss.
 
-    The Trainer sees this plain module, so its checkpoints hold the parameters under the names they have in memory;
-    those of a Hugging Face ViT would be renamed on saving, and not be found again on loading.
+    The Trainer sees this plain module, so its checkpoints hold the parameters under the names they have in
+    memory; those of a Hugging Face ViT would be renamed on saving, and not be found again on loading.
     """
 
     def __init__(self, model: PreTrainedModel, preprocessing: Preprocessing, recipe: Recipe):
@@ -63,7 +63,7 @@ class Classifier(nn.Module):
         self.label_smoothing = recipe.label_smoothing
 
     def forward(self, pixels: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """uint8 pixels (B, 3, s, s); labels (B,) of classes or (B, C) of 0 and 1. Returns loss and logits (B, C)."""
+        """uint8 pixels (B, 3, s, s), labels (B,) or, multi-label, (B, C), to loss and logits (B, C)."""
         if self.training:
             pixels = self.augmentation(pixels)
         logits = self.model(pixel_values=self.preprocessing(pixels)).logits.float()
@@ -234,7 +234,8 @@ def _history(log: list[dict[str, float]]) -> list[dict[str, float]]:
 def _hardware(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return "one CPU core" if threads == 1 else f"{threads} CPU cores"
 
 
 def _export(

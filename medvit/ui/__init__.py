@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from medvit import images
 from medvit.ui import about, api, explore, look, parts, test_set
 from medvit.ui.store import Store
 
@@ -25,33 +26,44 @@ def build(store: Store) -> gr.Blocks:
             headline = gr.HTML(elem_id="headline", min_height=40)
         with gr.Tabs():
             with gr.Tab("Explore"):
-                opened, asked = explore.build(store, subset, model)
+                tab = explore.build(store, subset, model)
             with gr.Tab("Test set"):
-                filled = test_set.build(store, subset, model)
+                fill_test_set, view, test_outputs = test_set.build(store, subset, model)
             with gr.Tab("About"):
-                told = about.build(store, subset, model)
+                fill_about, about_outputs = about.build(store)
         api.build(store)
 
+        def everything(subset, model, case, settings, view):
+            found = store.checkpoint(subset, model)
+            asked = tab.ask(subset, model, case, *settings)
+            return [
+                parts.headline(found),
+                *asked,
+                *fill_test_set(subset, model, view),
+                *fill_about(subset, model),
+            ]
+
+        # One round trip each: between two, a picker could hold a model that the new subset does not have.
+        # They listen to `select`, as a dropdown's `input` comes twice.
         @parts.plain_errors
-        def choose_subset(subset, model):
+        def choose_subset(subset, model, view, *settings):
             choices = store.model_choices(subset)
             kept = model if model in dict(choices).values() else choices[0][1]
-            return gr.Dropdown(choices, value=kept), parts.headline(store.checkpoint(subset, kept))
+            table = tab.open_subset(subset)
+            picker = gr.Dropdown(choices, value=kept)
+            return [picker, *table, *everything(subset, kept, table[0], settings, view)]
 
         @parts.plain_errors
-        def choose_model(subset, model):
-            return parts.headline(store.checkpoint(subset, model))
+        def choose_model(subset, model, view, case, *settings):
+            return everything(subset, model, case, settings, view)
 
-        private = dict(api_visibility="private", show_progress="hidden")
-        for event in (demo.load, subset.input):
-            chosen = event(choose_subset, [subset, model], [model, headline], **private)
-            chosen.then(**opened).then(**asked)
-            chosen.then(**filled)
-            chosen.then(**told)
-        chosen = model.input(choose_model, [subset, model], headline, **private)
-        chosen.then(**asked)
-        chosen.then(**filled)
-        chosen.then(**told)
+        outputs = [headline, *tab.answer, *test_outputs, *about_outputs]
+        private = dict(api_visibility="private", show_progress_on=[headline], concurrency_id="model")
+        for event in (demo.load, subset.select):
+            event(
+                choose_subset, [subset, model, view, *tab.settings], [model, *tab.table, *outputs], **private
+            )
+        model.select(choose_model, [subset, model, view, tab.case, *tab.settings], outputs, **private)
         switch.click(None, js=look.SWITCH_THEME, api_visibility="private")
     return demo
 
@@ -65,5 +77,5 @@ def launch_options() -> dict:
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
-        max_file_size=f"{parts.MAX_BYTES >> 20}mb",
+        max_file_size=f"{images.MAX_BYTES >> 20}mb",
     )

@@ -1,5 +1,7 @@
 """The About tab: where a model comes from, how it learned, and what it is not."""
 
+from collections.abc import Callable
+
 import gradio as gr
 
 from medvit import figures
@@ -9,24 +11,25 @@ from medvit.ui.store import Store
 LIMITS = """
 ### Limits
 
-- **Not for diagnosis.** The models saw 28-pixel thumbnails from single published collections. They are for learning how
-  such models behave.
+- **Not for diagnosis.** The models saw 28-pixel thumbnails from single published collections. They are for
+  learning how such models behave.
 - They name one of the known classes for any picture, a holiday photograph included.
-- The subsets carry no ages, sexes or origins, so nothing can be said about how a model fares on groups of people.
+- The subsets carry no ages, sexes or origins, so nothing can be said about how a model fares on groups of
+  people.
 - PathMNIST's test split comes from another centre than its training split; the others come from one source.
 - An attention map shows where weight went, not why. Treat it as a question to ask, not as an answer.
 
 ### Sources
 
-MedMNIST v2 (Yang et al., Scientific Data 2023) · ViT (Dosovitskiy et al., 2021) · Shifted Patch Tokenization and
-Locality Self-Attention (Lee, Lee and Song, 2021) · ResNet (He et al., 2016) · attention rollout (Abnar and Zuidema,
-2020) · Grad-CAM (Selvaraju et al., 2017). The fine-tuned models start from WinKawaks/vit-tiny-patch16-224
-(Apache-2.0), pretrained on ImageNet.
+MedMNIST v2 (Yang et al., Scientific Data 2023) · ViT (Dosovitskiy et al., 2021) · Shifted Patch Tokenization
+and Locality Self-Attention (Lee, Lee and Song, 2021) · ResNet (He et al., 2016) · attention rollout (Abnar
+and Zuidema, 2020) · Grad-CAM (Selvaraju et al., 2017). The fine-tuned models start from
+WinKawaks/vit-tiny-patch16-224 (Apache-2.0), pretrained on ImageNet.
 """
 
 
-def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> dict:
-    """Lay out the tab; return the arguments of a listener that fills it."""
+def build(store: Store) -> tuple[Callable, list]:
+    """Lay out the tab; return `fill(subset, model)` and the outputs to fill."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             card = gr.Markdown()
@@ -42,4 +45,4 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> dict:
         found = store.checkpoint(subset, model)
         return parts.model_card(found), figures.learning_curve(found.card["history"])
 
-    return dict(fn=fill, inputs=[subset, model], outputs=[card, curve], api_visibility="private", show_progress="hidden")
+    return fill, [card, curve]

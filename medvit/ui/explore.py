@@ -1,9 +1,9 @@
 """The Explore tab: an image, where the model looks, what it says."""
 
-import random
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import gradio as gr
-import numpy as np
 
 from medvit import explain, figures
 from medvit.images import FORMATS, MAX_BYTES
@@ -12,15 +12,27 @@ from medvit.ui import parts
 from medvit.ui.store import Case, Store
 
 MEAN = "mean"
+DEEPEST = 99  # before a model is known: its last layer
 
 
-def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[dict, dict]:
-    """Lay out the tab.
+@dataclass(frozen=True)
+class Explore:
+    """What the pickers above the tabs call.
 
-    Returns:
-        Arguments of two listeners: the first puts the first example of a subset on the table, the second asks the
-        model about what is there.
+    `open_subset(subset)` puts the first example on the table and fills `table`; `ask(subset, model, case,
+    *settings)` asks the model about the case on the table and fills `answer`.
     """
+
+    open_subset: Callable
+    table: list
+    case: gr.State
+    ask: Callable
+    settings: list
+    answer: list
+
+
+def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
+    """Lay out the tab, and connect what happens inside it."""
     case = gr.State(time_to_live=3600)
     seen = gr.State(time_to_live=3600)
     with gr.Row(equal_height=False):
@@ -47,16 +59,20 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[dict, 
         with gr.Column(scale=5, min_width=320):
             gr.HTML("<div class='panel-title'>Where it looks</div>")
             overlay = gr.Image(
-                show_label=False, height=360, format="png", interactive=False, buttons=["download", "fullscreen"],
+                show_label=False,
+                height=320,
+                format="png",
+                interactive=False,
+                buttons=["download", "fullscreen"],
                 elem_id="overlay",
-            )  # fmt: skip
+            )
             method = gr.Radio([], show_label=False, container=False)
-            about = gr.HTML(elem_id="about")
             with gr.Row():
-                layer = gr.Slider(1, 2, step=1, label="Layer", min_width=120)
+                layer = gr.Slider(1, DEEPEST, DEEPEST, step=1, label="Layer", min_width=120)
                 head = gr.Dropdown([MEAN], label="Head", min_width=90)
                 target = gr.Dropdown([], label="Class", min_width=120, visible=False)
                 opacity = gr.Slider(0, 100, 45, step=5, label="Opacity, %", min_width=120)
+            about = gr.HTML(elem_id="about")
         with gr.Column(scale=4, min_width=280):
             gr.HTML("<div class='panel-title'>What it says</div>")
             answer = gr.HTML(min_height=330, elem_id="answer")
@@ -80,24 +96,24 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[dict, 
         return gr.Image(image, alt_text=alt), f"<span class='quiet'>{explain.ABOUT[method]} {words}</span>"
 
     @parts.plain_errors
-    def ask(subset, model, on_table: Case | None, method, layer, head, target, opacity):
-        if on_table is None:
-            return [None, "", "", *(gr.skip() for _ in controls), *(gr.skip() for _ in shown)]
+    def ask(subset, model, case: Case | None, method, layer, head, target, opacity):
+        if case is None:
+            return [None, "", "", *(gr.skip() for _ in [*controls, *shown])]
         predictor = store.predictor(subset, model)
-        prediction = predictor.predict(on_table.source)
+        prediction = predictor.predict(case.source)
         methods = predictor.methods()
         method = method if method in methods else methods[0]
         layers, heads = prediction.attentions.shape[:2] if prediction.attentions is not None else (1, 1)
-        layer = layers if layer is None or layer > layers or method != "attention" else layer
+        layer = min(layer, layers)
         head = head if head and (head == MEAN or int(head) <= heads) else MEAN
         target = target if target in prediction.classes and method == "grad_cam" else prediction.label
-        controls = [
+        updates = [
             gr.Radio([(explain.METHODS[name], name) for name in methods], value=method),
             *_settings(method, layers, layer, heads, head, prediction.classes, target),
         ]
         drawn = draw(subset, model, prediction, method, layer, head, target, opacity)
-        view = parts.thumbnail(on_table.source)
-        return [prediction, view, parts.answer(prediction, on_table), *controls, *drawn]
+        view = parts.thumbnail(case.source)
+        return [prediction, view, parts.answer(prediction, case), *updates, *drawn]
 
     def _settings(method, layers, layer, heads, head, classes, target):
         attention = method == "attention"
@@ -117,28 +133,20 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[dict, 
     def upload(subset, model, path):
         return None if path is None else store.open_upload(subset, model, path)
 
+    def on_table(chosen: Case):
+        return chosen, figures.enlarge(chosen.source, 224)
+
     @parts.plain_errors
     def pick(subset, event: gr.SelectData):
-        chosen = store.examples(subset)[event.index]
-        return chosen, figures.enlarge(chosen.source, 224)
+        return on_table(store.examples(subset)[event.index])
 
     @parts.plain_errors
     def draw_lot(subset):
-        if store.has_data(subset):
-            count = len(store.checkpoint(subset, store.model_choices(subset)[0][1]).test_labels)
-            chosen = store.test_case(subset, random.randrange(count))  # noqa: S311
-        else:
-            chosen = random.choice(store.examples(subset))  # noqa: S311
-        return chosen, figures.enlarge(chosen.source, 224)
+        return on_table(store.random_case(subset))
 
     @parts.plain_errors
     def draw_mistake(subset, model):
-        found = store.checkpoint(subset, model)
-        wrong = np.flatnonzero(found.test_logits.argmax(1) != found.test_labels)
-        if not len(wrong):
-            raise gr.Error("This model makes no mistake on the test split.", print_exception=False)
-        chosen = store.test_case(subset, int(random.choice(wrong)))  # noqa: S311
-        return chosen, figures.enlarge(chosen.source, 224)
+        return on_table(store.mistake(subset, model))
 
     @parts.plain_errors
     def open_subset(subset):
@@ -149,31 +157,40 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[dict, 
             [(figures.enlarge(one.source, 84), None) for one in examples], label=label, selected_index=None
         )
         button = gr.Button("A mistake" if real else "A mistake (needs the data)", interactive=real)
-        return examples[0], figures.enlarge(examples[0].source, 224), strip, button
+        return *on_table(examples[0]), strip, button
 
+    private = dict(api_visibility="private")
     asked = dict(
         fn=ask,
         inputs=[subset, model, case, *controls, opacity],
         outputs=[seen, thumbnail, answer, *controls, *shown],
-        api_visibility="private",
+        **private,
         concurrency_id="model",
         show_progress_on=[answer, overlay],
     )
-    private = dict(api_visibility="private")
-    picture.input(upload, [subset, model, picture], case, **private).success(**asked)
+    uploaded = picture.input(upload, [subset, model, picture], case, **private)
+    uploaded.success(**asked)
+    uploaded.failure(
+        lambda kept: figures.enlarge(kept.source, 224), case, picture, show_progress="hidden", **private
+    )
     gallery.select(pick, subset, [case, picture], show_progress="hidden", **private).success(**asked)
     surprise.click(draw_lot, subset, [case, picture], show_progress="hidden", **private).success(**asked)
-    mistake.click(draw_mistake, [subset, model], [case, picture], show_progress="hidden", **private).success(**asked)
+    mistake.click(draw_mistake, [subset, model], [case, picture], show_progress="hidden", **private).success(
+        **asked
+    )
     drawn = dict(
         fn=draw,
         inputs=[subset, model, seen, *controls, opacity],
         outputs=shown,
-        api_visibility="private",
+        **private,
         show_progress="hidden",
         concurrency_id="model",
     )
-    method.input(switch_method, [seen, *controls], [layer, head, target], show_progress="hidden", **private).then(**drawn)
+    method.input(
+        switch_method, [seen, *controls], [layer, head, target], show_progress="hidden", **private
+    ).then(**drawn)
     for control in (layer, head, target, opacity):
         control.input(**drawn)
-    opened = dict(fn=open_subset, inputs=subset, outputs=[case, picture, gallery, mistake], **private)
-    return opened, asked
+    return Explore(
+        open_subset, [case, picture, gallery, mistake], case, ask, asked["inputs"][3:], asked["outputs"]
+    )

@@ -12,11 +12,15 @@ from PIL import Image
 
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
-from medvit.images import MAX_BYTES  # noqa: F401
 from medvit.predictor import Prediction
 from medvit.ui.store import Case
 
 DISCLAIMER = "Research demo, not for diagnosis."
+
+
+def shown_name(name: str) -> str:
+    """A class name as people read it: RetinaMNIST's classes are bare numbers."""
+    return html.escape(f"grade {name}" if name.isdigit() else name)
 
 
 def plain_errors(function: Callable) -> Callable:
@@ -50,16 +54,18 @@ def headline(found: Checkpoint) -> str:
     low, high = test["accuracy_interval"]
     return (
         f"<div><b>{found.card['parameters'] / 1e6:.1f} M</b> parameters · test accuracy "
-        f"<b>{test['accuracy']:.1%}</b> <span class='quiet'>({low:.1%} to {high:.1%}, {test['n']:,} images)</span>"
+        f"<b>{test['accuracy']:.1%}</b> <span class='quiet'>({low:.1%} to {high:.1%}, {test['n']:,} "
+        f"images)</span>"
         "</div>"
     )
 
 
 def answer(prediction: Prediction, case: Case, shown: int = 5) -> str:
-    """The classes with their probabilities as bars, the most probable first, and the truth where it is known."""
+    """The classes and their probabilities as bars, the most probable first, and the truth where known."""
     order = np.argsort(-prediction.probabilities)
     rows = "".join(
-        f"<li class='{'top' if rank == 0 else ''}'><span class='name'>{html.escape(prediction.classes[i])}</span>"
+        f"<li class='{'top' if rank == 0 else ''}'><span "
+        f"class='name'>{shown_name(prediction.classes[i])}</span>"
         f"<span class='value'>{prediction.probabilities[i]:.1%}</span>"
         f"<span class='bar'><i style='width:{prediction.probabilities[i]:.2%}'></i></span></li>"
         for rank, i in enumerate(order[:shown])
@@ -69,7 +75,7 @@ def answer(prediction: Prediction, case: Case, shown: int = 5) -> str:
     tail = f"<p class='quiet'>and {more} more, {rest:.1%} together</p>" if more > 0 else ""
     return (
         f"<div class='answer' role='status'><p class='says'>The model says</p>"
-        f"<p class='label'>{html.escape(prediction.label)}</p><ul>{rows}</ul>{tail}{_truth(prediction, case)}"
+        f"<p class='label'>{shown_name(prediction.label)}</p><ul>{rows}</ul>{tail}{_truth(prediction, case)}"
         f"<p class='disclaimer'>{DISCLAIMER}</p></div>"
     )
 
@@ -80,7 +86,7 @@ def _truth(prediction: Prediction, case: Case) -> str:
         return f"<p class='truth'>{origin}. Its true class is not known here.</p>"
     right = case.truth == prediction.top
     mark = "<b class='right'>✓ right</b>" if right else "<b class='wrong'>✗ wrong</b>"
-    return f"<p class='truth'>{mark} · truth: {html.escape(prediction.classes[case.truth])} · {origin}</p>"
+    return f"<p class='truth'>{mark} · truth: {shown_name(prediction.classes[case.truth])} · {origin}</p>"
 
 
 def thumbnail(source: np.ndarray) -> str:
@@ -90,7 +96,8 @@ def thumbnail(source: np.ndarray) -> str:
     data = base64.b64encode(buffer.getvalue()).decode()
     side = len(source)
     return (
-        f"<div class='seen'><img src='data:image/png;base64,{data}' alt='The image reduced to {side} by {side} pixels'>"
+        f"<div class='seen'><img src='data:image/png;base64,{data}' alt='The image reduced to {side} by "
+        f"{side} pixels'>"
         f"<span>What the model sees:<br>{side} × {side} pixels</span></div>"
     )
 
@@ -99,7 +106,7 @@ def confusion_table(matrix: np.ndarray, classes: tuple[str, ...], view: str) -> 
     """The confusion matrix as a table, rows the truth. `view`: "counts", "by row" or "by column"."""
     totals = {"by row": matrix.sum(1, keepdims=True), "by column": matrix.sum(0, keepdims=True)}
     shares = matrix / totals.get(view, totals["by row"]).clip(1)
-    head = "".join(f"<th scope='col'><span>{html.escape(name)}</span></th>" for name in classes)
+    head = "".join(f"<th scope='col'><span>{shown_name(name)}</span></th>" for name in classes)
     body = ""
     for i, name in enumerate(classes):
         cells = ""
@@ -109,10 +116,11 @@ def confusion_table(matrix: np.ndarray, classes: tuple[str, ...], view: str) -> 
             kind = "hit" if i == j else "miss"
             # Square root: one image in a hundred must still be seen.
             cells += (
-                f"<td class='{kind}' style='--share:{shares[i, j] ** 0.5:.3f}' title='{html.escape(hover, quote=True)}'>"
+                f"<td class='{kind}' style='--share:{shares[i, j] ** 0.5:.3f}' "
+                f"title='{html.escape(hover, quote=True)}'>"
                 f"{text}</td>"
             )
-        body += f"<tr><th scope='row'>{html.escape(name)}</th>{cells}</tr>"
+        body += f"<tr><th scope='row'>{shown_name(name)}</th>{cells}</tr>"
     return (
         "<div class='confusion'><table><caption>Rows: the truth. Columns: what the model says.</caption>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
@@ -126,7 +134,7 @@ def figures(found: Checkpoint) -> str:
     tiles = [
         ("accuracy", f"{test['accuracy']:.1%}", f"{low:.1%} to {high:.1%}"),
         ("balanced accuracy", f"{test['balanced_accuracy']:.1%}", "mean recall of the classes"),
-        ("macro F1", f"{test['macro_f1']:.3f}", ""),
+        ("macro F1", f"{test['macro_f1']:.3f}", "mean of the classes"),
         ("AUC", f"{test['auc']:.3f}", "as medmnist computes it"),
     ]
     if "quadratic_kappa" in test:
@@ -134,7 +142,9 @@ def figures(found: Checkpoint) -> str:
             ("quadratic kappa", f"{test['quadratic_kappa']:.3f}", "ordinal agreement"),
             ("mean error", f"{test['mean_absolute_error']:.2f}", "grades"),
         ]
-    cells = "".join(f"<div><b>{value}</b><span>{name}</span><i>{note}</i></div>" for name, value, note in tiles)
+    cells = "".join(
+        f"<div><b>{value}</b><span>{name}</span><i>{note}</i></div>" for name, value, note in tiles
+    )
     return f"<div class='tiles'>{cells}</div>"
 
 
@@ -145,7 +155,8 @@ def class_table(found: Checkpoint) -> str:
         interval = one["recall_interval"]
         span = f" <span class='quiet'>({interval[0]:.1%} to {interval[1]:.1%})</span>" if interval else ""
         rows += (
-            f"<tr><th scope='row'>{html.escape(name)}</th><td>{one['support']:,}</td><td>{one['precision']:.1%}</td>"
+            f"<tr><th "
+            f"scope='row'>{shown_name(name)}</th><td>{one['support']:,}</td><td>{one['precision']:.1%}</td>"
             f"<td>{one['recall']:.1%}{span}</td><td>{one['f1']:.3f}</td><td>{one['auc']:.3f}</td></tr>"
         )
     head = "".join(f"<th scope='col'>{h}</th>" for h in ("images", "precision", "recall (95 %)", "F1", "AUC"))
@@ -161,11 +172,14 @@ def model_card(found: Checkpoint) -> str:
     recipe = card["recipe"]
     part = "" if card["trained_on"] == subset.samples["train"] else f" of {subset.samples['train']:,}"
     start = f"fine-tuned from `{card['backbone']}`" if card["backbone"] else "trained from scratch"
-    enlarged = f", enlarged to {card['input_size']} ({card['interpolation']})" if card["interpolation"] else ""
+    enlarged = (
+        f", enlarged to {card['input_size']} ({card['interpolation']})" if card["interpolation"] else ""
+    )
     return (
         f"### {found.title} on {subset.title}\n\n"
         f"{card['parameters']:,} parameters, {start} on {card['trained_on']:,}{part} training images, "
-        f"{recipe['epochs']} epochs, learning rate {recipe['learning_rate']:g}, batch {recipe['batch_size']}, "
+        f"{recipe['epochs']} epochs, learning rate {recipe['learning_rate']:g}, batch "
+        f"{recipe['batch_size']}, "
         f"seed {card['seed']}. Source images of {card['source_size']} pixels{enlarged}. "
         f"Kept epoch: {card['selection']}. Took {card['seconds'] / 60:.0f} minutes on {card['hardware']}.\n\n"
         f"Figures are of one seed; the interval covers the test images drawn, not the luck of the seed.\n\n"

@@ -1,5 +1,6 @@
-"""What the screens draw on: the checkpoints that exist, loaded when first asked for, and images to try them on."""
+"""What the screens draw on: checkpoints, loaded when first asked for, and images to try them on."""
 
+import random
 import threading
 from dataclasses import dataclass, field
 from functools import cache
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medvit import checkpoint, images, phantoms, subsets
+from medvit import checkpoint, phantoms, subsets
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.predictor import Predictor
@@ -17,7 +18,7 @@ EXAMPLES = 12
 
 @dataclass(frozen=True)
 class Case:
-    """An image on the table: source pixels, uint8 (s, s, 3), where they come from, and the true class if known."""
+    """An image on the table: source pixels, uint8 (s, s, 3), their origin, and the true class if known."""
 
     source: np.ndarray
     origin: str
@@ -42,7 +43,8 @@ class Store:
         if not found:
             reasons = " ".join(problems.values())
             raise MedvitError(
-                f"There is no checkpoint in {root}. {reasons} Train one with scripts/train.py, or name another "
+                f"There is no checkpoint in {root}. {reasons} Train one with scripts/train.py, or name "
+                f"another "
                 "folder with --checkpoints."
             )
         store = cls(root, subsets.data_root(data_root), problems)
@@ -79,14 +81,18 @@ class Store:
         return self._predictors[subset]
 
     def has_data(self, subset: str) -> bool:
-        """Whether the test images of a subset are on disk."""
-        return subsets.archive_path(subset, 28, self.data_root).is_file()
+        """Whether the test images of a subset are on disk, and readable."""
+        try:
+            self._test_split(subset)
+        except MedvitError:
+            return False
+        return True
 
     def examples(self, subset: str) -> list[Case]:
-        """A dozen images to start from: test images, spread over the classes, or phantoms where there are none."""
+        """A dozen images to start from: test images spread over the classes, else phantoms."""
         if not self.has_data(subset):
             return [Case(phantoms.draw(subset, i), f"phantom {i}, a drawing") for i in range(EXAMPLES)]
-        pictures, labels = self._test_split(subset)
+        labels = self._test_split(subset)[1]
         every = subsets.get(subset)
         if every.multi_label:
             return [self.test_case(subset, i) for i in range(EXAMPLES)]
@@ -96,19 +102,37 @@ class Store:
         return [self.test_case(subset, i) for i in chosen[:EXAMPLES]]
 
     def test_case(self, subset: str, index: int) -> Case:
-        """Test image `index` with its truth."""
+        """Test image `index` with its truth; raises MedvitError where the archive has no such image."""
         pictures, labels = self._test_split(subset)
+        if index >= len(labels):
+            raise MedvitError(
+                f"The data on disk have no test image {index}: this is not the official archive."
+            )
         grey = pictures.ndim == 3
         source = np.repeat(pictures[index][..., None], 3, axis=-1) if grey else pictures[index]
         truth = int(labels[index]) if labels.ndim == 1 else None
         return Case(source, f"test image {index}", truth)
+
+    def random_case(self, subset: str) -> Case:
+        """Any test image, or any phantom where there are none."""
+        if not self.has_data(subset):
+            return random.choice(self.examples(subset))  # noqa: S311
+        return self.test_case(subset, random.randrange(len(self._test_split(subset)[1])))  # noqa: S311
+
+    def mistake(self, subset: str, model: str) -> Case:
+        """Any test image that a model gets wrong; raises MedvitError where there is none, or no data."""
+        found = self.checkpoint(subset, model)
+        wrong = np.flatnonzero(found.test_logits.argmax(1) != found.test_labels)
+        if not len(wrong):
+            raise MedvitError("This model makes no mistake on the test split.")
+        return self.test_case(subset, int(random.choice(wrong)))  # noqa: S311
 
     def _test_split(self, subset: str) -> tuple[np.ndarray, np.ndarray]:
         with self._lock:
             return _load_test(subset, self.data_root)
 
     def open_upload(self, subset: str, model: str, path: str) -> Case:
-        """A picture from outside, brought to the form the model takes; raises MedvitError where that fails."""
+        """A picture from outside, in the form the model takes; raises MedvitError where that fails."""
         return Case(self.predictor(subset, model).source(path), "your image")
 
 

@@ -1,4 +1,6 @@
-"""The Test set tab: what a checkpoint said on the whole official test split. All of it from test.npz and card.json."""
+"""The Test set tab: what a checkpoint said on the official test split, from test.npz and card.json alone."""
+
+from collections.abc import Callable
 
 import gradio as gr
 
@@ -10,8 +12,8 @@ from medvit.ui.store import Store
 VIEWS = ["counts", "by row", "by column"]
 
 
-def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> dict:
-    """Lay out the tab; return the arguments of a listener that fills it."""
+def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callable, gr.Radio, list]:
+    """Lay out the tab; return `fill(subset, model, view)`, the view's picker, and the outputs to fill."""
     tiles = gr.HTML(min_height=96)
     with gr.Row(equal_height=False):
         with gr.Column(scale=6, min_width=320):
@@ -30,7 +32,9 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> dict:
         found = store.checkpoint(subset, model)
         if found.subset.multi_label:
             return "<p>An image of this subset can have several labels, so there is no confusion matrix.</p>"
-        return parts.confusion_table(confusion(found.test_logits, found.test_labels), found.subset.classes, view)
+        return parts.confusion_table(
+            confusion(found.test_logits, found.test_labels), found.subset.classes, view
+        )
 
     @parts.plain_errors
     def fill(subset, model, view):
@@ -40,12 +44,11 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> dict:
         return parts.figures(found), draw_matrix(subset, model, view), curves, parts.class_table(found)
 
     view.input(
-        draw_matrix, [subset, model, view], matrix, api_visibility="private", show_progress="hidden", queue=False
-    )
-    return dict(
-        fn=fill,
-        inputs=[subset, model, view],
-        outputs=[tiles, matrix, roc, classes],
+        draw_matrix,
+        [subset, model, view],
+        matrix,
         api_visibility="private",
-        show_progress="minimal",
+        show_progress="hidden",
+        queue=False,
     )
+    return fill, view, [tiles, matrix, roc, classes]

@@ -1,0 +1,132 @@
+"""A real app.py process, asked by a real gradio_client."""
+
+import io
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+
+import medvit
+from medvit import phantoms
+
+from .conftest import REPOSITORY
+
+
+@contextmanager
+def running_app(*arguments, log):
+    """Start app.py on a free port; yields its address, and stops it at the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, REPOSITORY / "app.py", "--port", str(port), *map(str, arguments)]
+    environment = os.environ | {"MEDVIT_DATA": "/nonexistent"}
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            time.sleep(0.5)
+            assert process.poll() is None, log.read_text()
+            try:
+                urllib.request.urlopen(address, timeout=5).close()
+                break
+            except OSError:
+                continue
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def app(trained, tmp_path_factory):
+    """(client, log file) of an app over the trained checkpoint."""
+    log = tmp_path_factory.mktemp("log") / "app.log"
+    with running_app("--checkpoints", trained, log=log) as address:
+        yield Client(address, verbose=False), log
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    Image.fromarray(phantoms.draw("breastmnist", 3)).resize((640, 480)).save(path)
+    return path
+
+
+def test_predict_answers_as_the_library_does(app, trained, picture):
+    answer = app[0].predict("breastmnist", "spt_lsa", handle_file(picture), api_name="/predict")
+    expected = medvit.load("breastmnist", "spt_lsa", root=trained)(picture)
+    assert answer["label"] == expected["label"]
+    assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    assert (answer["subset"], answer["model"]) == ("breastmnist", "spt_lsa")
+
+
+def test_confusion_matrix_counts_the_whole_test_split(app):
+    answer = app[0].predict("breastmnist", "spt_lsa", api_name="/confusion_matrix")
+    assert answer["labels"] == ["malignant", "normal, benign"]
+    assert [sum(row) for row in answer["matrix"]] == [8, 8]
+
+
+def test_exactly_the_documented_endpoints_are_public(app):
+    described = app[0].view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(described) == {"/predict", "/confusion_matrix"}
+    assert [p["parameter_name"] for p in described["/predict"]["parameters"]] == ["subset", "model", "image"]
+
+
+@pytest.mark.parametrize(
+    ("subset", "model", "words"),
+    [("nomnist", "spt_lsa", "There are: breastmnist"), ("breastmnist", "nomodel", "There are: spt_lsa")],
+)
+def test_unknown_names_are_answered_with_the_valid_ones(app, picture, subset, model, words):
+    with pytest.raises(Exception, match=words):
+        app[0].predict(subset, model, handle_file(picture), api_name="/predict")
+    with pytest.raises(Exception, match=words):
+        app[0].predict(subset, model, api_name="/confusion_matrix")
+
+
+def png(image: Image.Image, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+BAD = {
+    "not-an-image.png": (b"hello", "not a picture"),
+    "truncated.png": (png(Image.effect_noise((200, 200), 50))[:3000], "damaged"),
+    "huge.png": (png(Image.new("1", (20_000, 20_000))), "million"),
+    "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
+    "empty.png": (b"", "not a picture"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_upload_gets_one_sentence_and_changes_nothing(app, picture, tmp_path, name):
+    client, log = app
+    data, words = BAD[name]
+    before = client.predict("breastmnist", "spt_lsa", handle_file(picture), api_name="/predict")
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(Exception, match=words):
+        client.predict("breastmnist", "spt_lsa", handle_file(path), api_name="/predict")
+    assert client.predict("breastmnist", "spt_lsa", handle_file(picture), api_name="/predict") == before
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_missing_image_gets_one_sentence(app):
+    with pytest.raises(Exception, match="There is no image"):
+        app[0].predict("breastmnist", "spt_lsa", None, api_name="/predict")
+
+
+def test_the_app_says_so_where_there_is_no_checkpoint(tmp_path):
+    command = [sys.executable, REPOSITORY / "app.py", "--checkpoints", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "There is no checkpoint" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,54 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import medvit
+from medvit import phantoms
+from medvit.errors import MedvitError
+
+
+@pytest.fixture(scope="module")
+def predictor(trained):
+    return medvit.load("breastmnist", "spt_lsa", root=trained)
+
+
+def test_the_answer_is_plain_json(predictor, tmp_path):
+    path = tmp_path / "picture.png"
+    Image.fromarray(phantoms.draw("breastmnist", 0)).resize((300, 200)).save(path)
+    answer = predictor(path)
+    assert set(answer) == {"label", "probabilities", "subset", "model"}
+    assert (answer["subset"], answer["model"]) == ("breastmnist", "spt_lsa")
+    assert set(answer["probabilities"]) == {"malignant", "normal, benign"}
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+    assert answer["label"] == max(answer["probabilities"], key=answer["probabilities"].get)
+
+
+def test_path_bytes_image_and_array_give_the_same_answer(predictor, tmp_path):
+    picture = phantoms.draw("breastmnist", 1)
+    path = tmp_path / "picture.png"
+    Image.fromarray(picture).save(path)
+    answers = [predictor(form) for form in (path, str(path), path.read_bytes(), Image.fromarray(picture),
+    picture)] assert all(answer == answers[0] for answer in answers)
+
+
+def test_many_threads_get_the_answers_of_one(predictor):
+    pictures = [phantoms.draw("breastmnist", i) for i in range(12)]
+
+    def look(picture):
+        prediction = predictor.predict(predictor.source(picture))
+        return prediction.probabilities, predictor.heatmap(prediction, "grad_cam"), predictor.heatmap(prediction, "rollout")
+
+    alone = [look(picture) for picture in pictures]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(look, pictures))
+    for one, other in zip(alone, together, strict=True):
+        for left, right in zip(one, other, strict=True):
+            np.testing.assert_allclose(left, right, atol=1e-4)
+
+
+def test_a_class_that_is_not_there_is_refused(predictor):
+    prediction = predictor.predict(phantoms.draw("breastmnist", 0))
+    with pytest.raises(MedvitError, match="There is no class 2"):
+        predictor.heatmap(prediction, "grad_cam", target=2)

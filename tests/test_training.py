@@ -1,0 +1,161 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForImageClassification, TrainerCallback
+
+from medvit import checkpoint, models, subsets
+from medvit.errors import MedvitError
+from medvit.training import run
+from medvit.training.augment import Augmentation
+from medvit.training.recipes import recipe
+
+from .conftest import run_script
+
+STILL = Augmentation(flip_x=False, degrees=0, scale=0, shift=0, brightness=0, contrast=0)
+
+
+def test_an_augmentation_of_nothing_changes_nothing():
+    pixels = torch.randint(0, 256, (4, 3, 28, 28), dtype=torch.uint8)
+    torch.testing.assert_close(STILL(pixels), pixels.float(), atol=1e-2, rtol=0)
+
+
+def test_flips_are_exact_mirrors_of_half_the_images():
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (400, 3, 28, 28), dtype=torch.uint8)
+    result = replace(STILL, flip_x=True)(pixels)
+    same = (result - pixels.float()).abs().amax((1, 2, 3)) < 0.01
+    mirrored = (result - pixels.flip(-1).float()).abs().amax((1, 2, 3)) < 0.01
+    assert torch.equal(same, ~mirrored)
+    assert 150 < same.sum() < 250
+
+
+def test_a_full_turn_moves_images_but_keeps_them_in_range():
+    torch.manual_seed(0)
+    pixels = torch.randint(0, 256, (8, 3, 28, 28), dtype=torch.uint8)
+    result = Augmentation(flip_y=True, degrees=180, saturation=0.2)(pixels)
+    assert result.shape == pixels.shape
+    assert 0 <= result.min() and result.max() <= 255
+    assert (result - pixels.float()).abs().mean() > 5
+
+
+@pytest.mark.parametrize("subset", subsets.names())
+@pytest.mark.parametrize("model", models.NAMES)
+def test_every_pair_has_a_recipe(subset, model):
+    assert recipe(subset, model).epochs >= 1
+
+
+def train(subset, model, out, phantom_root, backbone, **options):
+    options = {"epochs": 2, "batch_size": 16, "image_size": None} | options
+    return run.train(
+        subset,
+        model,
+        replace(recipe(subset, model), **options),
+        out,
+        backbone=str(backbone),
+        data_root=phantom_root,
+    )
+
+
+@pytest.mark.parametrize("model", models.NAMES)
+def test_every_model_trains_to_a_whole_checkpoint(model, phantom_root, backbone, tmp_path):
+    out = train("bloodmnist", model, tmp_path / "out", phantom_root, backbone)
+    found = checkpoint.load(out)
+    assert next(found.model.parameters()).dtype == torch.float32
+    stored = AutoModelForImageClassification.from_pretrained(out)
+    assert next(stored.parameters()).dtype == torch.float16
+    assert found.test_logits.shape == (16, 8)
+    assert [round(row["epoch"]) for row in found.card["history"]] == [1, 2]
+    assert found.card["source_size"] == 28
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("subset", ["chestmnist", "retinamnist"])
+def test_multi_label_and_ordinal_subsets_train(subset, phantom_root, backbone, tmp_path):
+    found = checkpoint.load(train(subset, "cnn", tmp_path / "out", phantom_root, backbone, epochs=1))
+    assert found.test_logits.shape == (16, len(found.subset.classes))
+    assert ("quadratic_kappa" in found.card["test"]) == found.subset.ordinal
+
+
+@pytest.mark.parametrize("model", ["spt_lsa", "vit_finetuned"])
+def test_the_best_epoch_is_what_is_stored(model, phantom_root, backbone, tmp_path):
+    # A learning rate that wrecks the model after a good start, so that best and last differ.
+    out = train("bloodmnist", model, tmp_path / "out", phantom_root, backbone, epochs=6, learning_rate=2e-2)
+    card = checkpoint.load(out).card
+    best = max(card["history"], key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    assert card["validation"]["loss"] == pytest.approx(best["val_loss"], rel=0.03)
+
+
+class Kill(TrainerCallback):
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        if state.epoch >= 2:
+            raise KeyboardInterrupt
+
+
+def test_a_killed_run_resumes_to_bit_identical_weights(phantom_root, backbone, tmp_path, monkeypatch):
+    whole = train("breastmnist", "spt_lsa", tmp_path / "whole", phantom_root, backbone, epochs=3)
+    settings = replace(recipe("breastmnist", "spt_lsa"), epochs=3, batch_size=16)
+    original = run.Trainer.__init__
+    with monkeypatch.context() as patch:
+        patch.setattr(run.Trainer, "__init__", lambda self, **kw: original(self, callbacks=[Kill()], **kw))
+        with pytest.raises(KeyboardInterrupt):
+            run.train("breastmnist", "spt_lsa", settings, tmp_path / "killed", data_root=phantom_root)
+    assert not (tmp_path / "killed").exists()
+    resumed = run.train(
+        "breastmnist", "spt_lsa", settings, tmp_path / "killed", data_root=phantom_root, resume=True
+    )
+    assert checkpoint.sha256(resumed / checkpoint.WEIGHTS) == checkpoint.sha256(whole / checkpoint.WEIGHTS)
+    histories = [json.loads((path / "card.json").read_text())["history"] for path in (whole, resumed)]
+    assert histories[0] == histories[1]
+
+
+def test_an_existing_checkpoint_is_not_overwritten(trained, phantom_root, backbone):
+    out = trained / "breastmnist" / "spt_lsa"
+    before = checkpoint.sha256(out / "card.json")
+    with pytest.raises(MedvitError, match="not overwritten"):
+        train("breastmnist", "spt_lsa", out, phantom_root, backbone)
+    assert checkpoint.sha256(out / "card.json") == before
+
+
+def test_a_part_of_the_training_split_keeps_the_class_shares():
+    labels = np.repeat([0, 1, 2], [500, 300, 200])
+    images = np.arange(1000)
+    part_images, part_labels = run.take_part(images, labels, 100, seed=0)
+    assert np.bincount(part_labels).tolist() == [50, 30, 20]
+    np.testing.assert_array_equal(labels[part_images], part_labels)
+    assert run.take_part(images, labels, None, seed=0)[0] is images
+
+
+def test_absent_data_are_one_sentence_and_a_status(tmp_path):
+    done = run_script("train.py", "--subset", "bloodmnist", "--model", "cnn", "--data-root", tmp_path)
+    assert done.returncode == 1
+    assert "scripts/download.py bloodmnist" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_evaluate_confirms_a_card_and_writes_its_row_once(trained, phantom_root, tmp_path):
+    folder = trained / "breastmnist" / "spt_lsa"
+    for _ in range(2):
+        done = run_script("evaluate.py", folder, "--data-root", phantom_root, "--out", tmp_path)
+        assert done.returncode == 0, done.stderr
+    rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 2
+    assert rows[1].startswith("breastmnist,spt_lsa,28,28")
+    page = (tmp_path / "pages" / "breastmnist-spt_lsa.html").read_text()
+    assert "malignant" in page
+    assert "<script src=" not in page
+
+
+def test_evaluate_notices_a_card_that_claims_too_much(trained, phantom_root, tmp_path):
+    import shutil
+
+    folder = tmp_path / "breastmnist" / "spt_lsa"
+    shutil.copytree(trained / "breastmnist" / "spt_lsa", folder)
+    card = json.loads((folder / "card.json").read_text())
+    card["test"]["accuracy"] += 0.01
+    (folder / "card.json").write_text(json.dumps(card))
+    done = run_script("evaluate.py", folder, "--data-root", phantom_root, "--out", tmp_path / "results")
+    assert done.returncode == 1
+    assert "the card says" in done.stdout
