@@ -23,8 +23,7 @@ def draw(subset: str, number: int) -> np.ndarray:
 
 
 def write_archive(subset: str, root: str | Path, counts: dict[str, int] | None = None) -> Path:
-    """Write an archive in the form of the official one, filled with phantoms whose brightness follows the
-    class.
+    """Write an archive in the form of the official one; the brightness of its phantoms follows the class.
 
     Args:
         counts: images of each split; 48 / 16 / 16 by default.

@@ -79,7 +79,8 @@ class Predictor:
         """Classify source pixels, uint8 (s, s, 3), as `source` gives them."""
         model = self._model()
         wanted = {"output_attentions": True} if explain.has_attention(model) else {}
-        output = model(pixel_values=self._input(source), **wanted)
+        with self._lock:  # a Grad-CAM in another thread has hooks on the model
+            output = model(pixel_values=self._input(source), **wanted)
         attentions = torch.cat(output.attentions).half() if wanted else None  # (layers, heads, T, T)
         subset = self.checkpoint.subset
         shares = probabilities(output.logits.numpy(), subset.multi_label)[0]
@@ -108,7 +109,7 @@ class Predictor:
             raise MedvitError(
                 f"There is no class {target}; {prediction.subset} has {len(prediction.classes)}."
             )
-        with self._lock:  # Grad-CAM hangs hooks on the model while it runs
+        with self._lock:
             return explain.heatmap(
                 self._model(),
                 self._input(prediction.source),

@@ -29,8 +29,8 @@ def test_path_bytes_image_and_array_give_the_same_answer(predictor, tmp_path):
     picture = phantoms.draw("breastmnist", 1)
     path = tmp_path / "picture.png"
     Image.fromarray(picture).save(path)
-    answers = [predictor(form) for form in (path, str(path), path.read_bytes(), Image.fromarray(picture),
-    picture)] assert all(answer == answers[0] for answer in answers)
+    forms = (path, str(path), path.read_bytes(), Image.fromarray(picture), picture)
+    assert all(predictor(form) == predictor(path) for form in forms)
 
 
 def test_many_threads_get_the_answers_of_one(predictor):
@@ -38,7 +38,8 @@ def test_many_threads_get_the_answers_of_one(predictor):
 
     def look(picture):
         prediction = predictor.predict(predictor.source(picture))
-        return prediction.probabilities, predictor.heatmap(prediction, "grad_cam"), predictor.heatmap(prediction, "rollout")
+        maps = [predictor.heatmap(prediction, method) for method in ("grad_cam", "rollout")]
+        return [prediction.probabilities, *maps]
 
     alone = [look(picture) for picture in pictures]
     with ThreadPoolExecutor(6) as pool:

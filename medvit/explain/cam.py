@@ -18,8 +18,7 @@ class _Logits(nn.Module):
 
 
 def grad_cam(model: nn.Module, pixel_values: Tensor, target: int) -> Tensor:
-    """What raises the logit of class `target`, at the last place where patches still differ in their
-    gradient.
+    """What raises the logit of class `target`, seen at the last layer where patches have a gradient.
 
     For a transformer that is the LayerNorm before the last attention: behind it only the class token is
     read, and the gradient of every patch is exactly zero.

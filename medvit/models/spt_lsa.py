@@ -30,10 +30,9 @@ class SptLsaConfig(VitConfig):
 
 
 def diagonal_shifts(x: Tensor, distance: int) -> Tensor:
-    """The image and its four diagonal shifts by `distance` pixels, zero padded: (B, C, H, W) to (B, 5 C, H,
-    W).
+    """The image and its four diagonal shifts by `distance` pixels, zero padded.
 
-    Order: the image, moved up-left, up-right, down-left, down-right.
+    (B, C, H, W) to (B, 5 C, H, W), in the order: the image, moved up-left, up-right, down-left, down-right.
     """
     height, width = x.shape[-2:]
     padded = F.pad(x, [distance] * 4)

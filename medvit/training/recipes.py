@@ -54,6 +54,6 @@ def recipe(subset: str, model: str) -> Recipe:
         batch_size=32 if small else 64,
         learning_rate=learning_rate,
         image_size=112 if model == "vit_finetuned" else None,
-        train_images=20_000 if subset == "pathmnist" else None,
+        train_images=15_000 if subset == "pathmnist" else None,
         augmentation=AUGMENTATION.get(subset, GREY),
     )

@@ -1,9 +1,8 @@
 """One training run: real images in, a checkpoint folder out.
 
-The pixels stay uint8 until they are on the training device; augmentation and normalisation run there, in
-batches.
-The epoch with the best validation accuracy (the lower loss where two are equal) is kept; the test split is
-read once, after that.
+The pixels stay uint8 until they are on the training device; there they are augmented and normalised in batches.
+The epoch with the best validation accuracy is kept, of two equal ones that with the lower loss. The test split
+is read once, after that.
 """
 
 import json
@@ -114,7 +113,9 @@ def train(
     images, labels = take_part(*splits["train"], recipe.train_images, seed)
 
     work = out.parent / f".{out.name}.training"
-    settings = dict(subset=subset_name, model=model_name, seed=seed, size=size, recipe=asdict(recipe))
+    settings = dict(
+        subset=subset_name, model=model_name, seed=seed, size=size, recipe=asdict(recipe), config=config or {}
+    )
     resume_from = _prepare_work(work, settings, resume)
     trainer = Trainer(
         model=Classifier(model, preprocessing, recipe),

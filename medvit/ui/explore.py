@@ -81,10 +81,10 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     shown = [overlay, about]
 
     @parts.plain_errors
-    def draw(subset, model, prediction: Prediction | None, method, layer, head, target, opacity):
+    def draw(prediction: Prediction | None, method, layer, head, target, opacity):
         if prediction is None:
-            return gr.Image(), ""
-        predictor = store.predictor(subset, model)
+            return gr.Image(None, alt_text="No map yet"), ""
+        predictor = store.predictor(prediction.subset, prediction.model)
         heads = None if head in (MEAN, None) else int(head) - 1
         classes = list(prediction.classes)
         values = predictor.heatmap(
@@ -98,7 +98,8 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     @parts.plain_errors
     def ask(subset, model, case: Case | None, method, layer, head, target, opacity):
         if case is None:
-            return [None, "", "", *(gr.skip() for _ in [*controls, *shown])]
+            kept = [gr.skip()] * len(controls)
+            return [None, "", parts.NOTHING_YET, *kept, *draw(None, method, layer, head, target, opacity)]
         predictor = store.predictor(subset, model)
         prediction = predictor.predict(case.source)
         methods = predictor.methods()
@@ -111,7 +112,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
             gr.Radio([(explain.METHODS[name], name) for name in methods], value=method),
             *_settings(method, layers, layer, heads, head, prediction.classes, target),
         ]
-        drawn = draw(subset, model, prediction, method, layer, head, target, opacity)
+        drawn = draw(prediction, method, layer, head, target, opacity)
         view = parts.thumbnail(case.source)
         return [prediction, view, parts.answer(prediction, case), *updates, *drawn]
 
@@ -135,6 +136,9 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
 
     def on_table(chosen: Case):
         return chosen, figures.enlarge(chosen.source, 224)
+
+    def back_on_table(case: Case | None):
+        return case and figures.enlarge(case.source, 224)
 
     @parts.plain_errors
     def pick(subset, event: gr.SelectData):
@@ -170,9 +174,8 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     )
     uploaded = picture.input(upload, [subset, model, picture], case, **private)
     uploaded.success(**asked)
-    uploaded.failure(
-        lambda kept: figures.enlarge(kept.source, 224), case, picture, show_progress="hidden", **private
-    )
+    uploaded.failure(back_on_table, case, picture, show_progress="hidden", **private)
+    picture.clear(lambda: None, None, case, show_progress="hidden", **private).success(**asked)
     gallery.select(pick, subset, [case, picture], show_progress="hidden", **private).success(**asked)
     surprise.click(draw_lot, subset, [case, picture], show_progress="hidden", **private).success(**asked)
     mistake.click(draw_mistake, [subset, model], [case, picture], show_progress="hidden", **private).success(
@@ -180,7 +183,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     )
     drawn = dict(
         fn=draw,
-        inputs=[subset, model, seen, *controls, opacity],
+        inputs=[seen, *controls, opacity],
         outputs=shown,
         **private,
         show_progress="hidden",
@@ -189,8 +192,8 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     method.input(
         switch_method, [seen, *controls], [layer, head, target], show_progress="hidden", **private
     ).then(**drawn)
-    for control in (layer, head, target, opacity):
-        control.input(**drawn)
+    for moved in (layer.input, opacity.input, head.select, target.select):
+        moved(**drawn, trigger_mode="always_last")
     return Explore(
         open_subset, [case, picture, gallery, mistake], case, ask, asked["inputs"][3:], asked["outputs"]
     )

@@ -18,6 +18,11 @@ from medvit.ui.store import Case
 DISCLAIMER = "Research demo, not for diagnosis."
 
 
+NOTHING_YET = (
+    "<div class='answer'><p class='says'>No image yet. Drop one on the left, or pick an example.</p></div>"
+)
+
+
 def shown_name(name: str) -> str:
     """A class name as people read it: RetinaMNIST's classes are bare numbers."""
     return html.escape(f"grade {name}" if name.isdigit() else name)

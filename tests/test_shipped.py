@@ -1,0 +1,91 @@
+"""The checkpoints that ship: whole, honest, and treating every picture as the test images were treated."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medvit import models, phantoms, subsets
+from medvit.checkpoint import DEFAULT_ROOT
+from medvit.evaluation.metrics import evaluate
+from medvit.evaluation.predict import predict_logits
+from medvit.predictor import Predictor
+
+from .conftest import DAMAGED, SHIPPED, official_test_split
+
+each_shipped = pytest.mark.parametrize("found", SHIPPED, ids=lambda c: f"{c.subset.name}-{c.model_name}")
+
+
+def test_every_pair_of_the_five_subsets_and_four_models_ships():
+    assert DAMAGED == {}
+    assert {(one.subset.name, one.model_name) for one in SHIPPED} == {
+        (subset, model) for subset in subsets.MAIN for model in models.NAMES
+    }
+
+
+def test_together_they_weigh_at_most_150_megabytes():
+    assert sum(path.stat().st_size for path in DEFAULT_ROOT.rglob("*") if path.is_file()) < 150e6
+
+
+@each_shipped
+def test_the_card_follows_from_the_stored_logits(found):
+    test = evaluate(found.test_logits, found.test_labels, found.subset.task, found.subset.classes)
+    for key, value in test.items():
+        if isinstance(value, float):
+            assert value == pytest.approx(found.card["test"][key], abs=5e-4), key
+    assert len(found.test_labels) == found.subset.samples["test"]
+    assert found.card["data_md5"] == found.subset.md5[28]
+
+
+@each_shipped
+def test_the_model_beats_the_majority_class(found):
+    majority = np.bincount(found.test_labels).max() / len(found.test_labels)
+    assert found.card["test"]["accuracy"] > majority
+
+
+@each_shipped
+def test_it_answers_a_phantom(found):
+    answer = Predictor(found)(phantoms.draw(found.subset.name, 0))
+    assert list(answer["probabilities"]) == list(found.subset.classes)
+    assert sum(answer["probabilities"].values()) == pytest.approx(1)
+
+
+@each_shipped
+def test_stored_logits_are_those_of_the_stored_weights(found):
+    images, labels = official_test_split(found.subset.name)
+    np.testing.assert_array_equal(labels, found.test_labels)
+    part = slice(0, 2000)
+    logits = predict_logits(found.model, found.preprocessing, images[part])
+    np.testing.assert_allclose(logits, found.test_logits[part], atol=0.02, rtol=2e-3)
+    assert (logits.argmax(1) == found.test_logits[part].argmax(1)).mean() > 0.9995
+
+
+def as_png(image: Image.Image) -> bytes:
+    return _encoded(image, "PNG")
+
+
+def as_jpeg(image: Image.Image) -> bytes:
+    return _encoded(image, "JPEG", quality=95)
+
+
+def enlarged(image: Image.Image) -> bytes:
+    return _encoded(image.resize((224, 224), Image.Resampling.BICUBIC), "PNG")
+
+
+def _encoded(image: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@each_shipped
+@pytest.mark.parametrize(("change", "least"), [(as_png, 99), (as_jpeg, 98), (enlarged, 99)])
+def test_one_path_for_pixels(found, change, least):
+    """A test image that comes back as an upload gets the class that the test split got."""
+    images, _ = official_test_split(found.subset.name)
+    predictor = Predictor(found)
+    chosen = np.linspace(0, len(images) - 1, 100).astype(int)
+    sources = np.stack([predictor.source(change(Image.fromarray(images[i]))) for i in chosen])
+    classes = predict_logits(found.model, found.preprocessing, sources).argmax(1)
+    assert (classes == found.test_logits[chosen].argmax(1)).sum() >= least
