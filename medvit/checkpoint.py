@@ -11,6 +11,7 @@ import json
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def load(folder: str | Path) -> Checkpoint:
         KeyError,
         TypeError,
         zipfile.BadZipFile,
-        zipfile.zlib.error,
+        zlib.error,
     ) as error:
         raise MedvitError(f"The checkpoint {folder} is damaged: {error}.") from error
     return Checkpoint(folder, card, preprocessing, logits, labels)

@@ -5,6 +5,7 @@ train on. They are drawings, not data: nothing about a model's accuracy follows 
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def write_archive(subset: str, root: str | Path, counts: dict[str, int] | None =
     """
     facts = subsets.get(subset)
     rng = np.random.default_rng(0)
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for split, count in (counts or {"train": 48, "val": 16, "test": 16}).items():
         labels = np.arange(count) % len(facts.classes)
         pictures = np.stack(
@@ -79,7 +80,9 @@ def _paint_tissue(rng: np.random.Generator) -> np.ndarray:
     picture = _mix(_plain((0.93, 0.80, 0.88)), (0.80, 0.52, 0.72), (0.5 + waves / 8)[..., None].clip(0, 1))
     for _ in range(rng.integers(5, 30)):
         picture = _mix(
-            picture, (0.38, 0.22, 0.55), _disc(*rng.uniform(-1, 1, 2), rng.uniform(0.06, 0.1), 0.04)
+            picture,
+            (0.38, 0.22, 0.55),
+            _disc(rng.uniform(-1, 1), rng.uniform(-1, 1), rng.uniform(0.06, 0.1), 0.04),
         )
     return picture
 
@@ -91,7 +94,9 @@ def _paint_fundus(rng: np.random.Generator) -> np.ndarray:
         vessel = np.abs(_Y - bend * (_X - 0.5 * side) ** 2 * 0.6 - 0.1 * bend) < 0.04
         picture = _mix(picture, (0.48, 0.14, 0.08), (vessel[..., None] & (picture[..., :1] > 0.3)) * 0.7)
     for _ in range(rng.integers(0, 6)):
-        picture = _mix(picture, (0.92, 0.75, 0.35), _disc(*rng.uniform(-0.6, 0.6, 2), 0.05, 0.03))
+        picture = _mix(
+            picture, (0.92, 0.75, 0.35), _disc(rng.uniform(-0.6, 0.6), rng.uniform(-0.6, 0.6), 0.05, 0.03)
+        )
     return _mix(picture, (0.98, 0.82, 0.50), _disc(0.5 * side, 0, 0.16))
 
 

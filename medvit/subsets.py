@@ -9,6 +9,7 @@ import os
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -142,7 +143,7 @@ def load_split(
     try:
         with np.load(path, allow_pickle=False) as archive:
             images, labels = archive[f"{split}_images"], archive[f"{split}_labels"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise MedvitError(
             f"{path} cannot be read as {subset.title} ({error}). Delete it and fetch it again with "
             f"`python scripts/download.py {name} --size {size}`."

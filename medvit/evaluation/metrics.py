@@ -17,8 +17,8 @@ def probabilities(logits: np.ndarray, multi_label: bool = False) -> np.ndarray:
 def auc(labels: np.ndarray, scores: np.ndarray, task: str) -> float:
     """Area under the ROC curve as medmnist's Evaluator has it.
 
-    For two classes it is that of the last class, else the mean over classes. A class that is absent, or alone, has
-    no ROC curve and is left out; NaN where none is left.
+    For two classes it is that of the last class, else the mean over classes. A class that is absent, or
+    alone, has no ROC curve and is left out; NaN where none is left.
     """
     if task == "binary-class":
         pairs = [(labels == 1, scores[:, -1])]

@@ -55,12 +55,13 @@ def heatmap(
         raise MedvitError(
             f"{METHODS[method]} needs a model with attention, and this one has none. Use Grad-CAM."
         )
+    if method == "grad_cam":
+        return scale(cam.grad_cam(model, pixel_values, target)).numpy()
+    assert attentions is not None, "a model with attention was asked for them"
     if method == "attention":
         values = attention.attention_map(attentions.float(), layer, head)
-    elif method == "rollout":
-        values = rollout.rollout(attentions.float())
     else:
-        values = cam.grad_cam(model, pixel_values, target)
+        values = rollout.rollout(attentions.float())
     return scale(values).numpy()
 
 

@@ -1,5 +1,7 @@
 """The architectures; importing this registers them with the Auto classes of transformers."""
 
+from typing import Any
+
 from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedModel
 
 from medvit.errors import MedvitError
@@ -50,7 +52,7 @@ def build(
     Raises:
         MedvitError: unknown name, or an unusable backbone.
     """
-    labels = dict(
+    labels: dict[str, Any] = dict(
         id2label=dict(enumerate(subset.classes)),
         label2id={label: i for i, label in enumerate(subset.classes)},
         problem_type="multi_label_classification" if subset.multi_label else "single_label_classification",

@@ -1,8 +1,8 @@
 """One training run: real images in, a checkpoint folder out.
 
-The pixels stay uint8 until they are on the training device; there they are augmented and normalised in batches.
-The epoch with the best validation accuracy is kept, of two equal ones that with the lower loss. The test split
-is read once, after that.
+The pixels stay uint8 until they are on the training device; there they are augmented and normalised, a batch
+at a time. The epoch with the best validation accuracy is kept, of two equal ones that with the lower loss.
+The test split is read once, after that.
 """
 
 import json
@@ -45,6 +45,11 @@ class PixelDataset(Dataset):
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
         chosen = torch.as_tensor(indices)
         return {"pixels": self.pixels[chosen], "labels": self.labels[chosen]}
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Stands where the Trainer wants a collator: PixelDataset gives whole batches."""
+    return batch
 
 
 class Classifier(nn.Module):
@@ -119,7 +124,7 @@ def train(
     resume_from = _prepare_work(work, settings, resume)
     trainer = Trainer(
         model=Classifier(model, preprocessing, recipe),
-        data_collator=lambda batch: batch,  # PixelDataset has made it one already
+        data_collator=_as_it_is,
         args=_arguments(recipe, work, seed),
         train_dataset=PixelDataset(images, labels, subset.multi_label),
         eval_dataset=PixelDataset(*splits["val"], subset.multi_label),
@@ -213,7 +218,8 @@ def _arguments(recipe: Recipe, work: Path, seed: int) -> TrainingArguments:
 
 
 def _validation_figures(prediction: EvalPrediction, subset: subsets.Subset) -> dict[str, float]:
-    figures = evaluate(prediction.predictions, prediction.label_ids, subset.task, subset.classes)
+    logits, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+    figures = evaluate(logits, labels, subset.task, subset.classes)
     kept = {key: figures[key] for key in ("accuracy", "macro_f1", "auc")}
     # Accuracy decides; the loss, squashed below what one image can change, breaks ties.
     return kept | {"score": figures["accuracy"] - 1e-6 * min(figures["loss"], 10.0)}
@@ -251,7 +257,8 @@ def _export(
     """Write the folder; its figures come from the weights as they lie in it, rounded to fp16."""
     with checkpoint.whole_folder(out) as folder:
         checkpoint.write_model(folder, model, preprocessing)
-        stored = checkpoint.load_model(folder).to(model.device)
+        stored: nn.Module = checkpoint.load_model(folder)
+        stored.to(model.device)
         for split in ("val", "test"):
             images, labels = subsets.load_split(subset.name, split, size, data_root)
             logits = checkpoint.to_half(predict_logits(stored, preprocessing, images))

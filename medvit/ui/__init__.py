@@ -1,5 +1,7 @@
 """The interface: pickers on top, one tab a file below."""
 
+from typing import Any
+
 import gradio as gr
 
 from medvit import images
@@ -58,7 +60,9 @@ def build(store: Store) -> gr.Blocks:
             return everything(subset, model, case, settings, view)
 
         outputs = [headline, *tab.answer, *test_outputs, *about_outputs]
-        private = dict(api_visibility="private", show_progress_on=[headline], concurrency_id="model")
+        private: dict[str, Any] = dict(
+            api_visibility="private", show_progress_on=[headline], concurrency_id="model"
+        )
         for event in (demo.load, subset.select):
             event(
                 choose_subset, [subset, model, view, *tab.settings], [model, *tab.table, *outputs], **private
@@ -68,7 +72,7 @@ def build(store: Store) -> gr.Blocks:
     return demo
 
 
-def launch_options() -> dict:
+def launch_options() -> dict[str, Any]:
     """Arguments of `launch` that belong to the look and to privacy."""
     return dict(
         theme=look.theme(),

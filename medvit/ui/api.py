@@ -49,7 +49,7 @@ def build(store: Store) -> None:
 
     with gr.Row(visible=False):
         subset, model = gr.Textbox(label="subset"), gr.Textbox(label="model")
-        image = parts.PictureInput(label="image", type="filepath", image_mode=None)
+        image = parts.picture_input(label="image")
         result = gr.JSON(label="result")
         gr.Button().click(predict, [subset, model, image], result, api_name="predict", concurrency_id="model")
         gr.Button().click(confusion_matrix, [subset, model], result, api_name="confusion_matrix")

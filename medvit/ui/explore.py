@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -38,9 +39,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=280):
             gr.HTML("<div class='panel-title'>Image</div>")
-            picture = parts.PictureInput(
-                type="filepath",
-                image_mode=None,
+            picture = parts.picture_input(
                 sources=["upload", "clipboard", "webcam"],
                 show_label=False,
                 height=190,
@@ -163,8 +162,8 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         button = gr.Button("A mistake" if real else "A mistake (needs the data)", interactive=real)
         return *on_table(examples[0]), strip, button
 
-    private = dict(api_visibility="private")
-    asked = dict(
+    private: dict[str, Any] = dict(api_visibility="private")
+    asked: dict[str, Any] = dict(
         fn=ask,
         inputs=[subset, model, case, *controls, opacity],
         outputs=[seen, thumbnail, answer, *controls, *shown],
@@ -181,7 +180,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     mistake.click(draw_mistake, [subset, model], [case, picture], show_progress="hidden", **private).success(
         **asked
     )
-    drawn = dict(
+    drawn: dict[str, Any] = dict(
         fn=draw,
         inputs=[seen, *controls, opacity],
         outputs=shown,

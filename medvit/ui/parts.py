@@ -5,6 +5,7 @@ import functools
 import html
 import io
 from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -41,16 +42,12 @@ def plain_errors(function: Callable) -> Callable:
     return wrapper
 
 
-class PictureInput(gr.Image):
+def picture_input(**options: Any) -> gr.Image:
     """A gr.Image that hands its file over unopened, so that `medvit.images` alone decides what is decoded."""
-
-    def preprocess(self, payload):
-        if payload is None or payload.path is None:
-            return None
-        return payload.path
-
-    def get_block_name(self) -> str:
-        return "image"
+    component = gr.Image(type="filepath", image_mode=None, **options)
+    # Set on the instance: Gradio writes a stub file into the package for every subclass of a component.
+    component.preprocess = lambda payload: payload.path if payload else None  # type: ignore[method-assign]
+    return component
 
 
 def headline(found: Checkpoint) -> str:
