@@ -22,9 +22,12 @@ def parse() -> argparse.Namespace:
         metavar="DIR",
         help="folder of checkpoints, <DIR>/<subset>/<model> [the shipped ones]",
     )
-    add("--data-root", metavar="DIR", help="folder of the .npz archives; without them the examples are "
-    "drawings "
-        "[$MEDVIT_DATA, else ~/.medmnist]")  # fmt: skip
+    add(
+        "--data-root",
+        metavar="DIR",
+        help="folder of the .npz archives; without them the examples are drawings "
+        "[$MEDVIT_DATA, else ~/.medmnist]",
+    )
     add("--host", help="0.0.0.0 lets other machines in [127.0.0.1]")
     add("--port", type=int, help="[the first free one from 7860]")
     return parser.parse_args()

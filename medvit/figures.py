@@ -6,6 +6,8 @@ import plotly.graph_objects as go
 from PIL import Image
 from sklearn.metrics import roc_curve
 
+from medvit.subsets import short_name
+
 ACCENT = "#0f766e"
 # Okabe and Ito's colours: eight that stay apart for colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#B8A800", "#5B3A8C")
@@ -70,7 +72,7 @@ def roc_curves(
             area = float(np.trapezoid(true, false))
             hover = f"{name}<br>false positives %{{x:.3f}}<br>true positives %{{y:.3f}}<extra></extra>"
             figure.add_scatter(
-                x=false, y=true, name=f"{name} · {area:.3f}", mode="lines", hovertemplate=hover
+                x=false, y=true, name=f"{short_name(name)} · {area:.3f}", mode="lines", hovertemplate=hover
             )
     chance = dict(color=INK, dash="dot", width=1)
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=chance, hoverinfo="skip", showlegend=False)
@@ -80,7 +82,7 @@ def roc_curves(
         figure,
         460,
         title=title,
-        legend=dict(title="class · area", y=0.02, yanchor="bottom", x=1, xanchor="right"),
+        legend=dict(title="class · area", font_size=11, y=0.02, yanchor="bottom", x=1, xanchor="right"),
     )
 
 

@@ -23,11 +23,13 @@ def draw(subset: str, number: int) -> np.ndarray:
     return (np.clip(picture + noise, 0, 1) * 255).round().astype(np.uint8)
 
 
-def write_archive(subset: str, root: str | Path, counts: dict[str, int] | None = None) -> Path:
+def write_archive(
+    subset: str, root: str | Path, counts: dict[str, int] | None = None, size: int = 28
+) -> Path:
     """Write an archive in the form of the official one; the brightness of its phantoms follows the class.
 
     Args:
-        counts: images of each split; 48 / 16 / 16 by default.
+        counts: images of each split; 48 / 16 / 16 by default. size: 28, or a multiple of it.
     """
     facts = subsets.get(subset)
     rng = np.random.default_rng(0)
@@ -37,11 +39,12 @@ def write_archive(subset: str, root: str | Path, counts: dict[str, int] | None =
         pictures = np.stack(
             [draw(subset, 1000 * subsets.SPLITS.index(split) + i) for i in range(count)]
         ).astype(float)
+        pictures = pictures.repeat(size // SIDE, 1).repeat(size // SIDE, 2)
         pictures *= (0.3 + 0.7 * labels / max(1, len(facts.classes) - 1))[:, None, None, None]
         arrays[f"{split}_images"] = (pictures[..., 0] if facts.channels == 1 else pictures).astype(np.uint8)
         one_hot = rng.integers(0, 2, (count, len(facts.classes)))
         arrays[f"{split}_labels"] = (one_hot if facts.multi_label else labels[:, None]).astype(np.uint8)
-    path = subsets.archive_path(subset, 28, root)
+    path = subsets.archive_path(subset, size, root)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **arrays)
     return path

@@ -101,6 +101,11 @@ def get(name: str) -> Subset:
     )
 
 
+def short_name(label: str) -> str:
+    """A class name for where room is short: without its brackets; a bare number is a grade."""
+    return f"grade {label}" if label.isdigit() else label.split("(")[0].strip()
+
+
 def data_root(root: str | Path | None = None) -> Path:
     """The folder of the archives: `root`, else $MEDVIT_DATA, else the medmnist package's default."""
     chosen = (

@@ -23,9 +23,13 @@ def parse() -> argparse.Namespace:
     add = parser.add_argument
     add("subsets", nargs="*", metavar="SUBSET", help=f"any of {', '.join(subsets.names())}")
     add("--all", action="store_true", help=f"the five that ship with checkpoints: {', '.join(subsets.MAIN)}")
-    add("--size", type=int, default=28, choices=subsets.SIZES, help="source size; the shipped "
-    "checkpoints take 28, and "
-        "PathMNIST at 224 is a download of over 10 GB [28]")  # fmt: skip
+    add(
+        "--size",
+        type=int,
+        default=28,
+        choices=subsets.SIZES,
+        help="source size; the shipped checkpoints take 28, and PathMNIST at 224 unpacks to 16 GB [28]",
+    )
     add("--data-root", metavar="DIR", help="where the archives go [$MEDVIT_DATA, else ~/.medmnist]")
     args = parser.parse_args()
     if not args.subsets and not args.all:

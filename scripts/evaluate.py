@@ -42,9 +42,13 @@ def parse() -> argparse.Namespace:
         help="for --all [the shipped ones]",
     )
     add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
-    add("--out", type=Path, default=Path("results"), metavar="DIR", help="where metrics.csv and the "
-    "pages go; the pages "
-        "weigh 5 MB each and are not kept in git [results]")  # fmt: skip
+    add(
+        "--out",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="where metrics.csv and the pages go; a page weighs 5 MB, so they are not kept in git [results]",
+    )
     args = parser.parse_args()
     if not args.folders and not args.all:
         parser.error("name a checkpoint folder, or --all")

@@ -29,35 +29,38 @@ def parse() -> argparse.Namespace:
         "--model",
         required=True,
         choices=models.NAMES,
-        help="spt_lsa is the best of those that start from nothing; vit_finetuned starts from a "
-        "pretrained ViT and "
-        "wins on the small subsets",
+        help="vit_finetuned starts from a pretrained ViT and needs the fewest epochs; the others start from "
+        "nothing. spt_lsa is made for small data sets, vit is its plain counterpart, cnn the baseline",
     )
     add(
         "--backbone",
         default=models.DEFAULT_BACKBONE,
         metavar="ID_OR_FOLDER",
-        help="for vit_finetuned: any ViT on the Hugging Face hub, or a folder with one. The default (5.5 "
-        "M parameters) "
-        "trains on a laptop; google/vit-base-patch16-224 (86 M) wants a GPU [%(default)s]",
+        help="for vit_finetuned: any ViT on the Hugging Face hub, or a folder with one. The default has 5.5 "
+        "million parameters and trains on a laptop; google/vit-base-patch16-224 has 86 million and wants a "
+        "GPU [%(default)s]",
     )
     add("--seed", type=int, default=0, help="run several and report their mean; one seed proves little [0]")
     add("--epochs", type=int, help="fewer for a quick look, more where a GPU is at hand [the recipe's]")
     add("--batch-size", type=int, help="lower it when memory runs out [the recipe's]")
     add("--learning-rate", type=float, help="peak of the cosine schedule [the recipe's]")
-    add("--image-size", type=int, help="input side of the model in pixels; more costs time by the square "
-    "and adds "
-        "no detail to a 28-pixel image, but gives finer attention maps [the recipe's]")  # fmt: skip
     add(
-        "--train-images",
+        "--image-size",
         type=int,
-        help="train on this many images only, class-balanced as the whole [the recipe's]",
+        help="input side of the model in pixels. More adds no detail to a 28-pixel image and costs time by "
+        "the square, but gives a pretrained ViT a finer grid of patches [the recipe's]",
     )
+    add("--train-images", type=int, help="train on so many images only, class shares kept [the recipe's]")
     add("--size", type=int, default=28, choices=subsets.SIZES, help="source size of the images [28]")
     add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
-    add("--out", type=Path, metavar="DIR", help="checkpoint folder to write [runs/seed<N>/<subset>/<model>]; "
-        "`python app.py --checkpoints runs/seed0` shows what lies there")  # fmt: skip
-    add("--resume", action="store_true", help="go on where a killed run stopped (at its last whole epoch)")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="checkpoint folder to write; `python app.py --checkpoints runs/seed0` shows those of seed 0 "
+        "[runs/seed<N>/<subset>/<model>]",
+    )
+    add("--resume", action="store_true", help="go on where a killed run stopped, at its last whole epoch")
     return parser.parse_args()
 
 
@@ -73,7 +76,7 @@ def main() -> None:
         train(
             args.subset,
             args.model,
-            dataclasses.replace(recipe(args.subset, args.model), **chosen),
+            dataclasses.replace(recipe(args.subset, args.model, args.size), **chosen),
             out,
             backbone=args.backbone,
             seed=args.seed,

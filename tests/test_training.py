@@ -6,8 +6,9 @@ import pytest
 import torch
 from transformers import AutoModelForImageClassification, TrainerCallback
 
-from medvit import checkpoint, models, subsets
+from medvit import checkpoint, models, phantoms, subsets
 from medvit.errors import MedvitError
+from medvit.predictor import Predictor
 from medvit.training import run
 from medvit.training.augment import Augmentation
 from medvit.training.recipes import recipe
@@ -71,6 +72,18 @@ def test_every_model_trains_to_a_whole_checkpoint(model, phantom_root, backbone,
     assert [round(row["epoch"]) for row in found.card["history"]] == [1, 2]
     assert found.card["source_size"] == 28
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(("model", "patches"), [("spt_lsa", 49), ("cnn", None)])
+def test_larger_sources_are_taken_as_they_are(model, patches, backbone, tmp_path):
+    phantoms.write_archive("bloodmnist", tmp_path, {"train": 8, "val": 8, "test": 8}, size=224)
+    settings = replace(recipe("bloodmnist", model, size=224), epochs=1)
+    run.train("bloodmnist", model, settings, tmp_path / "out", size=224, data_root=tmp_path)
+    found = checkpoint.load(tmp_path / "out")
+    assert (found.card["source_size"], found.preprocessing.size) == (224, 224)
+    if patches:
+        assert found.model.position_embedding.shape[1] == patches + 1
+    assert Predictor(found).source(phantoms.draw("bloodmnist", 0)).shape == (224, 224, 3)
 
 
 @pytest.mark.parametrize("subset", ["chestmnist", "retinamnist"])

@@ -64,5 +64,7 @@ def build(
     model_class = FROM_SCRATCH[name]
     if image_size:
         config_kwargs["image_size"] = image_size
+        if name != "cnn":  # a grid of 7 or 8 patches a side, as 4 pixels give it at 28
+            config_kwargs.setdefault("patch_size", max(4, image_size // (8 if image_size % 7 else 7)))
     config = model_class.config_class(**labels, **config_kwargs)
     return model_class(config), Preprocessing(config.image_size)

@@ -45,15 +45,18 @@ EPOCHS = {
 DEFAULT_EPOCHS = {"cnn": 10, "vit": 15, "spt_lsa": 15, "vit_finetuned": 5}
 
 
-def recipe(subset: str, model: str) -> Recipe:
-    """The recipe for a subset and a model; a general one for subsets without their own."""
+def recipe(subset: str, model: str, size: int = 28) -> Recipe:
+    """The recipe for a subset, a model and a source size; a general one for subsets without their own.
+
+    Where the source is larger than 28 pixels, models from scratch take it as it is, a pretrained one 224.
+    """
     small = subset in ("breastmnist", "retinamnist")  # a transformer from scratch stalls there at 1e-3
     learning_rate = {"cnn": 1e-3, "vit_finetuned": 2e-4}.get(model, 4e-4 if small else 1e-3)
     return Recipe(
         epochs=EPOCHS.get(subset, DEFAULT_EPOCHS)[model],
         batch_size=32 if small else 64,
         learning_rate=learning_rate,
-        image_size=112 if model == "vit_finetuned" else None,
+        image_size=(112 if size == 28 else 224) if model == "vit_finetuned" else size,
         train_images=15_000 if subset == "pathmnist" else None,
         augmentation=AUGMENTATION.get(subset, GREY),
     )

@@ -100,7 +100,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
             kept = [gr.skip()] * len(controls)
             return [None, "", parts.NOTHING_YET, *kept, *draw(None, method, layer, head, target, opacity)]
         predictor = store.predictor(subset, model)
-        prediction = predictor.predict(case.source)
+        prediction = predictor.predict(predictor.source(case.source))
         methods = predictor.methods()
         method = method if method in methods else methods[0]
         layers, heads = prediction.attentions.shape[:2] if prediction.attentions is not None else (1, 1)
@@ -112,7 +112,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
             *_settings(method, layers, layer, heads, head, prediction.classes, target),
         ]
         drawn = draw(prediction, method, layer, head, target, opacity)
-        view = parts.thumbnail(case.source)
+        view = parts.thumbnail(prediction.source)
         return [prediction, view, parts.answer(prediction, case), *updates, *drawn]
 
     def _settings(method, layers, layer, heads, head, classes, target):
@@ -159,7 +159,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         strip = gr.Gallery(
             [(figures.enlarge(one.source, 84), None) for one in examples], label=label, selected_index=None
         )
-        button = gr.Button("A mistake" if real else "A mistake (needs the data)", interactive=real)
+        button = gr.Button("A mistake" if real else "A mistake (needs data)", interactive=real)
         return *on_table(examples[0]), strip, button
 
     private: dict[str, Any] = dict(api_visibility="private")

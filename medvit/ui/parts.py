@@ -14,6 +14,7 @@ from PIL import Image
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.predictor import Prediction
+from medvit.subsets import short_name
 from medvit.ui.store import Case
 
 DISCLAIMER = "Research demo, not for diagnosis."
@@ -25,8 +26,8 @@ NOTHING_YET = (
 
 
 def shown_name(name: str) -> str:
-    """A class name as people read it: RetinaMNIST's classes are bare numbers."""
-    return html.escape(f"grade {name}" if name.isdigit() else name)
+    """A class name as HTML, its long form on hover."""
+    return f"<span title='{html.escape(name, quote=True)}'>{html.escape(short_name(name))}</span>"
 
 
 def plain_errors(function: Callable) -> Callable:
@@ -108,7 +109,7 @@ def confusion_table(matrix: np.ndarray, classes: tuple[str, ...], view: str) -> 
     """The confusion matrix as a table, rows the truth. `view`: "counts", "by row" or "by column"."""
     totals = {"by row": matrix.sum(1, keepdims=True), "by column": matrix.sum(0, keepdims=True)}
     shares = matrix / totals.get(view, totals["by row"]).clip(1)
-    head = "".join(f"<th scope='col'><span>{shown_name(name)}</span></th>" for name in classes)
+    head = "".join(f"<th scope='col'>{shown_name(name)}</th>" for name in classes)
     body = ""
     for i, name in enumerate(classes):
         cells = ""
@@ -124,8 +125,9 @@ def confusion_table(matrix: np.ndarray, classes: tuple[str, ...], view: str) -> 
             )
         body += f"<tr><th scope='row'>{shown_name(name)}</th>{cells}</tr>"
     return (
-        "<div class='confusion'><table><caption>Rows: the truth. Columns: what the model says.</caption>"
+        "<div class='confusion'><table aria-label='Confusion matrix'>"
         f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        "<p class='quiet small'>Rows: the truth. Columns: what the model says.</p>"
     )
 
 

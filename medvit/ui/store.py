@@ -80,6 +80,9 @@ class Store:
             raise MedvitError(f"There is no subset {subset!r}. There are: {', '.join(self._predictors)}.")
         return self._predictors[subset]
 
+    def _size(self, subset: str) -> int:
+        return next(iter(self._of_subset(subset).values())).checkpoint.card["source_size"]
+
     def has_data(self, subset: str) -> bool:
         """Whether the test images of a subset are on disk, and readable."""
         try:
@@ -129,7 +132,7 @@ class Store:
 
     def _test_split(self, subset: str) -> tuple[np.ndarray, np.ndarray]:
         with self._lock:
-            return _load_test(subset, self.data_root)
+            return _load_test(subset, self._size(subset), self.data_root)
 
     def open_upload(self, subset: str, model: str, path: str) -> Case:
         """A picture from outside, in the form the model takes; raises MedvitError where that fails."""
@@ -137,5 +140,5 @@ class Store:
 
 
 @cache
-def _load_test(subset: str, data_root: Path) -> tuple[np.ndarray, np.ndarray]:
-    return subsets.load_split(subset, "test", 28, data_root)
+def _load_test(subset: str, size: int, data_root: Path) -> tuple[np.ndarray, np.ndarray]:
+    return subsets.load_split(subset, "test", size, data_root)

@@ -16,7 +16,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
     """Lay out the tab; return `fill(subset, model, view)`, the view's picker, and the outputs to fill."""
     tiles = gr.HTML(min_height=96)
     with gr.Row(equal_height=False):
-        with gr.Column(scale=6, min_width=320):
+        with gr.Column(scale=7, min_width=320):
             gr.HTML("<div class='panel-title'>Confusion matrix</div>")
             view = gr.Radio(VIEWS, value=VIEWS[0], show_label=False, container=False, elem_id="matrix-view")
             matrix = gr.HTML(min_height=320, elem_id="matrix")
