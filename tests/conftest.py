@@ -2,8 +2,12 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +65,32 @@ def run_script(name: str, *arguments) -> subprocess.CompletedProcess:
     """Run scripts/<name> as a user would."""
     command = [sys.executable, REPOSITORY / "scripts" / name, *arguments]
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600)
+
+
+@contextmanager
+def running_app(*arguments, log: Path, data_root: Path = Path("/nonexistent")):
+    """Start app.py on a free port; yields its address, and stops it at the end."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, REPOSITORY / "app.py", "--port", str(port), *map(str, arguments)]
+    environment = os.environ | {"MEDVIT_DATA": str(data_root)}
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            time.sleep(0.5)
+            assert process.poll() is None, log.read_text()
+            try:
+                urllib.request.urlopen(address, timeout=5).close()
+                break
+            except OSError:
+                continue
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def official_test_split(name: str) -> tuple[np.ndarray, np.ndarray]:

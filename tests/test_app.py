@@ -1,13 +1,8 @@
 """A real app.py process, asked by a real gradio_client."""
 
 import io
-import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from contextlib import contextmanager
 
 import pytest
 from gradio_client import Client, handle_file
@@ -16,33 +11,7 @@ from PIL import Image
 import medvit
 from medvit import phantoms
 
-from .conftest import REPOSITORY
-
-
-@contextmanager
-def running_app(*arguments, log):
-    """Start app.py on a free port; yields its address, and stops it at the end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, REPOSITORY / "app.py", "--port", str(port), *map(str, arguments)]
-    environment = os.environ | {"MEDVIT_DATA": "/nonexistent"}
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            time.sleep(0.5)
-            assert process.poll() is None, log.read_text()
-            try:
-                urllib.request.urlopen(address, timeout=5).close()
-                break
-            except OSError:
-                continue
-        yield address
-    finally:
-        process.terminate()
-        process.wait(20)
+from .conftest import REPOSITORY, running_app
 
 
 @pytest.fixture(scope="module")
