@@ -42,12 +42,12 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
             picture = parts.picture_input(
                 sources=["upload", "clipboard", "webcam"],
                 show_label=False,
-                height=190,
+                height=170,
                 buttons=[],
                 placeholder=f"Drop an image here, or click\n{', '.join(FORMATS)}, up to {MAX_BYTES >> 20} MB",
                 elem_id="picture",
             )
-            thumbnail = gr.HTML(min_height=56)
+            thumbnail = gr.HTML(min_height=96)
             gallery = gr.Gallery(
                 columns=6, allow_preview=False, object_fit="fill", format="png", buttons=[],
                 elem_id="examples", interactive=False,
@@ -80,9 +80,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     shown = [overlay, about]
 
     @parts.plain_errors
-    def draw(prediction: Prediction | None, method, layer, head, target, opacity):
-        if prediction is None:
-            return gr.Image(None, alt_text="No map yet"), ""
+    def draw(prediction: Prediction, method, layer, head, target, opacity):
         predictor = store.predictor(prediction.subset, prediction.model)
         heads = None if head in (MEAN, None) else int(head) - 1
         classes = list(prediction.classes)
@@ -95,10 +93,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         return gr.Image(image, alt_text=alt), f"<span class='quiet'>{explain.ABOUT[method]} {words}</span>"
 
     @parts.plain_errors
-    def ask(subset, model, case: Case | None, method, layer, head, target, opacity):
-        if case is None:
-            kept = [gr.skip()] * len(controls)
-            return [None, "", parts.NOTHING_YET, *kept, *draw(None, method, layer, head, target, opacity)]
+    def ask(subset, model, case: Case, method, layer, head, target, opacity):
         predictor = store.predictor(subset, model)
         prediction = predictor.predict(predictor.source(case.source))
         methods = predictor.methods()
@@ -112,7 +107,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
             *_settings(method, layers, layer, heads, head, prediction.classes, target),
         ]
         drawn = draw(prediction, method, layer, head, target, opacity)
-        view = parts.thumbnail(prediction.source)
+        view = parts.thumbnail(prediction.source, case.origin)
         return [prediction, view, parts.answer(prediction, case), *updates, *drawn]
 
     def _settings(method, layers, layer, heads, head, classes, target):
@@ -123,21 +118,16 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
             gr.Dropdown(list(classes), value=target, visible=method == "grad_cam"),
         )
 
-    def switch_method(prediction: Prediction | None, method, layer, head, target):
-        if prediction is None:
-            return [gr.skip()] * 3
+    def switch_method(prediction: Prediction, method, layer, head, target):
         layers, heads = prediction.attentions.shape[:2] if prediction.attentions is not None else (1, 1)
         return _settings(method, layers, layer, heads, head, prediction.classes, target)
 
     @parts.plain_errors
     def upload(subset, model, path):
-        return None if path is None else store.open_upload(subset, model, path)
+        return gr.skip() if path is None else store.open_upload(subset, model, path)
 
     def on_table(chosen: Case):
-        return chosen, figures.enlarge(chosen.source, 224)
-
-    def back_on_table(case: Case | None):
-        return case and figures.enlarge(case.source, 224)
+        return chosen, None  # the upload box is emptied: what is on the table is no longer its picture
 
     @parts.plain_errors
     def pick(subset, event: gr.SelectData):
@@ -171,10 +161,10 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         concurrency_id="model",
         show_progress_on=[answer, overlay],
     )
-    uploaded = picture.input(upload, [subset, model, picture], case, **private)
+    # `change`, as `input` also comes, with the old picture, when the box is emptied.
+    uploaded = picture.change(upload, [subset, model, picture], case, **private)
     uploaded.success(**asked)
-    uploaded.failure(back_on_table, case, picture, show_progress="hidden", **private)
-    picture.clear(lambda: None, None, case, show_progress="hidden", **private).success(**asked)
+    uploaded.failure(lambda: None, None, picture, show_progress="hidden", **private)
     gallery.select(pick, subset, [case, picture], show_progress="hidden", **private).success(**asked)
     surprise.click(draw_lot, subset, [case, picture], show_progress="hidden", **private).success(**asked)
     mistake.click(draw_mistake, [subset, model], [case, picture], show_progress="hidden", **private).success(

@@ -20,11 +20,6 @@ from medvit.ui.store import Case
 DISCLAIMER = "Research demo, not for diagnosis."
 
 
-NOTHING_YET = (
-    "<div class='answer'><p class='says'>No image yet. Drop one on the left, or pick an example.</p></div>"
-)
-
-
 def shown_name(name: str) -> str:
     """A class name as HTML, its long form on hover."""
     return f"<span title='{html.escape(name, quote=True)}'>{html.escape(short_name(name))}</span>"
@@ -92,16 +87,15 @@ def _truth(prediction: Prediction, case: Case) -> str:
     return f"<p class='truth'>{mark} · truth: {shown_name(prediction.classes[case.truth])} · {origin}</p>"
 
 
-def thumbnail(source: np.ndarray) -> str:
+def thumbnail(source: np.ndarray, origin: str) -> str:
     """The source pixels as the model sees them, enlarged without smoothing."""
     buffer = io.BytesIO()
     Image.fromarray(source).save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
-    side = len(source)
+    side, origin = len(source), html.escape(origin)
     return (
-        f"<div class='seen'><img src='data:image/png;base64,{data}' alt='The image reduced to {side} by "
-        f"{side} pixels'>"
-        f"<span>What the model sees:<br>{side} × {side} pixels</span></div>"
+        f"<div class='seen'><img src='data:image/png;base64,{data}' alt='{origin}, {side} by {side} pixels'>"
+        f"<p><b>On the table:</b> {origin}<br>as the model sees it, {side} × {side} pixels</p></div>"
     )
 
 
