@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from medvit import explain, figures
-from medvit.images import FORMATS, MAX_BYTES
+from medvit.images import MAX_BYTES
 from medvit.predictor import Prediction
 from medvit.ui import parts
 from medvit.ui.store import Case, Store
@@ -44,7 +44,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
                 show_label=False,
                 height=170,
                 buttons=[],
-                placeholder=f"Drop an image here, or click\n{', '.join(FORMATS)}, up to {MAX_BYTES >> 20} MB",
+                placeholder=f"Drop an image here, or click\nany size, up to {MAX_BYTES >> 20} MB",
                 elem_id="picture",
             )
             thumbnail = gr.HTML(min_height=96)

@@ -95,7 +95,7 @@ def thumbnail(source: np.ndarray, origin: str) -> str:
     side, origin = len(source), html.escape(origin)
     return (
         f"<div class='seen'><img src='data:image/png;base64,{data}' alt='{origin}, {side} by {side} pixels'>"
-        f"<p><b>On the table:</b> {origin}<br>as the model sees it, {side} × {side} pixels</p></div>"
+        f"<p>What the model sees:<br>{origin},<br>{side} × {side} pixels</p></div>"
     )
 
 
