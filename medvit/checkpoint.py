@@ -180,6 +180,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 def write_model(folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
     """Write the Hugging Face files of a checkpoint, weights in fp16."""
     copy.deepcopy(model).cpu().half().save_pretrained(folder)
+    (folder / WEIGHTS).chmod(0o644)  # written readable for its owner alone
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing.to_json(), indent=2) + "\n")
 
 

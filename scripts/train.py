@@ -40,6 +40,13 @@ def parse() -> argparse.Namespace:
         "million parameters and trains on a laptop; google/vit-base-patch16-224 has 86 million and wants a "
         "GPU [%(default)s]",
     )
+    add(
+        "--strategy",
+        default="full",
+        help="what of a pretrained ViT is trained: full, last-K (the last K blocks), linear (the head alone), "
+        "lora or rlrr. The last two learn few numbers, which are merged when saved; on small subsets "
+        "last-K is known to beat full [full]",
+    )
     add("--seed", type=int, default=0, help="run several and report their mean; one seed proves little [0]")
     add("--epochs", type=int, help="fewer for a quick look, more where a GPU is at hand [the recipe's]")
     add("--batch-size", type=int, help="lower it when memory runs out [the recipe's]")
@@ -76,7 +83,7 @@ def main() -> None:
         train(
             args.subset,
             args.model,
-            dataclasses.replace(recipe(args.subset, args.model, args.size), **chosen),
+            dataclasses.replace(recipe(args.subset, args.model, args.size, args.strategy), **chosen),
             out,
             backbone=args.backbone,
             seed=args.seed,

@@ -74,6 +74,14 @@ def test_every_model_trains_to_a_whole_checkpoint(model, phantom_root, backbone,
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("strategy", ["last-1", "linear", "lora", "rlrr"])
+def test_every_strategy_ends_in_a_plain_checkpoint(strategy, phantom_root, backbone, tmp_path):
+    out = train("bloodmnist", "vit_finetuned", tmp_path / "out", phantom_root, backbone, strategy=strategy)
+    found = checkpoint.load(out)
+    assert found.card["strategy"] == strategy
+    assert found.model.config.model_type == "vit"
+
+
 @pytest.mark.parametrize(("model", "patches"), [("spt_lsa", 49), ("cnn", None)])
 def test_larger_sources_are_taken_as_they_are(model, patches, backbone, tmp_path):
     phantoms.write_archive("bloodmnist", tmp_path, {"train": 8, "val": 8, "test": 8}, size=224)

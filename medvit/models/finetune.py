@@ -1,15 +1,19 @@
 """A pretrained Hugging Face ViT, given a new head and, if wanted, another input size."""
 
+import re
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from transformers import AutoConfig, ViTForImageClassification
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel, ViTForImageClassification
 
 from medvit.errors import MedvitError
 from medvit.images import Preprocessing
+from medvit.models import rlrr
 
 DEFAULT_BACKBONE = "WinKawaks/vit-tiny-patch16-224"
+STRATEGIES = "full, last-K, linear, lora, rlrr"
 
 
 def from_backbone(
@@ -57,7 +61,7 @@ def resize_position_embedding(model: ViTForImageClassification, image_size: int)
     position = embeddings.position_embeddings.data  # (1, 1 + old^2, dim)
     grid = position[:, 1:].transpose(1, 2).unflatten(-1, (old, old))  # (1, dim, old, old)
     grid = F.interpolate(grid, (new, new), mode="bicubic", antialias=new < old)
-    embeddings.position_embeddings = torch.nn.Parameter(
+    embeddings.position_embeddings = nn.Parameter(
         torch.cat([position[:, :1], grid.flatten(2).transpose(1, 2)], 1).contiguous()
     )
     model.config.image_size = image_size
@@ -75,3 +79,54 @@ def _mean_and_std(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
         path = Path(cached_file(backbone, "preprocessor_config.json"))
     preprocessing = Preprocessing.from_json(path.read_text())
     return preprocessing.mean, preprocessing.std
+
+
+def apply_strategy(model: PreTrainedModel, strategy: str) -> nn.Module:
+    """Choose what of a ViT is trained; its head always is.
+
+    Args:
+        strategy: "full"; "last-K", the last K blocks and the final norm; "linear", the head alone; "lora",
+            low-rank updates of queries and values (Hu et al., 2021, through peft); "rlrr" (see `rlrr`).
+
+    Returns:
+        The module to train, whose logits are still those of `model`; `merge_strategy` takes it back.
+
+    Raises:
+        MedvitError: no such strategy, or K larger than the number of blocks.
+    """
+    last = re.fullmatch(r"last-(\d+)", strategy)
+    if strategy == "rlrr":
+        rlrr.apply(model)
+    elif strategy == "lora":
+        import peft
+
+        config = peft.LoraConfig(
+            r=16, lora_alpha=16, target_modules=["q_proj", "v_proj"], modules_to_save=["classifier"]
+        )
+        return peft.get_peft_model(model, config)
+    elif strategy == "linear" or last:
+        blocks = model.vit.layers
+        count = int(last[1]) if last else 0
+        if count > len(blocks):
+            raise MedvitError(
+                f"The strategy {strategy!r} asks for more than the {len(blocks)} blocks there are."
+            )
+        model.requires_grad_(False)
+        trained = [
+            model.classifier,
+            *([model.vit.layernorm, *blocks[len(blocks) - count :]] if count else []),
+        ]
+        for module in trained:
+            module.requires_grad_(True)
+    elif strategy != "full":
+        raise MedvitError(f"There is no strategy {strategy!r}. The strategies are: {STRATEGIES}.")
+    return model  # type: ignore[return-value]
+
+
+def merge_strategy(model: nn.Module, strategy: str) -> PreTrainedModel:
+    """The plain ViT with what was learned merged into its weights; its logits are those of `model`."""
+    if strategy == "lora":
+        return model.merge_and_unload()
+    if strategy == "rlrr":
+        rlrr.merge(model)
+    return model  # type: ignore[return-value]

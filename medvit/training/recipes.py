@@ -20,6 +20,7 @@ class Recipe:
 
     `learning_rate` is the peak of a cosine schedule after a linear warm-up over `warmup` of all steps.
     `image_size`: the model's input side where it is not the architecture's default.
+    `strategy`: what of a pretrained model is trained, see `medvit.models.finetune.apply_strategy`.
     `train_images`: a class-balanced random part of the training split, or None for all of it.
     """
 
@@ -30,6 +31,7 @@ class Recipe:
     warmup: float = 0.1
     label_smoothing: float = 0.1
     image_size: int | None = None
+    strategy: str = "full"
     train_images: int | None = None
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -45,17 +47,20 @@ EPOCHS = {
 DEFAULT_EPOCHS = {"cnn": 10, "vit": 15, "spt_lsa": 15, "vit_finetuned": 5}
 
 
-def recipe(subset: str, model: str, size: int = 28) -> Recipe:
+def recipe(subset: str, model: str, size: int = 28, strategy: str = "full") -> Recipe:
     """The recipe for a subset, a model and a source size; a general one for subsets without their own.
 
     Where the source is larger than 28 pixels, models from scratch take it as it is, a pretrained one 224.
     """
     small = subset in ("breastmnist", "retinamnist")  # a transformer from scratch stalls there at 1e-3
     learning_rate = {"cnn": 1e-3, "vit_finetuned": 2e-4}.get(model, 4e-4 if small else 1e-3)
+    if strategy in ("linear", "lora", "rlrr"):  # few parameters bear, and need, larger steps
+        learning_rate = 2e-3
     return Recipe(
         epochs=EPOCHS.get(subset, DEFAULT_EPOCHS)[model],
         batch_size=32 if small else 64,
         learning_rate=learning_rate,
+        strategy=strategy,
         image_size=(112 if size == 28 else 224) if model == "vit_finetuned" else size,
         train_images=15_000 if subset == "pathmnist" else None,
         augmentation=AUGMENTATION.get(subset, GREY),

@@ -26,6 +26,7 @@ from medvit.errors import MedvitError
 from medvit.evaluation.metrics import evaluate
 from medvit.evaluation.predict import predict_logits
 from medvit.images import Preprocessing, to_tensor
+from medvit.models.finetune import apply_strategy, merge_strategy
 from medvit.training.recipes import Recipe
 
 
@@ -59,7 +60,7 @@ class Classifier(nn.Module):
     memory; those of a Hugging Face ViT would be renamed on saving, and not be found again on loading.
     """
 
-    def __init__(self, model: PreTrainedModel, preprocessing: Preprocessing, recipe: Recipe):
+    def __init__(self, model: nn.Module, preprocessing: Preprocessing, recipe: Recipe):
         super().__init__()
         self.model = model
         self.preprocessing = preprocessing
@@ -114,6 +115,7 @@ def train(
     model, preprocessing = models.build(model_name, subset, backbone, recipe.image_size, **(config or {}))
     if model_name == "vit_finetuned" and not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # on a CPU its backward pass is the faster one
+    trained = apply_strategy(model, recipe.strategy) if model_name == "vit_finetuned" else model
     splits = {split: subsets.load_split(subset_name, split, size, data_root) for split in ("train", "val")}
     images, labels = take_part(*splits["train"], recipe.train_images, seed)
 
@@ -123,7 +125,7 @@ def train(
     )
     resume_from = _prepare_work(work, settings, resume)
     trainer = Trainer(
-        model=Classifier(model, preprocessing, recipe),
+        model=Classifier(trained, preprocessing, recipe),
         data_collator=_as_it_is,
         args=_arguments(recipe, work, seed),
         train_dataset=PixelDataset(images, labels, subset.multi_label),
@@ -133,10 +135,12 @@ def train(
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=resume_from)
     seconds = time.monotonic() - started
+    if model_name == "vit_finetuned":
+        model = merge_strategy(trained, recipe.strategy)
 
     if trainer.is_world_process_zero():
         card = settings | {
-            "strategy": "full" if model_name == "vit_finetuned" else "from scratch",
+            "strategy": recipe.strategy if model_name == "vit_finetuned" else "from scratch",
             "backbone": Path(backbone).name if model_name == "vit_finetuned" else None,
             "source_size": size,
             "input_size": preprocessing.size,
