@@ -43,9 +43,9 @@ def parse() -> argparse.Namespace:
     add(
         "--strategy",
         default="full",
-        help="what of a pretrained ViT is trained: full, last-K (the last K blocks), linear (the head alone), "
-        "lora or rlrr. The last two learn few numbers, which are merged when saved; on small subsets "
-        "last-K is known to beat full [full]",
+        help="what of a pretrained ViT is trained: full, last-K (the last K blocks), linear (the head), "
+        "lora or rlrr. The last two learn few numbers, merged when saved; on small subsets last-K is known "
+        "to beat full [full]",
     )
     add("--seed", type=int, default=0, help="run several and report their mean; one seed proves little [0]")
     add("--epochs", type=int, help="fewer for a quick look, more where a GPU is at hand [the recipe's]")

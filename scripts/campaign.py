@@ -1,0 +1,99 @@
+"""Train many (subset, model, strategy, seed) runs, several at once, and keep the best on validation of each.
+
+    python scripts/campaign.py --subsets breastmnist retinamnist --seeds 5 --budget-minutes 60
+    python scripts/campaign.py --at-once 8 --budget-minutes 28 --export best   # on a GPU
+
+Run it again to go on where it stopped.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from medvit import models, subsets
+from medvit.errors import MedvitError
+from medvit.training import campaign
+
+
+def parse() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Any other option goes to scripts/train.py, such as --data-root, --backbone or --epochs.",
+    )
+    add = parser.add_argument
+    add("--subsets", nargs="+", choices=subsets.names(), default=subsets.MAIN, metavar="S", help="[the five]")
+    add("--models", nargs="+", choices=models.NAMES, default=models.NAMES, metavar="M", help="[all four]")
+    add("--strategies", nargs="+", default=["full"], help="for vit_finetuned, see train.py [full]")
+    add(
+        "--seeds",
+        type=int,
+        default=3,
+        help="seeds 0 to N-1; five for Breast and Retina, whose test sets are tiny [3]",
+    )
+    add(
+        "--at-once",
+        type=int,
+        default=1,
+        help="processes side by side; 8 small models share one large GPU well [1]",
+    )
+    add(
+        "--budget-minutes",
+        type=float,
+        default=float("inf"),
+        help="stop then; what runs resumes next time [none]",
+    )
+    add("--out", type=Path, default=Path("runs/campaign"), help="folder of all runs [%(default)s]")
+    add("--export", type=Path, metavar="DIR", help="copy the best run of each recipe to DIR/<subset>/<model>")
+    return parser.parse_known_args()
+
+
+def table(jobs: list[campaign.Job]) -> str:
+    """One line a job, as it stands."""
+    lines = [f"{'subset':15} {'model':22} seed  state"]
+    for job in jobs:
+        accuracy = re.search(r"eval_accuracy': '([\d.]+)'.*'epoch': '([\d.]+)'", job.note)
+        note = f"epoch {accuracy[2]}, validation accuracy {accuracy[1]}" if accuracy else job.note[:60]
+        lines.append(f"{job.subset:15} {job.recipe[1]:22} {job.seed:4}  {job.state:12} {note}")
+    return "\n".join(lines)
+
+
+class LiveTable:
+    """Prints the table where it changed: whole in a terminal, only the new lines into a log."""
+
+    def __init__(self) -> None:
+        self.last: list[str] = []
+
+    def __call__(self, jobs: list[campaign.Job]) -> None:
+        lines = table(jobs).splitlines()
+        if sys.stdout.isatty() and lines != self.last:
+            print("\x1b[H\x1b[2J" + "\n".join(lines), flush=True)
+        else:
+            for line in lines:
+                if line not in self.last:
+                    print(line, flush=True)
+        self.last = lines
+
+
+def main() -> None:
+    args, options = parse()
+    jobs = campaign.plan(args.subsets, args.models, args.strategies, range(args.seeds), args.out)
+    campaign.run(jobs, options, args.at_once, args.budget_minutes * 60, LiveTable())
+    rows = campaign.summary(jobs)
+    print(f"\n{'subset':15} {'model':22} seeds  accuracy          AUC               best seed")
+    for row in rows:
+        figures = "  ".join(f"{row[key]:.4f} ± {row[f'{key}_sd']:.4f}" for key in ("accuracy", "auc"))
+        print(f"{row['subset']:15} {row['model']:22} {row['seeds']:5}  {figures}   {row['best'].seed}")
+    try:
+        for folder in campaign.export(rows, args.export) if args.export else []:
+            print(f"Wrote {folder}")
+    except MedvitError as error:
+        sys.exit(f"campaign.py: {error}")
+    sys.exit(1 if any(job.state == "failed" for job in jobs) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+import json
+
+import pytest
+
+from medvit import checkpoint
+from medvit.errors import MedvitError
+from medvit.training import campaign
+
+
+def options(phantom_root):
+    return ["--data-root", str(phantom_root), "--epochs", "1", "--batch-size", "16"]
+
+
+def test_the_first_seed_of_everything_comes_before_the_second_of_anything(tmp_path):
+    jobs = campaign.plan(
+        ["breastmnist", "retinamnist"], ["cnn", "vit_finetuned"], ["full", "rlrr"], [0, 1], tmp_path
+    )
+    assert [job.seed for job in jobs] == [0] * 6 + [1] * 6
+    assert [job.recipe[1] for job in jobs[:3]] == ["cnn", "vit_finetuned", "vit_finetuned-rlrr"]
+    assert len({job.out for job in jobs}) == 12
+
+
+def test_a_campaign_runs_goes_on_and_exports_the_best_on_validation(phantom_root, tmp_path):
+    jobs = campaign.plan(["breastmnist"], ["cnn"], ["full"], [0, 1], tmp_path / "runs")
+    campaign.run(jobs, options(phantom_root), at_once=2, budget_seconds=300)
+    assert [job.state for job in jobs] == ["done", "done"]
+    again = campaign.plan(["breastmnist"], ["cnn"], ["full"], [0, 1], tmp_path / "runs")
+    campaign.run(again, ["--no-such-option"], at_once=2, budget_seconds=300)  # nothing is started
+    assert [job.state for job in again] == ["done", "done"]
+
+    (row,) = campaign.summary(again)
+    cards = [json.loads((job.out / "card.json").read_text()) for job in jobs]
+    accuracies = [card["test"]["accuracy"] for card in cards]
+    assert row["accuracy"] == pytest.approx(sum(accuracies) / 2)
+    validations = [(card["validation"]["accuracy"], -card["validation"]["loss"]) for card in cards]
+    assert row["best"].seed == validations.index(max(validations))
+
+    campaign.export([row], tmp_path / "best")
+    found = checkpoint.load(tmp_path / "best" / "breastmnist" / "cnn")
+    assert [seed["seed"] for seed in found.card["seeds"]] == [0, 1]
+    with pytest.raises(MedvitError, match="not overwritten"):
+        campaign.export([row], tmp_path / "best")
+
+
+def test_a_failing_job_is_reported_and_stops_nothing(phantom_root, tmp_path):
+    jobs = campaign.plan(["bloodmnist", "breastmnist"], ["cnn"], ["full"], [0], tmp_path / "runs")
+    jobs[0].subset = "nomnist"
+    campaign.run(jobs, options(phantom_root), at_once=1, budget_seconds=300)
+    assert [job.state for job in jobs] == ["failed", "done"]
+    assert jobs[0].tries == 2
+    assert "nomnist" in jobs[0].note
+
+
+def test_when_the_time_is_up_nothing_is_left_running(phantom_root, tmp_path):
+    jobs = campaign.plan(["breastmnist"], ["cnn"], ["full"], [0, 1], tmp_path / "runs")
+    campaign.run(jobs, options(phantom_root), at_once=1, budget_seconds=0.1)
+    assert [job.state for job in jobs] == ["out of time", "out of time"]
+    assert all(job.process is None or job.process.poll() is not None for job in jobs)
