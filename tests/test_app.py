@@ -3,6 +3,8 @@
 import io
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
 from gradio_client import Client, handle_file
@@ -91,6 +93,39 @@ def test_a_bad_upload_gets_one_sentence_and_changes_nothing(app, picture, tmp_pa
 def test_a_missing_image_gets_one_sentence(app):
     with pytest.raises(Exception, match="There is no image"):
         app[0].predict("breastmnist", "spt_lsa", None, api_name="/predict")
+
+
+LARGE = 30 * 2**20
+
+
+def answer_to(address, body, **headers):
+    """Status of a POST; chunked where the body is an iterator."""
+    request = urllib.request.Request(address, data=body, headers=headers, method="POST")
+    try:
+        return urllib.request.urlopen(request, timeout=60).status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except (ConnectionError, urllib.error.URLError):
+        return "closed"
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/run/predict"])
+def test_a_large_body_is_refused_whatever_it_says_it_is(app, path):
+    address = app[0].src.rstrip("/") + path
+    form = b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\n" + bytes(LARGE) + b"\r\n--x--\r\n"
+    json_url = b'{"data":["data:image/png;base64,' + b"A" * LARGE + b'"]}'
+    multipart = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert answer_to(address, form, **multipart) in (413, "closed")
+    assert answer_to(address, json_url, **{"Content-Type": "application/json"}) in (413, "closed")
+    chunks = (bytes(2**20) for _ in range(30))
+    assert answer_to(address, chunks, **{"Content-Type": "application/json"}) in (413, "closed")
+
+
+def test_every_answer_carries_the_security_headers(app):
+    with urllib.request.urlopen(app[0].src, timeout=60) as response:
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'self'" in response.headers["content-security-policy"]
+        assert response.headers["referrer-policy"] == "same-origin"
 
 
 def test_the_app_says_so_where_there_is_no_checkpoint(tmp_path):

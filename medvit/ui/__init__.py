@@ -3,9 +3,10 @@
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from medvit import images
-from medvit.ui import about, api, explore, look, parts, test_set
+from medvit.ui import about, api, explore, guard, look, parts, test_set
 from medvit.ui.store import Store
 
 
@@ -73,7 +74,7 @@ def build(store: Store) -> gr.Blocks:
 
 
 def launch_options() -> dict[str, Any]:
-    """Arguments of `launch` that belong to the look and to privacy."""
+    """Arguments of `launch` that belong to the look, to privacy and to safety."""
     return dict(
         theme=look.theme(),
         css_paths=look.CSS,
@@ -81,5 +82,6 @@ def launch_options() -> dict[str, Any]:
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
+        app_kwargs={"middleware": [Middleware(guard.Guard)]},
         max_file_size=f"{images.MAX_BYTES >> 20}mb",
     )
