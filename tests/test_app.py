@@ -1,9 +1,9 @@
 """A real app.py process, asked by a real gradio_client."""
 
+import http.client
 import io
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 
 import pytest
@@ -95,30 +95,29 @@ def test_a_missing_image_gets_one_sentence(app):
         app[0].predict("breastmnist", "spt_lsa", None, api_name="/predict")
 
 
-LARGE = 30 * 2**20
-
-
-def answer_to(address, body, **headers):
-    """Status of a POST; chunked where the body is an iterator."""
-    request = urllib.request.Request(address, data=body, headers=headers, method="POST")
-    try:
-        return urllib.request.urlopen(request, timeout=60).status
-    except urllib.error.HTTPError as error:
-        return error.code
-    except (ConnectionError, urllib.error.URLError):
-        return "closed"
-
-
 @pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/run/predict"])
-def test_a_large_body_is_refused_whatever_it_says_it_is(app, path):
-    address = app[0].src.rstrip("/") + path
-    form = b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\n" + bytes(LARGE) + b"\r\n--x--\r\n"
-    json_url = b'{"data":["data:image/png;base64,' + b"A" * LARGE + b'"]}'
-    multipart = {"Content-Type": "multipart/form-data; boundary=x"}
-    assert answer_to(address, form, **multipart) in (413, "closed")
-    assert answer_to(address, json_url, **{"Content-Type": "application/json"}) in (413, "closed")
-    chunks = (bytes(2**20) for _ in range(30))
-    assert answer_to(address, chunks, **{"Content-Type": "application/json"}) in (413, "closed")
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
+def test_a_body_that_says_it_is_large_is_refused_before_it_is_sent(app, path, kind):
+    connection = http.client.HTTPConnection(app[0].src.split("/")[2], timeout=60)
+    connection.putrequest("POST", path)
+    connection.putheader("Content-Type", kind)
+    connection.putheader("Content-Length", str(30 * 2**20))
+    connection.endheaders()
+    assert connection.getresponse().status == 413
+
+
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/upload"])
+def test_a_large_body_that_does_not_say_so_is_cut_off(app, path):
+    connection = http.client.HTTPConnection(app[0].src.split("/")[2], timeout=60)
+    start = b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\n"  # a field without a file name
+    chunks = (start, *(bytes(2**20) for _ in range(60)))
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    try:
+        connection.request("POST", path, chunks, headers, encode_chunked=True)
+        status = connection.getresponse().status
+    except ConnectionError:
+        status = "cut off while sending"
+    assert status in (400, 413, "cut off while sending")  # 400: FastAPI calls it an unreadable body
 
 
 def test_every_answer_carries_the_security_headers(app):

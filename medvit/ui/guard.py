@@ -19,7 +19,7 @@ class _TooLargeError(Exception):
 
 
 class Guard:
-    """ASGI middleware: answers 413 to a body over `MAX_BODY` bytes, declared or not, as soon as that is known."""
+    """ASGI middleware: answers 413 to a body over `MAX_BODY` bytes, declared or not, once that is known."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
