@@ -7,6 +7,7 @@ import io
 import json
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from medvit.errors import MedvitError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 40_000_000
 MAX_BYTES = 20 * 2**20
+MAX_ENLARGED = 1024  # larger pictures are not taken for an enlarged thumbnail
+ENLARGED_ERROR = 1.5  # mean grey levels between a picture and the thumbnail enlarged again
+ENLARGERS = tuple(getattr(Image.Resampling, name) for name in ("NEAREST", "BICUBIC", "BILINEAR", "LANCZOS"))
 
 Picture = str | Path | bytes | Image.Image | np.ndarray
 
@@ -119,8 +123,9 @@ def _to_8_bit(grey: np.ndarray) -> np.ndarray:
 def to_source(image: Image.Image, size: int = 28, grey: bool = False) -> np.ndarray:
     """Bring an upright RGB image to the form of the subset's own images.
 
-    Centre square, then antialiased cubic downscale as MedMNIST itself was made. An image that already has the
-    source size passes unchanged. A grey subset's image keeps three equal channels.
+    Centre square, then antialiased cubic downscale, as MedMNIST itself was made. A picture that is itself an
+    enlarged small image gets that small image back, and one of the source size passes unchanged. A grey
+    subset's image keeps three equal channels.
 
     Returns:
         uint8, (size, size, 3)
@@ -129,9 +134,34 @@ def to_source(image: Image.Image, size: int = 28, grey: bool = False) -> np.ndar
         image = image.convert("L")
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    return np.asarray(image.convert("RGB"))
+    square = image.crop((left, top, left + side, top + side))
+    if side == size:
+        return np.asarray(square.convert("RGB"))
+    original = _undo_enlargement(square, size) if size < side <= MAX_ENLARGED else None
+    small = original or square.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(small.convert("RGB"))
+
+
+def _undo_enlargement(square: Image.Image, size: int) -> Image.Image | None:
+    """The small image whose enlargement by one of the usual filters `square` is; None where there is none."""
+    pixels = np.atleast_3d(np.asarray(square, np.float32))
+    best, least = None, ENLARGED_ERROR
+    for resampling in ENLARGERS:
+        inverse = _inverse_of_enlarging(size, square.width, resampling)
+        small = np.einsum("iy,yxc,jx->ijc", inverse, pixels, inverse, optimize=True)
+        candidate = Image.fromarray(np.rint(small.clip(0, 255)).astype(np.uint8).squeeze())
+        again = np.asarray(candidate.resize(square.size, resampling), np.float32)
+        error = float(np.abs(again - pixels.squeeze()).mean())
+        if error < least:
+            best, least = candidate, error
+    return best
+
+
+@lru_cache(64)
+def _inverse_of_enlarging(size: int, side: int, resampling: Image.Resampling) -> np.ndarray:
+    """Least-squares inverse (size, side) of Pillow's enlargement of one axis from `size` to `side` pixels."""
+    identity = Image.fromarray(np.eye(size, dtype=np.float32))
+    return np.linalg.pinv(np.asarray(identity.resize((size, side), resampling)))
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:

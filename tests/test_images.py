@@ -39,6 +39,22 @@ def test_the_centre_square_is_taken():
     np.testing.assert_array_equal(images.to_source(Image.fromarray(wide)), np.full((28, 28, 3), 200))
 
 
+@pytest.mark.parametrize("resampling", images.ENLARGERS, ids=lambda r: r.name)
+@pytest.mark.parametrize("side", [224, 100])
+@pytest.mark.parametrize("grey", [False, True])
+def test_an_enlarged_image_gives_its_original_back(resampling, side, grey):
+    original = phantoms.draw("breastmnist" if grey else "bloodmnist", 4)
+    large = Image.fromarray(original).resize((side, side), resampling)
+    result = images.to_source(large, grey=grey).astype(int)
+    assert np.abs(result - original).mean() < 0.7
+
+
+def test_a_picture_with_detail_is_shrunk_as_medmnist_was():
+    detailed = Image.effect_noise((300, 300), 80).convert("RGB")
+    expected = np.asarray(detailed.resize((28, 28), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(images.to_source(detailed), expected)
+
+
 def test_transparency_is_laid_on_white():
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     assert images.open_image(encoded(clear)).getpixel((0, 0)) == (255, 255, 255)
