@@ -32,6 +32,14 @@ class Explore:
     answer: list
 
 
+def _layers_and_heads(prediction: Prediction) -> tuple[int, int]:
+    """How many there are to choose from; one of each stands for a model without attention."""
+    if prediction.attentions is None:
+        return 1, 1
+    layers, heads = prediction.attentions.shape[:2]
+    return layers, heads
+
+
 def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     """Lay out the tab, and connect what happens inside it."""
     case = gr.State(time_to_live=3600)
@@ -98,7 +106,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         prediction = predictor.predict(predictor.source(case.source))
         methods = predictor.methods()
         method = method if method in methods else methods[0]
-        layers, heads = prediction.attentions.shape[:2] if prediction.attentions is not None else (1, 1)
+        layers, heads = _layers_and_heads(prediction)
         layer = min(layer, layers)
         head = head if head and (head == MEAN or int(head) <= heads) else MEAN
         target = target if target in prediction.classes and method == "grad_cam" else prediction.label
@@ -119,7 +127,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         )
 
     def switch_method(prediction: Prediction, method, layer, head, target):
-        layers, heads = prediction.attentions.shape[:2] if prediction.attentions is not None else (1, 1)
+        layers, heads = _layers_and_heads(prediction)
         return _settings(method, layers, layer, heads, head, prediction.classes, target)
 
     @parts.plain_errors
