@@ -1,16 +1,18 @@
+import io
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import AutoModelForImageClassification, TrainerCallback
 
 from medvit import checkpoint, models, phantoms, subsets
 from medvit.errors import MedvitError
 from medvit.predictor import Predictor
 from medvit.training import run
-from medvit.training.augment import Augmentation
+from medvit.training.augment import Augmentation, coarsen_chroma
 from medvit.training.recipes import recipe
 
 from .conftest import run_script
@@ -21,6 +23,20 @@ STILL = Augmentation(flip_x=False, degrees=0, scale=0, shift=0, brightness=0, co
 def test_an_augmentation_of_nothing_changes_nothing():
     pixels = torch.randint(0, 256, (4, 3, 28, 28), dtype=torch.uint8)
     torch.testing.assert_close(STILL(pixels), pixels.float(), atol=1e-2, rtol=0)
+
+
+def test_coarse_chroma_is_what_jpeg_does_to_colour():
+    """Pillow's JPEG at quality 100 differs from the original by hardly more than the halved chroma."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(60, 190, (28, 28, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=100, subsampling="4:2:0")
+    jpeg = torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).float()
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    coarse = coarsen_chroma(pixels, torch.tensor([True]))[0]
+    assert (jpeg - coarse)[:, 1:-1, 1:-1].abs().mean() < 3
+    assert (jpeg - pixels[0]).abs().mean() > 15
+    torch.testing.assert_close(coarsen_chroma(pixels, torch.tensor([False])), pixels)
 
 
 def test_flips_are_exact_mirrors_of_half_the_images():

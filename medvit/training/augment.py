@@ -14,7 +14,8 @@ class Augmentation:
 
     `flip_x`, `flip_y`: mirror with probability one half. `degrees`: rotation up to this angle either way.
     `scale`, `shift`: up to this share of the size either way. `brightness`, `contrast`, `saturation`: up to
-    this share.
+    this share. `coarse_chroma`: share of the images whose colour, not their lightness, is halved in
+    resolution, as JPEG does to most pictures. `noise`: standard deviation of up to this many grey levels.
     """
 
     flip_x: bool = True
@@ -25,13 +26,17 @@ class Augmentation:
     brightness: float = 0.1
     contrast: float = 0.1
     saturation: float = 0.0
+    coarse_chroma: float = 0.0
+    noise: float = 0.0
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 or float (B, 3, H, W) in 0..255 to float32 of the same shape and range."""
         x = pixels.float()
         grid = F.affine_grid(self._matrices(len(x), x.device), list(x.shape), align_corners=False)
         x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
-        return self._recolour(x).clamp(0, 255)
+        x = coarsen_chroma(self._recolour(x), torch.rand(len(x), device=x.device) < self.coarse_chroma)
+        strength = torch.rand(len(x), 1, 1, 1, device=x.device) * self.noise
+        return (x + strength * torch.randn_like(x[:, :1])).clamp(0, 255)
 
     def _matrices(self, batch: int, device: torch.device) -> Tensor:
         """One inverse affine map an image, (B, 2, 3)."""
@@ -52,6 +57,22 @@ class Augmentation:
         x = grey + (x - grey) * saturation
         level = x.mean((1, 2, 3), keepdim=True)
         return (level + (x - level) * contrast) * brightness
+
+
+def coarsen_chroma(pixels: Tensor, which: Tensor) -> Tensor:
+    """What 4:2:0 subsampling does: chroma is averaged over 2 x 2 pixels and enlarged again linearly.
+
+    Args:
+        pixels: float (B, 3, H, W), H and W even. which: bool (B,), the images to change.
+
+    Returns:
+        The same shape; lightness, as JPEG weighs the channels (ITU-R BT.601), unchanged.
+    """
+    weights = pixels.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    lightness = (pixels * weights).sum(1, keepdim=True)  # (B, 1, H, W)
+    half = F.avg_pool2d(pixels - lightness, 2)
+    chroma = F.interpolate(half, scale_factor=2, mode="bilinear", align_corners=False)
+    return torch.where(which.view(-1, 1, 1, 1), lightness + chroma, pixels)
 
 
 def _either_way(most: float, batch: int, device: torch.device) -> Tensor:
