@@ -6,6 +6,7 @@ pytorch-grad-cam. Model randomisation: Adebayo et al.: Sanity Checks for Salienc
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medvit.explain.explainer import Explainer, Seen
+from medvit.explain.explainer import Choice, Explainer, Seen
 from medvit.explain.occlusion import erase
 
 STEPS = 24
@@ -129,3 +130,46 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
     return float(spearmanr(one.ravel(), other.ravel()).statistic)
+
+
+def measure(
+    explainer: Explainer, images: Tensor, methods: dict[str, Callable]
+) -> dict[str, dict[str, float]]:
+    """How far each kind of map can be believed for a model, over images (N, 3, H, W) in 0..255.
+
+    Each map is that of the class on top, of the last layer and all heads.
+
+    Args:
+        methods: name to the function that draws the map, as in `explain.METHODS`.
+
+    Returns:
+        For each method the means over the images of: the areas of `Curves`, `road`, and `shuffled`, the rank
+        correlation with the same map of the model with shuffled weights. Beside them `gain`, insertion less
+        deletion over that of random orders (0 is chance), and `gain_error`, the standard error of its mean.
+    """
+    stranger = shuffled(explainer)
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
+    for i, pixels in enumerate(images.split(1)):
+        seen, strange = explainer(pixels, target=-1), stranger(pixels)
+        choice = Choice(int(seen.logits.argmax()))
+        maps = [draw(explainer, seen, choice).float().numpy() for draw in methods.values()]
+        every = curves(explainer, seen, maps, choice.target, seed=i)
+        for (name, draw), values, found in zip(methods.items(), maps, every, strict=True):
+            areas = found.areas()
+            chance = areas["random_insertion"] - areas["random_deletion"]
+            rows[name].append(
+                areas
+                | {
+                    "gain": areas["insertion"] - areas["deletion"] - chance,
+                    "road": road(explainer, seen, values, choice.target),
+                    "shuffled": rank_correlation(values, draw(stranger, strange, choice).float().numpy()),
+                }
+            )
+    return {name: _means(figures) for name, figures in rows.items()}
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    gains = [row["gain"] for row in rows]
+    means["gain_error"] = float(np.std(gains, ddof=1) / len(gains) ** 0.5) if len(gains) > 1 else float("nan")
+    return {key: round(value, 4) for key, value in means.items()}

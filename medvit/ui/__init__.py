@@ -6,7 +6,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from medvit import images
-from medvit.ui import about, api, explore, guard, look, parts, test_set
+from medvit.ui import about, api, compare, explore, guard, look, parts, test_set
 from medvit.ui.store import Store
 
 
@@ -30,6 +30,8 @@ def build(store: Store) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab("Explore"):
                 tab = explore.build(store, subset, model)
+            with gr.Tab("Compare") as compare_tab:
+                fill_compare, compared_map, compared = compare.build(store)
             with gr.Tab("Test set"):
                 fill_test_set, view, test_outputs = test_set.build(store, subset, model)
             with gr.Tab("About"):
@@ -69,6 +71,14 @@ def build(store: Store) -> gr.Blocks:
                 choose_subset, [subset, model, view, *tab.settings], [model, *tab.table, *outputs], **private
             )
         model.select(choose_model, [subset, model, view, tab.case, *tab.settings], outputs, **private)
+        comparing: dict[str, Any] = dict(
+            fn=fill_compare,
+            inputs=[subset, tab.case, compared_map],
+            outputs=compared,
+            **private | {"show_progress_on": compared},
+        )
+        compare_tab.select(**comparing)
+        compared_map.input(**comparing)
         switch.click(None, js=look.SWITCH_THEME, api_visibility="private")
     return demo
 
