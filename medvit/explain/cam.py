@@ -4,21 +4,10 @@ Grad-CAM: Selvaraju et al. (ICCV 2017). Grad-CAM++: Chattopadhay et al. (WACV 20
 Carin (2020). LayerCAM: Jiang et al. (IEEE TIP 2021).
 """
 
-from torch import Tensor, from_numpy, nn
+from torch import Tensor, from_numpy
 
 from medvit.errors import MedvitError
-from medvit.explain.explainer import Choice, Explainer, Seen, twin
-
-
-class _Logits(nn.Module):
-    """The library wants a module that returns a tensor."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        return self.model(pixel_values=pixel_values).logits
+from medvit.explain.explainer import Choice, Explainer, Seen
 
 
 def grad_cam(explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
@@ -54,46 +43,12 @@ def cam(kind: str, explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
     import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    targets = [ClassifierOutputTarget(choice.target)]
-    model = twin(explainer.model)  # the library hangs hooks on it, which nobody else may trip
-    layer = target_layer(explainer, model)
-
-    def reshape(output: Tensor) -> Tensor:
-        if output.ndim == 4:
-            return output
-        return seen.to_grid(output[:, seen.patches].transpose(1, 2))  # (B, dim, gh, gw)
-
-    with getattr(pytorch_grad_cam, kind)(_Logits(model), [layer], reshape_transform=reshape) as method:
-        inputs = explainer.prepare(seen.pixels).requires_grad_()  # the weights are frozen
-        method(inputs, targets)
-        found = method.activations_and_grads
-        # The library enlarges its result to the image; here one value a patch is wanted.
-        values = method.get_cam_image(
-            inputs, layer, targets, found.activations[0].numpy(), found.gradients[0].numpy(), False
-        )
+    found = explainer.gradients(seen, choice.target)
+    if found.activations is None or found.by_activations is None:
+        raise MedvitError(f"No layer for a CAM is known in a {explainer.config.model_type} model.")
+    # The library would run the model again, with hooks, and enlarge the result to the image.
+    method = getattr(pytorch_grad_cam, kind)(explainer.model, target_layers=[])
+    arrays = found.activations.numpy(), found.by_activations.numpy()
+    values = method.get_cam_image(None, None, [ClassifierOutputTarget(choice.target)], *arrays, False)
     raised = from_numpy(values[0])
     return raised.relu() if raised.max() > 0 else raised - raised.min()
-
-
-def target_layer(explainer: Explainer, model: nn.Module) -> nn.Module:
-    """Where to look: in a transformer the LayerNorm before the last attention, else the last convolution.
-
-    Behind that attention only the class token is read, and the gradient of every patch is exactly zero.
-
-    Raises:
-        MedvitError: none was found.
-    """
-    if blocks := getattr(model, "blocks", None):
-        return blocks[-1].norm1 if explainer.has_attention else blocks[-1]
-    names = {module: name for name, module in explainer.model.named_modules()}
-    if explainer.last_attention in names:
-        parent = names[explainer.last_attention].rpartition(".")[0]
-        while parent:
-            for name in ("layernorm_before", "norm1", "layer_norm1"):
-                if found := getattr(model.get_submodule(parent), name, None):
-                    return found
-            parent = parent.rpartition(".")[0]
-    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    if explainer.has_attention or not convolutions:
-        raise MedvitError(f"No layer for a CAM is known in a {explainer.config.model_type} model.")
-    return convolutions[-1]

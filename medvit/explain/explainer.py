@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from medvit.errors import MedvitError
 from medvit.images import Picture
-from medvit.models.recording import IMPLEMENTATION, Record, recording
+from medvit.models.cnn import BasicBlock
+from medvit.models.recording import IMPLEMENTATION, Record, listen, recording
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,20 @@ class Choice:
     discard: float = 0.0
 
 
+@dataclass(frozen=True)
+class Gradients:
+    """What raises the logit of one class.
+
+    `attentions`: its gradient by every attention weight (layers, heads, T, T), or None. `activations`,
+    `by_activations`: what came out of the CAM layer and the gradient by it, (1, C, h, w); None where the
+    model has no such layer.
+    """
+
+    attentions: Tensor | None
+    activations: Tensor | None
+    by_activations: Tensor | None
+
+
 @dataclass
 class Seen:
     """One image through the model.
@@ -42,15 +57,14 @@ class Seen:
     `pixels` (1, 3, H, W) in 0..255, as given. `logits` (classes,). `attentions` (layers, heads, T, T), or
     None where the model has none; the last `grid[0] * grid[1]` tokens are the patches, row by row, the first
     is the class token. `grid`: patches down and across; without attention, the cells that are erased one at
-    a time. `gradients`: of a class's logit by the attentions, in their shape, for the classes that were
-    asked for.
+    a time. `gradients`: of the classes that were asked for.
     """
 
     pixels: Tensor
     logits: Tensor
     attentions: Tensor | None
     grid: tuple[int, int]
-    gradients: dict[int, Tensor] = field(default_factory=dict)
+    gradients: dict[int, Gradients] = field(default_factory=dict)
     maps: dict[tuple[str, Choice], Tensor] = field(default_factory=dict)
 
     @property
@@ -90,7 +104,9 @@ class Explainer:
         self.prepare = prepare
         self.read = read
         self.config = model.config
-        self.last_attention: nn.Module | None = None
+        self.cam_layer = find_cam_layer(self.model)
+        if self.cam_layer is not None:
+            listen(self.cam_layer)
 
     @property
     def has_attention(self) -> bool:
@@ -112,15 +128,15 @@ class Explainer:
         else:
             assert self.read is not None, "give pixels, or build the Explainer with `read`"
             pixels = self.read(image)
-        if target is not None and self.has_attention:
+        if target is not None:
             return self._differentiated(pixels, target)
         with torch.no_grad(), recording() as record:
             inputs = self.prepare(pixels)
             logits = self.model(pixel_values=inputs).logits[0]
         return self._seen(pixels, inputs, logits, record)
 
-    def gradients(self, seen: Seen, target: int) -> Tensor:
-        """The gradient of a class's logit by every attention weight, (layers, heads, T, T)."""
+    def gradients(self, seen: Seen, target: int) -> Gradients:
+        """What raises the logit of a class; one pass there and back at the first time."""
         if target not in seen.gradients:
             seen.gradients |= self._differentiated(seen.pixels, target).gradients
         return seen.gradients[target]
@@ -142,8 +158,17 @@ class Explainer:
             logits = self.model(pixel_values=inputs).logits[0]
             seen = self._seen(pixels, inputs, logits.detach(), record)
             target = int(logits.argmax()) if target == -1 else target
-            seen.gradients[target] = torch.stack(torch.autograd.grad(logits[target], record.weights))[:, 0]
+            layers = [] if record.activations is None else [record.activations]
+            found = torch.autograd.grad(logits[target], [*record.weights, *layers])
+        attentions = torch.stack(found[: len(record.weights)])[:, 0] if record.weights else None
+        kept = [self._as_map(seen, one.detach()) for one in (*layers, *found[len(record.weights) :])]
+        seen.gradients[target] = Gradients(attentions, *(kept or (None, None)))
         return seen
+
+    @staticmethod
+    def _as_map(seen: Seen, output: Tensor) -> Tensor:
+        """Tokens (1, T, C) to the map of their patches (1, C, gh, gw); a map stays as it is."""
+        return output if output.ndim == 4 else seen.to_grid(output[:, seen.patches].transpose(1, 2))
 
     def _seen(self, pixels: Tensor, inputs: Tensor, logits: Tensor, record: Record) -> Seen:
         if not self.has_attention:
@@ -155,8 +180,6 @@ class Explainer:
                 f"The attention of a {self.config.model_type} model cannot be read: its layers differ in "
                 "shape, or do not use transformers' attention interface. Those of ViT, DeiT and DINOv2 can."
             )
-        if record.modules:
-            self.last_attention = record.modules[-1]
         attentions = record.attentions()[:, 0]  # (layers, heads, T, T)
         height, width = (side // self.config.patch_size for side in inputs.shape[-2:])
         return Seen(pixels, logits, attentions, self._grid(height, width, attentions.shape[-1]))
@@ -168,6 +191,19 @@ class Explainer:
                 "no class token, so its maps cannot be drawn."
             )
         return height, width
+
+
+def find_cam_layer(model: nn.Module) -> nn.Module | None:
+    """Where a CAM looks: in a transformer the LayerNorm before the last attention, else the last convolution.
+
+    Behind that attention only the class token is read, and the gradient of every patch is exactly zero.
+    """
+    norms = ("layernorm_before", "norm1", "layer_norm1")
+    layers = [module for name, module in model.named_modules() if name.rpartition(".")[2] in norms]
+    # In medvit's CNN, what its last residual block gives, rather than the last convolution inside it.
+    layers = layers or [module for module in model.modules() if isinstance(module, BasicBlock)]
+    layers = layers or [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    return layers[-1] if layers else None
 
 
 def twin(model: nn.Module) -> nn.Module:

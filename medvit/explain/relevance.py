@@ -12,7 +12,8 @@ from medvit.explain.explainer import Choice, Explainer, Seen
 def relevance(explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
     """How much each patch raised the logit of `choice.target` by way of the attention. Returns (gh, gw)."""
     assert seen.attentions is not None
-    return seen.to_grid(propagate(seen.attentions, explainer.gradients(seen, choice.target))[0, seen.patches])
+    total = propagate(seen.attentions, explainer.gradients(seen, choice.target).attentions)
+    return seen.to_grid(total[0, seen.patches])
 
 
 def propagate(attentions: Tensor, gradients: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ def rollout(_: Explainer, seen: Seen, choice: Choice) -> Tensor:
 def gradient_rollout(explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
     """The same, each weight counting as much as it raises the logit of `choice.target`. Returns (gh, gw)."""
     assert seen.attentions is not None
-    raised = (seen.attentions * explainer.gradients(seen, choice.target)).relu()
+    raised = (seen.attentions * explainer.gradients(seen, choice.target).attentions).relu()
     return seen.to_grid(follow(fuse(raised, choice.fusion), choice.discard)[0, seen.patches])
 
 

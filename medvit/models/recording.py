@@ -1,4 +1,4 @@
-"""Scaled dot-product attention that can be listened to, with no hook and no change to a model.
+"""Scaled dot-product attention that can be listened to, without a change to the model.
 
 Every transformer here comes through `attend`, Hugging Face's own through the attention implementation named
 "medvit". Normally it is PyTorch's fused kernel. Inside ``with recording() as record:`` it also keeps the
@@ -27,13 +27,13 @@ IMPLEMENTATION = "medvit"
 class Record:
     """What one forward pass left: per layer the scaled queries, keys and mask, or the weights themselves.
 
-    `modules`: the attention modules of Hugging Face's models, in order of use; empty for those of medvit.
+    `activations`: with gradients, what came out of the layer that is listened to, see `listen`.
     """
 
     with_gradients: bool
     scores: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
-    modules: list[nn.Module] = field(default_factory=list)
+    activations: Tensor | None = None
 
     def attentions(self) -> Tensor:
         """The softmax weights of all layers, (layers, B, heads, T, T), detached."""
@@ -58,6 +58,17 @@ def recording(with_gradients: bool = False) -> Iterator[Record]:
         yield record
     finally:
         _record.reset(token)
+
+
+def listen(layer: nn.Module) -> None:
+    """Have what comes out of a layer kept by the recordings with gradients of whoever calls its model."""
+
+    def keep(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+        record = _record.get()
+        if record and record.with_gradients:
+            record.activations = output
+
+    layer.register_forward_hook(keep)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -88,8 +99,6 @@ def _attend_as_hugging_face(
     **_,
 ) -> tuple[Tensor, None]:
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if record := _record.get():
-        record.modules.append(module)
     output = attend(query * scaling, key, value, attention_mask)
     return output.transpose(1, 2).contiguous(), None
 

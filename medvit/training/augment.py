@@ -12,7 +12,8 @@ from torch import Tensor
 class Augmentation:
     """Random changes, drawn anew for each image.
 
-    `flip_x`, `flip_y`: mirror with probability one half. `degrees`: rotation up to this angle either way.
+    `flip_x`, `flip_y`: mirror with probability one half. `quarter_turns`: by 0, 90, 180 or 270 degrees; alone
+    it keeps every pixel sharp. `degrees`: rotation up to this angle either way.
     `scale`, `shift`: up to this share of the size either way. `brightness`, `contrast`, `saturation`: up to
     this share. `coarse_chroma`: share of the images whose colour, not their lightness, is halved in
     resolution, as JPEG does to most pictures. `noise`: standard deviation of up to this many grey levels.
@@ -20,6 +21,7 @@ class Augmentation:
 
     flip_x: bool = True
     flip_y: bool = False
+    quarter_turns: bool = False
     degrees: float = 10.0
     scale: float = 0.1
     shift: float = 0.08
@@ -36,11 +38,13 @@ class Augmentation:
         x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
         x = coarsen_chroma(self._recolour(x), torch.rand(len(x), device=x.device) < self.coarse_chroma)
         strength = torch.rand(len(x), 1, 1, 1, device=x.device) * self.noise
-        return (x + strength * torch.randn_like(x[:, :1])).clamp(0, 255)
+        return (x + strength * torch.randn_like(x)).clamp(0, 255)
 
     def _matrices(self, batch: int, device: torch.device) -> Tensor:
         """One inverse affine map an image, (B, 2, 3)."""
         angle = _either_way(math.radians(self.degrees), batch, device)
+        if self.quarter_turns:
+            angle = angle + torch.randint(4, (batch,), device=device) * (math.pi / 2)
         scale = 1 + _either_way(self.scale, batch, device)
         mirror_x, mirror_y = (_sign(on, batch, device) for on in (self.flip_x, self.flip_y))
         cos, sin = angle.cos() * scale, angle.sin() * scale
