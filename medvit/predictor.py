@@ -12,6 +12,7 @@ from torch import Tensor
 from medvit import checkpoint, explain, images
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
+from medvit.evaluation.features import features
 from medvit.evaluation.metrics import probabilities
 
 
@@ -85,6 +86,11 @@ class Predictor:
         subset = self.checkpoint.subset
         shares = probabilities(output.logits.numpy(), subset.multi_label)[0]
         return Prediction(subset.name, self.checkpoint.model_name, subset.classes, source, shares, attentions)
+
+    def features(self, source: np.ndarray) -> np.ndarray:
+        """What the classifier is given of source pixels, uint8 (s, s, 3): float32 (D,)."""
+        with self._lock:  # the features are caught by a hook
+            return features(self._model(), self.checkpoint.preprocessing, source[None])[0]
 
     def heatmap(
         self,

@@ -94,7 +94,7 @@ def _items(
         if others is not None and rival:
             second = int(others[i].argmax())
             says += f"; {rival.title} says {classes[second]}, {others[i, second]:.1%}"
-            caption = f"{scores[i, top]:.0%} · {others[i, second]:.0%}"
+            caption = f"{100 * scores[i, top]:.0f} · {others[i, second]:.0%}"
         words = f"Test image {index}: truth {classes[found.test_labels[index]]}; {says}"
         items.append(Item(int(index), caption, words))
     return items

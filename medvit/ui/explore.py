@@ -9,7 +9,7 @@ import gradio as gr
 from medvit import explain, figures
 from medvit.images import MAX_BYTES
 from medvit.predictor import Prediction
-from medvit.ui import parts
+from medvit.ui import parts, similar
 from medvit.ui.store import Case, Store
 
 MEAN = "mean"
@@ -83,6 +83,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         with gr.Column(scale=4, min_width=280):
             gr.HTML("<div class='panel-title'>What it says</div>")
             answer = gr.HTML(min_height=330, elem_id="answer")
+    alike = similar.build(store, seen, answer)
 
     controls = [method, layer, head, target]
     shown = [overlay, about]
@@ -142,6 +143,10 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         return on_table(store.examples(subset)[event.index])
 
     @parts.plain_errors
+    def open_alike(subset, event: gr.EventData):
+        return on_table(store.test_case(subset, int(event.index)))
+
+    @parts.plain_errors
     def draw_lot(subset):
         return on_table(store.random_case(subset))
 
@@ -174,6 +179,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     uploaded.success(**asked)
     uploaded.failure(lambda: None, None, picture, show_progress="hidden", **private)
     gallery.select(pick, subset, [case, picture], show_progress="hidden", **private).success(**asked)
+    alike.select(open_alike, subset, [case, picture], show_progress="hidden", **private).success(**asked)
     surprise.click(draw_lot, subset, [case, picture], show_progress="hidden", **private).success(**asked)
     mistake.click(draw_mistake, [subset, model], [case, picture], show_progress="hidden", **private).success(
         **asked

@@ -23,6 +23,7 @@ from medvit.ui.split_map import points, split_map
 from medvit.ui.store import Store
 
 ALONE = ""  # in the picker of the model compared with
+NOBODY = ("no other model", ALONE)
 NO_MATRIX = "<p>An image of this subset can have several labels, so there is no confusion matrix.</p>"
 NO_MAP = (
     "There is no map in this checkpoint. With the data on disk, "
@@ -50,20 +51,13 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> TestSet:
     selection = gr.State(Selection())
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):
-            with gr.Row(elem_id="matrix-top"):
-                gr.HTML("<h2 class='panel-title'>Confusion matrix</h2>")
-                other = gr.Dropdown(
-                    [("no other model", ALONE)],
-                    value=ALONE,
-                    label="Compare with",
-                    min_width=180,
-                    elem_id="other",
-                )
             matrix = confusion_matrix(elem_id="matrix")
         with gr.Column(scale=5, min_width=320):
             with gr.Row(elem_id="shortcuts"):
-                worst = gr.Button("Worst mistakes", size="sm")
-                differing = gr.Button("Where they disagree", size="sm", interactive=False)
+                other = gr.Dropdown([NOBODY], value=ALONE, label="Compare with", min_width=150)
+                with gr.Column(min_width=150):
+                    worst = gr.Button("Worst mistakes", size="sm")
+                    differing = gr.Button("Where they disagree", size="sm", interactive=False)
             pictures = gallery(elem_id="cell")
     tiles = gr.HTML(min_height=96)
     with gr.Tabs(elem_id="details"):
@@ -111,11 +105,15 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> TestSet:
     def fill(subset, model):
         found = store.checkpoint(subset, model)
         rivals = [] if found.subset.multi_label else store.model_choices(subset)
-        picker = gr.Dropdown(
-            [("no other model", ALONE), *(choice for choice in rivals if choice[1] != model)], value=ALONE
-        )
+        picker = gr.Dropdown([NOBODY, *(one for one in rivals if one[1] != model)], value=ALONE)
         shown = cases.page(store, subset, model, None, Selection())
-        return picker, gr.Button(interactive=False), Selection(), shown, *unchanging(subset, model)
+        return (
+            picker,
+            gr.Button("Where they disagree", interactive=False),
+            Selection(),
+            shown,
+            *unchanging(subset, model),
+        )
 
     @parts.plain_errors
     def compare(subset, model, other):

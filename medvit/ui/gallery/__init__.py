@@ -7,6 +7,7 @@ image; one on a page button triggers `turn` with `number`.
 import base64
 import html
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +22,12 @@ PAGE = 60
 
 @dataclass(frozen=True)
 class Item:
-    """One image: its index in the split, what stands below it, and what it is in words."""
+    """One image: its index in the test split, what stands below it, and what it is in words.
 
-    index: int
+    Without an index it is shown, but cannot be opened.
+    """
+
+    index: int | None
     caption: str
     words: str
 
@@ -34,7 +38,12 @@ def gallery(**options) -> gr.HTML:
 
 
 def render(
-    title: str, note: str, items: list[Item], pictures: np.ndarray | None, page: int = 0, count: int = 0
+    title: str,
+    note: str,
+    items: list[Item],
+    pictures: Sequence[np.ndarray] | np.ndarray | None,
+    page: int = 0,
+    count: int = 0,
 ) -> str:
     """One page of images as HTML.
 
@@ -69,10 +78,15 @@ def picture_url(picture: np.ndarray) -> str:
 
 def _tile(item: Item, picture: np.ndarray) -> str:
     words = html.escape(item.words, quote=True)
-    return (
-        f"<li><button type='button' data-index='{item.index}' title='{words}'>"
+    picture_and_caption = (
         f"<img src='{picture_url(picture)}' alt='{words}' width='56' height='56'>"
-        f"<span aria-hidden='true'>{html.escape(item.caption)}</span></button></li>"
+        f"<span aria-hidden='true'>{html.escape(item.caption)}</span>"
+    )
+    if item.index is None:
+        return f"<li><div class='tile' title='{words}'>{picture_and_caption}</div></li>"
+    return (
+        f"<li><button type='button' class='tile' data-index='{item.index}' title='{words}'>"
+        f"{picture_and_caption}</button></li>"
     )
 
 

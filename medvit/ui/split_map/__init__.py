@@ -13,6 +13,7 @@ import gradio as gr
 import numpy as np
 
 from medvit.figures import COLOURS
+from medvit.subsets import short_name
 from medvit.ui.component import component
 
 
@@ -41,7 +42,7 @@ def points(
         "guess": _pack(guess.astype(np.uint8)),
         "right": _pack(right.astype(np.uint8)),
         "shares": _pack((shares * 1000).round().astype("<i2")),
-        "groups": list(groups),
+        "groups": [short_name(name) for name in groups],
         "colours": [COLOURS[i % len(COLOURS)] for i in range(len(groups))],
     }
 
