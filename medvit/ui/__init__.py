@@ -36,37 +36,44 @@ def build(store: Store) -> gr.Blocks:
                 fill_about, about_outputs = about.build(store)
         api.build(store)
 
-        def everything(subset, model, case, settings):
+        def everything(subset, model, open_tab, case, settings):
             found = store.checkpoint(subset, model)
             asked = tab.ask(subset, model, case, *settings)
             return [
                 parts.headline(found),
                 *asked,
-                *test.fill(subset, model),
+                *test.fill(subset, model, open_tab),
                 *fill_about(subset, model),
             ]
 
         # One round trip each: between two, a picker could hold a model that the new subset does not have.
         # They listen to `select`, as a dropdown's `input` comes twice.
         @parts.plain_errors
-        def choose_subset(subset, model, *settings):
+        def choose_subset(subset, model, open_tab, *settings):
             choices = store.model_choices(subset)
             kept = model if model in dict(choices).values() else choices[0][1]
             table = tab.open_subset(subset)
             picker = gr.Dropdown(choices, value=kept)
-            return [picker, *table, *everything(subset, kept, table[0], settings)]
+            return [picker, *table, *everything(subset, kept, open_tab, table[0], settings)]
 
         @parts.plain_errors
-        def choose_model(subset, model, case, *settings):
-            return everything(subset, model, case, settings)
+        def choose_model(subset, model, open_tab, case, *settings):
+            return everything(subset, model, open_tab, case, settings)
 
         outputs = [headline, *tab.answer, *test.outputs, *about_outputs]
         private: dict[str, Any] = dict(
             api_visibility="private", show_progress_on=[headline], concurrency_id="model"
         )
         for event in (demo.load, subset.select):
-            event(choose_subset, [subset, model, *tab.settings], [model, *tab.table, *outputs], **private)
-        model.select(choose_model, [subset, model, tab.case, *tab.settings], outputs, **private)
+            event(
+                choose_subset,
+                [subset, model, test.open_tab, *tab.settings],
+                [model, *tab.table, *outputs],
+                **private,
+            )
+        model.select(
+            choose_model, [subset, model, test.open_tab, tab.case, *tab.settings], outputs, **private
+        )
 
         @parts.plain_errors
         def open_in_explore(subset, event: gr.EventData):
