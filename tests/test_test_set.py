@@ -101,7 +101,9 @@ def test_the_matrix_is_a_table_of_buttons_with_pair_and_share_in_words():
     shown = render(MATRIX, ("a <b>", "c"))
     assert "<b>" not in shown
     assert shown.count("<button") == 4
-    assert "truth a &lt;b&gt;, the model says c: 1 image, 16.7% of this truth, 20.0% of these answers" in shown
+    assert (
+        "truth a &lt;b&gt;, the model says c: 1 image, 16.7% of this truth, 20.0% of these answers" in shown
+    )
     assert shown.count("tabindex='0'") == 1
     assert shown.count("aria-disabled") == 1  # the cell without images
 
