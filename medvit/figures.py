@@ -8,15 +8,18 @@ import plotly.graph_objects as go
 from PIL import Image
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
+from medvit.explain.faithfulness import Curves
 from medvit.subsets import short_name
 
-ACCENT = "#0f766e"
+ACCENT = "#14b8a6"  # seen on white, on near-black and beside the colours of a map
 # Okabe and Ito's colours: eight that stay apart for colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#B8A800", "#5B3A8C")
 INK = "#808891"  # readable on white and on near-black
 MACRO = dict(color=INK, dash="dash", width=3)
 LEGEND = dict(font_size=11, y=0.02, yanchor="bottom")
 POINTS = 201  # of a mean curve
+SIDE = 336  # of shown pictures, in pixels: twelve for each of 28
+TILE, GAP = 48, 4  # of the small maps in a strip, and between them
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 
@@ -158,13 +161,66 @@ def learning_curve(history: list[dict[str, float]]) -> go.Figure:
     return figure.update_layout(margin_r=70, margin_t=10)
 
 
-def enlarge(source: np.ndarray, side: int = 448) -> Image.Image:
-    """Source pixels, uint8 (s, s, 3), as a picture of `side` pixels with hard pixel edges."""
-    return Image.fromarray(source).resize((side, side), Image.Resampling.NEAREST)
+def deletion_curves(curves: Curves) -> go.Figure:
+    """Deletion and insertion of a map beside those of random orders."""
+    figure = go.Figure()
+    areas = curves.areas()
+    for key, colour, dash in (
+        ("deletion", COLOURS[0], "solid"),
+        ("insertion", COLOURS[1], "solid"),
+        ("random_deletion", COLOURS[0], "dot"),
+        ("random_insertion", COLOURS[1], "dot"),
+    ):
+        name = f"{'in random order' if key.startswith('random') else key} {areas[key]:.2f}"
+        figure.add_scatter(
+            x=curves.share,
+            y=getattr(curves, key),
+            name=name,
+            mode="lines",
+            line=dict(color=colour, dash=dash),
+            hovertemplate=f"{name}<br>%{{x:.0%}} of the patches<br>probability %{{y:.2f}}<extra></extra>",
+        )
+    figure.update_xaxes(title="patches blurred, or brought back", tickformat=".0%", range=[0, 1])
+    figure.update_yaxes(title="probability", range=[-0.02, 1.02])
+    legend = dict(orientation="h", y=-0.3, yanchor="top", x=0, entrywidth=0.48, entrywidthmode="fraction")
+    figure = _layout(figure, 260, legend=legend)
+    return figure.update_layout(margin=dict(l=45, r=8, t=10, b=90), font_size=11)
 
 
-def overlay(source: np.ndarray, heatmap: np.ndarray, opacity: float = 0.5, side: int = 448) -> Image.Image:
-    """Lay a map (g, g) in 0..1 over source pixels, uint8 (s, s, 3); the map is enlarged smoothly."""
-    smooth = Image.fromarray(heatmap.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
-    colours = matplotlib.colormaps["inferno"](np.asarray(smooth).clip(0, 1), bytes=True)[..., :3]
-    return Image.blend(enlarge(source, side), Image.fromarray(np.ascontiguousarray(colours)), opacity)
+def enlarge(source: np.ndarray, side: int = SIDE) -> Image.Image:
+    """Source pixels, uint8 (h, w, 3), as a picture whose longer side is about `side`, with hard pixel
+    edges."""
+    factor = side / max(source.shape[:2])
+    size = round(source.shape[1] * factor), round(source.shape[0] * factor)
+    return Image.fromarray(source).resize(size, Image.Resampling.NEAREST)
+
+
+def overlay(source: np.ndarray, values: np.ndarray, opacity: float = 0.5, side: int = SIDE) -> Image.Image:
+    """Lay a map (gh, gw) over source pixels, uint8 (h, w, 3); the map is enlarged smoothly.
+
+    Args:
+        values: scaled as `explain.scale` does. Where any is below zero the colours diverge from grey, blue
+            against the class and red for it; else they go from black to yellow.
+    """
+    picture = enlarge(source, side)
+    smooth = Image.fromarray(values.astype(np.float32)).resize(picture.size, Image.Resampling.BICUBIC)
+    return Image.blend(picture, _coloured(np.asarray(smooth), signed=values.min() < 0), opacity)
+
+
+def strip(maps: list[np.ndarray], chosen: int | None = None) -> Image.Image:
+    """Small maps (gh, gw) in 0..1 in one row; the chosen one is framed."""
+    height = TILE + 2 * GAP
+    sheet = Image.new("RGBA", (len(maps) * (TILE + GAP) + GAP, height))
+    for i, values in enumerate(maps):
+        left = GAP + i * (TILE + GAP)
+        if i == chosen:
+            sheet.paste(ACCENT, (left - GAP, 0, left + TILE + GAP, height))
+        sheet.paste(_coloured(values).resize((TILE, TILE), Image.Resampling.NEAREST), (left, GAP))
+    return sheet
+
+
+def _coloured(values: np.ndarray, signed: bool = False) -> Image.Image:
+    """Inferno, and coolwarm for signed maps: both readable by colour-blind people."""
+    shares = (values + 1) / 2 if signed else values
+    colours = matplotlib.colormaps["coolwarm" if signed else "inferno"](shares.clip(0, 1), bytes=True)
+    return Image.fromarray(np.ascontiguousarray(colours[..., :3]))

@@ -1,17 +1,20 @@
 """A real app.py process, asked by a real gradio_client."""
 
+import base64
 import http.client
 import io
 import subprocess
 import sys
 import urllib.request
 
+import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
 import medvit
 from medvit import phantoms
+from medvit.explain import Choice
 
 from .conftest import REPOSITORY, running_app
 
@@ -47,8 +50,36 @@ def test_confusion_matrix_counts_the_whole_test_split(app):
 
 def test_exactly_the_documented_endpoints_are_public(app):
     described = app[0].view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(described) == {"/predict", "/confusion_matrix"}
+    assert set(described) == {"/predict", "/explain", "/confusion_matrix"}
     assert [p["parameter_name"] for p in described["/predict"]["parameters"]] == ["subset", "model", "image"]
+
+
+@pytest.mark.parametrize("method", ["attention", "relevance", "occlusion"])
+def test_explain_gives_the_map_of_the_library_and_a_picture(app, trained, picture, method):
+    client = app[0]
+    asked = dict(method=method, layer=2, head=1, target="malignant", api_name="/explain")
+    answer = client.predict("breastmnist", "spt_lsa", handle_file(picture), **asked)
+    predictor = medvit.load("breastmnist", "spt_lsa", root=trained)
+    prediction = predictor.predict(predictor.source(picture))
+    expected = predictor.heatmap(prediction, method, Choice(target=0, layer=2, head=1))
+    np.testing.assert_allclose(answer["map"], expected, atol=1e-5)
+    assert (answer["target"], answer["label"]) == ("malignant", prediction.label)
+    overlay = Image.open(io.BytesIO(base64.b64decode(answer["overlay"].partition(",")[2])))
+    assert overlay.size == (336, 336)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"method": "lime"}, "The maps are: attention"),
+        ({"layer": 20}, "There is no layer 20; the model has 9"),
+        ({"head": 12}, "There is no head 12"),
+        ({"method": "relevance", "target": "flu"}, "There is no class 'flu'. There are: malignant"),
+    ],
+)
+def test_explain_says_what_it_can_give(app, picture, wrong, words):
+    with pytest.raises(Exception, match=words):
+        app[0].predict("breastmnist", "spt_lsa", handle_file(picture), **wrong, api_name="/explain")
 
 
 @pytest.mark.parametrize(

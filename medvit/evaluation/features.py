@@ -1,9 +1,11 @@
 """What a model makes of an image before it names a class, and the map that this gives of many images."""
 
+import threading
+
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
-from torch import nn
+from torch import Tensor, nn
 
 from medvit.evaluation.predict import predict_logits
 from medvit.images import Preprocessing
@@ -17,7 +19,7 @@ def features_and_logits(
     """Features and logits of source images in one pass.
 
     The features are what the classifier is given: the class token after the final norm of a ViT, the pooled
-    feature map of a CNN. Not safe while another thread uses the model.
+    feature map of a CNN. Safe while another thread uses the model.
 
     Args:
         images: source pixels, uint8 (N, s, s) or (N, s, s, 3).
@@ -26,9 +28,13 @@ def features_and_logits(
         features (N, D) and logits (N, C), both float32.
     """
     seen: list[np.ndarray] = []
-    hook = model.classifier.register_forward_pre_hook(  # type: ignore[union-attr, operator]
-        lambda _, inputs: seen.append(inputs[0].detach().float().cpu().numpy())
-    )
+    caller = threading.get_ident()
+
+    def catch(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if threading.get_ident() == caller:
+            seen.append(inputs[0].detach().float().cpu().numpy())
+
+    hook = model.classifier.register_forward_pre_hook(catch)  # type: ignore[union-attr, operator]
     try:
         logits = predict_logits(model, preprocessing, images, batch_size)
     finally:

@@ -6,7 +6,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from medvit import images
-from medvit.ui import about, api, explore, guard, look, parts, test_set
+from medvit.ui import about, api, compare, explore, guard, look, parts, test_set
 from medvit.ui.store import Store
 
 
@@ -30,6 +30,8 @@ def build(store: Store) -> gr.Blocks:
         with gr.Tabs() as tabs:
             with gr.Tab("Explore", id="explore"):
                 tab = explore.build(store, subset, model)
+            with gr.Tab("Compare") as compare_tab:
+                fill_compare, compared_map, compared = compare.build(store)
             with gr.Tab("Test set"):
                 test = test_set.build(store, subset, model)
             with gr.Tab("About"):
@@ -87,6 +89,14 @@ def build(store: Store) -> gr.Blocks:
                 api_visibility="private",
                 show_progress="hidden",
             ).success(tab.ask, [subset, model, tab.case, *tab.settings], tab.answer, **private)
+        comparing: dict[str, Any] = dict(
+            fn=fill_compare,
+            inputs=[subset, tab.case, compared_map],
+            outputs=compared,
+            **private | {"show_progress_on": compared},
+        )
+        compare_tab.select(**comparing)
+        compared_map.input(**comparing)
         switch.click(None, js=look.SWITCH_THEME, api_visibility="private")
     return demo
 

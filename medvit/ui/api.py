@@ -1,9 +1,10 @@
-"""The documented endpoints for programs: /predict and /confusion_matrix."""
+"""The documented endpoints for programs: /predict, /explain and /confusion_matrix."""
 
 from typing import Any
 
 import gradio as gr
 
+from medvit import explain, figures
 from medvit.errors import MedvitError
 from medvit.evaluation.metrics import confusion
 from medvit.ui import parts
@@ -31,6 +32,54 @@ def build(store: Store) -> None:
         return predictor(image)
 
     @parts.plain_errors
+    def explain_image(
+        subset: str,
+        model: str,
+        image: str,
+        method: str = "attention",
+        layer: int = -1,
+        head: int | None = None,
+        target: str = "",
+    ) -> dict[str, Any]:
+        """Where a model looks in one image.
+
+        Args:
+            subset: name of a subset, such as "bloodmnist".
+            model: name of a model, such as "spt_lsa".
+            image: a picture file of any size; PNG, JPEG, WebP, BMP, GIF or TIFF.
+            method: attention, rollout, gradient_rollout, relevance, grad_cam, grad_cam_plus_plus, hires_cam,
+                layer_cam or occlusion; a CNN has the last five.
+            layer: for attention; 0 is the first, -1 the last.
+            head: for attention; 0 is the first, none the mean of all.
+            target: name of the class to explain; empty for the one that the model says.
+
+        Returns:
+            label, subset, model, method, target; map, a list of rows with one value a patch, as the method
+            gives them; description, where the mass of the map lies; overlay, a PNG as a data URL. Research
+            demo, not for diagnosis.
+        """
+        predictor = store.predictor(subset, model)
+        if image is None:
+            raise MedvitError("There is no image. Send a picture file as `image`.")
+        prediction = predictor.predict(predictor.source(image))
+        if target and target not in prediction.classes:
+            raise MedvitError(f"There is no class {target!r}. There are: {'; '.join(prediction.classes)}.")
+        chosen = prediction.classes.index(target) if target else prediction.top
+        whole = None if head is None else int(head)
+        values = predictor.heatmap(prediction, method, explain.Choice(chosen, int(layer), whole))
+        shown = explain.scale(values, explain.METHODS[method].signed)
+        return {
+            "label": prediction.label,
+            "subset": subset,
+            "model": model,
+            "method": method,
+            "target": prediction.classes[chosen],
+            "map": values.tolist(),
+            "description": explain.describe(values),
+            "overlay": parts.data_url(figures.overlay(prediction.source, shown)),
+        }
+
+    @parts.plain_errors
     def confusion_matrix(subset: str, model: str) -> dict[str, Any]:
         """The confusion matrix of a checkpoint on the official test split.
 
@@ -50,6 +99,16 @@ def build(store: Store) -> None:
     with gr.Row(visible=False):
         subset, model = gr.Textbox(label="subset"), gr.Textbox(label="model")
         image = parts.picture_input(label="image")
+        method = gr.Textbox("attention", label="method")
+        layer, head = gr.Number(-1, precision=0, label="layer"), gr.Number(None, precision=0, label="head")
+        target = gr.Textbox("", label="target")
         result = gr.JSON(label="result")
         gr.Button().click(predict, [subset, model, image], result, api_name="predict", concurrency_id="model")
+        gr.Button().click(
+            explain_image,
+            [subset, model, image, method, layer, head, target],
+            result,
+            api_name="explain",
+            concurrency_id="model",
+        )
         gr.Button().click(confusion_matrix, [subset, model], result, api_name="confusion_matrix")

@@ -6,14 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from medvit import explain, figures
+from medvit import figures
 from medvit.images import MAX_BYTES
-from medvit.predictor import Prediction
-from medvit.ui import parts, similar
+from medvit.ui import believe, erase, maps, parts, similar
 from medvit.ui.store import Case, Store
-
-MEAN = "mean"
-DEEPEST = 99  # before a model is known: its last layer
 
 
 @dataclass(frozen=True)
@@ -30,14 +26,6 @@ class Explore:
     ask: Callable
     settings: list
     answer: list
-
-
-def _layers_and_heads(prediction: Prediction) -> tuple[int, int]:
-    """How many there are to choose from; one of each stands for a model without attention."""
-    if prediction.attentions is None:
-        return 1, 1
-    layers, heads = prediction.attentions.shape[:2]
-    return layers, heads
 
 
 def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
@@ -65,71 +53,28 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
                 mistake = gr.Button("A mistake", size="sm")
         with gr.Column(scale=5, min_width=320):
             gr.HTML("<div class='panel-title'>Where it looks</div>")
-            overlay = gr.Image(
-                show_label=False,
-                height=320,
-                format="png",
-                interactive=False,
-                buttons=["download", "fullscreen"],
-                elem_id="overlay",
-            )
-            method = gr.Radio([], show_label=False, container=False)
-            with gr.Row():
-                layer = gr.Slider(1, DEEPEST, DEEPEST, step=1, label="Layer", min_width=120)
-                head = gr.Dropdown([MEAN], label="Head", min_width=90)
-                target = gr.Dropdown([], label="Class", min_width=120, visible=False)
-                opacity = gr.Slider(0, 100, 45, step=5, label="Opacity, %", min_width=120)
-            about = gr.HTML(elem_id="about")
+            panel = maps.build(store, seen)
         with gr.Column(scale=4, min_width=280):
             gr.HTML("<div class='panel-title'>What it says</div>")
-            answer = gr.HTML(min_height=330, elem_id="answer")
+            answer = gr.HTML(min_height=300, elem_id="answer")
+            judge, judged = believe.build(store, seen, panel.settings)
+    with gr.Accordion("Erase and ask again", open=False, elem_id="erase"):
+        prepare, canvas = erase.build(store, seen)
     alike = similar.build(store, seen, answer)
 
-    controls = [method, layer, head, target]
-    shown = [overlay, about]
-
     @parts.plain_errors
-    def draw(prediction: Prediction, method, layer, head, target, opacity):
-        predictor = store.predictor(prediction.subset, prediction.model)
-        heads = None if head in (MEAN, None) else int(head) - 1
-        classes = list(prediction.classes)
-        values = predictor.heatmap(
-            prediction, method, int(layer) - 1, heads, classes.index(target) if target in classes else None
-        )
-        image = figures.overlay(prediction.source, values, opacity / 100)
-        words = explain.describe(values)
-        alt = f"{explain.METHODS[method]} map over the image. {words}"
-        return gr.Image(image, alt_text=alt), f"<span class='quiet'>{explain.ABOUT[method]} {words}</span>"
-
-    @parts.plain_errors
-    def ask(subset, model, case: Case, method, layer, head, target, opacity):
+    def ask(subset, model, case: Case, *settings):
         predictor = store.predictor(subset, model)
         prediction = predictor.predict(predictor.source(case.source))
-        methods = predictor.methods()
-        method = method if method in methods else methods[0]
-        layers, heads = _layers_and_heads(prediction)
-        layer = min(layer, layers)
-        head = head if head and (head == MEAN or int(head) <= heads) else MEAN
-        target = target if target in prediction.classes and method == "grad_cam" else prediction.label
-        updates = [
-            gr.Radio([(explain.METHODS[name], name) for name in methods], value=method),
-            *_settings(method, layers, layer, heads, head, prediction.classes, target),
+        method, shown = panel.show(prediction, *settings)
+        return [
+            prediction,
+            parts.thumbnail(prediction.source, case.origin),
+            parts.answer(prediction, case),
+            *shown,
+            *judge(prediction, method),
+            *prepare(prediction),
         ]
-        drawn = draw(prediction, method, layer, head, target, opacity)
-        view = parts.thumbnail(prediction.source, case.origin)
-        return [prediction, view, parts.answer(prediction, case), *updates, *drawn]
-
-    def _settings(method, layers, layer, heads, head, classes, target):
-        attention = method == "attention"
-        return (
-            gr.Slider(1, max(layers, 2), value=layer, visible=attention),
-            gr.Dropdown([MEAN, *map(str, range(1, heads + 1))], value=head, visible=attention),
-            gr.Dropdown(list(classes), value=target, visible=method == "grad_cam"),
-        )
-
-    def switch_method(prediction: Prediction, method, layer, head, target):
-        layers, heads = _layers_and_heads(prediction)
-        return _settings(method, layers, layer, heads, head, prediction.classes, target)
 
     @parts.plain_errors
     def upload(subset, model, path):
@@ -168,11 +113,11 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     private: dict[str, Any] = dict(api_visibility="private")
     asked: dict[str, Any] = dict(
         fn=ask,
-        inputs=[subset, model, case, *controls, opacity],
-        outputs=[seen, thumbnail, answer, *controls, *shown],
+        inputs=[subset, model, case, *panel.settings],
+        outputs=[seen, thumbnail, answer, *panel.outputs, *judged, *canvas],
         **private,
         concurrency_id="model",
-        show_progress_on=[answer, overlay],
+        show_progress_on=[answer],
     )
     # `change`, as `input` also comes, with the old picture, when the box is emptied.
     uploaded = picture.change(upload, [subset, model, picture], case, **private)
@@ -184,19 +129,6 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     mistake.click(draw_mistake, [subset, model], [case, picture], show_progress="hidden", **private).success(
         **asked
     )
-    drawn: dict[str, Any] = dict(
-        fn=draw,
-        inputs=[seen, *controls, opacity],
-        outputs=shown,
-        **private,
-        show_progress="hidden",
-        concurrency_id="model",
-    )
-    method.input(
-        switch_method, [seen, *controls], [layer, head, target], show_progress="hidden", **private
-    ).then(**drawn)
-    for moved in (layer.input, opacity.input, head.select, target.select):
-        moved(**drawn, trigger_mode="always_last")
     return Explore(
-        open_subset, [case, picture, gallery, mistake], case, ask, asked["inputs"][3:], asked["outputs"]
+        open_subset, [case, picture, gallery, mistake], case, ask, panel.settings, asked["outputs"]
     )

@@ -89,14 +89,18 @@ def _truth(prediction: Prediction, case: Case) -> str:
 
 def thumbnail(source: np.ndarray, origin: str) -> str:
     """The source pixels as the model sees them, enlarged without smoothing."""
-    buffer = io.BytesIO()
-    Image.fromarray(source).save(buffer, "PNG")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    side, origin = len(source), html.escape(origin)
+    side, origin, data = len(source), html.escape(origin), data_url(Image.fromarray(source))
     return (
-        f"<div class='seen'><img src='data:image/png;base64,{data}' alt='{origin}, {side} by {side} pixels'>"
+        f"<div class='seen'><img src='{data}' alt='{origin}, {side} by {side} pixels'>"
         f"<p>What the model sees:<br>{origin},<br>{side} × {side} pixels</p></div>"
     )
+
+
+def data_url(picture: Image.Image) -> str:
+    """A picture as a PNG data URL."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def figures(found: Checkpoint) -> str:

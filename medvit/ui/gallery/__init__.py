@@ -4,9 +4,7 @@ Its value is what `render` gives. A click on a picture triggers `select` with `i
 image; one on a page button triggers `turn` with `number`.
 """
 
-import base64
 import html
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from medvit.ui.component import component
+from medvit.ui.parts import data_url
 
 PAGE = 60
 
@@ -69,17 +68,10 @@ def render(
     )
 
 
-def picture_url(picture: np.ndarray) -> str:
-    """An image, uint8 (s, s) or (s, s, 3), as a data URL of a PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", compress_level=1)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
 def _tile(item: Item, picture: np.ndarray) -> str:
     words = html.escape(item.words, quote=True)
     picture_and_caption = (
-        f"<img src='{picture_url(picture)}' alt='{words}' width='56' height='56'>"
+        f"<img src='{data_url(Image.fromarray(picture))}' alt='{words}' width='56' height='56'>"
         f"<span aria-hidden='true'>{html.escape(item.caption)}</span>"
     )
     if item.index is None:

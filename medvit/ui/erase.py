@@ -1,0 +1,155 @@
+"""Erase and ask again: paint over a region and see what becomes of the answer, and which map foresaw it."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gradio.components.image_editor import EditorDataBlobs
+from torch import Tensor
+
+from medvit import explain, figures, images
+from medvit.errors import MedvitError
+from medvit.explain.occlusion import blur
+from medvit.predictor import Prediction
+from medvit.ui import parts
+from medvit.ui.store import Store
+
+FILLINGS = {"blurred": "the image, blurred", "mean": "the mean colour around it"}
+WAITING = 64  # canvases sent and not yet asked about
+
+
+def canvas(**options: Any) -> gr.ImageEditor:
+    """A gr.ImageEditor that hands over nothing but the bytes of the painted picture, unopened.
+
+    Gradio's own keeps whatever any client sends, in any number, and opens it as any of Pillow's formats.
+    """
+    editor = gr.ImageEditor(sources=(), transforms=(), layers=False, format="png", **options)
+    waiting: OrderedDict[str, EditorDataBlobs] = OrderedDict()
+
+    def accept(data) -> None:
+        if data.data["type"] == "composite":
+            name, content = str(data.data["id"])[:64], data.files[0][1]
+            waiting[name] = EditorDataBlobs(background=None, layers=[], composite=content)
+            while len(waiting) > WAITING:
+                waiting.popitem(last=False)
+
+    accept._is_server_fn = True  # type: ignore[attr-defined]
+    editor.accept_blobs = accept  # type: ignore[method-assign]
+
+    def read(payload) -> bytes | str | None:
+        sent = waiting.pop(payload.id, None) if payload and payload.id else None
+        if sent:
+            return sent.composite
+        return payload.composite.path if payload and payload.composite else None
+
+    editor.preprocess = read  # type: ignore[method-assign,assignment]
+    return editor
+
+
+def build(store: Store, seen: gr.State) -> tuple[Callable, list]:
+    """Lay out the panel; return `fill(prediction)` and its outputs."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=4, min_width=300):
+            editor = canvas(
+                show_label=False,
+                height=400,
+                canvas_size=(figures.SIDE, figures.SIDE),
+                fixed_canvas=True,
+                brush=gr.Brush(default_size=36, colors=["#ff00ff"], color_mode="fixed"),
+                buttons=[],
+                elem_id="canvas",
+            )
+        with gr.Column(scale=5, min_width=300):
+            gr.HTML("<p class='quiet'>Paint over what you think matters, then ask the model again.</p>")
+            filling = gr.Radio(
+                [(text, name) for name, text in FILLINGS.items()],
+                value="blurred",
+                label="What takes its place",
+            )
+            again = gr.Button("Ask again", variant="primary", elem_id="ask-again")
+            result = gr.HTML(min_height=200, elem_id="erased")
+
+    def fill(prediction: Prediction):
+        return figures.enlarge(prediction.source), ""
+
+    @parts.plain_errors
+    def ask_again(prediction: Prediction, painted, filling):
+        if prediction is None or painted is None:
+            raise MedvitError(
+                "There is nothing painted yet. Put an image on the table, paint, and ask again."
+            )
+        erased = painted_over(prediction.source, images.open_image(painted))
+        if not erased.any():
+            raise MedvitError("Nothing is painted over. Paint a region of the image first.")
+        predictor = store.predictor(prediction.subset, prediction.model)
+        changed = fill_in(prediction.seen.pixels, erased, filling)
+        after = predictor.explainer.ask(changed)[0].numpy()
+        picture = changed[0].permute(1, 2, 0).round().byte().numpy()
+        foreseen = _foreseen(predictor, prediction, erased)
+        return parts.thumbnail(picture, "the image without it") + _table(prediction, after, erased, foreseen)
+
+    again.click(ask_again, [seen, editor, filling], result, api_visibility="private", concurrency_id="model")
+    return fill, [editor, result]
+
+
+def painted_over(source: np.ndarray, painted) -> Tensor:
+    """The source pixels of which more than half is covered, bool (s, s); the brush is magenta."""
+    side = source.shape[0]
+    shown = np.asarray(painted.resize((figures.SIDE, figures.SIDE)), np.int16)
+    original = np.asarray(figures.enlarge(source).resize((figures.SIDE, figures.SIDE)), np.int16)
+    differs = torch.from_numpy((np.abs(shown - original).max(-1) > 24).astype(np.float32))
+    return F.interpolate(differs[None, None], (side, side), mode="area")[0, 0] > 0.5
+
+
+def fill_in(pixels: Tensor, erased: Tensor, filling: str) -> Tensor:
+    """Pixels (1, 3, s, s), the `erased` part (s, s) "blurred", or the "mean" of what is near."""
+    pixels = pixels.float()
+    if filling == "mean":
+        near = F.max_pool2d(erased[None, None].float(), 5, stride=1, padding=2)[0, 0] > 0
+        ring = near & ~erased
+        around = ring if ring.any() else ~erased if (~erased).any() else erased
+        filled = pixels[..., around].mean(-1)[..., None, None].expand_as(pixels)
+    else:
+        filled = blur(pixels)
+    return torch.where(erased, filled, pixels)
+
+
+def _foreseen(predictor, prediction: Prediction, erased: Tensor) -> list[tuple[str, float]]:
+    """For each kind of map, the share of its mass (what speaks for the class) in the erased part."""
+    shares = []
+    for name in predictor.methods():
+        values = torch.from_numpy(predictor.heatmap(prediction, name)).clamp(min=0)
+        spread = F.interpolate(values[None, None], erased.shape, mode="bilinear")[0, 0]
+        share = float(spread[erased].sum() / spread.sum()) if spread.sum() > 0 else 0.0
+        shares.append((explain.METHODS[name].title, share))
+    return sorted(shares, key=lambda pair: -pair[1])
+
+
+def _table(prediction: Prediction, after: np.ndarray, erased: Tensor, foreseen) -> str:
+    top, area = prediction.top, float(erased.float().mean())
+    order = np.argsort(-np.maximum(prediction.probabilities, after))[:4]
+    rows = "".join(
+        f"<tr><th scope='row'>{parts.shown_name(prediction.classes[i])}</th>"
+        f"<td>{prediction.probabilities[i]:.1%}</td><td>{after[i]:.1%}</td>"
+        f"<td>{after[i] - prediction.probabilities[i]:+.1%}</td></tr>"
+        for i in order
+    )
+    now = parts.shown_name(prediction.classes[int(after.argmax())])
+    verdict = "The model still says" if after.argmax() == top else "Now the model says"
+    maps = "".join(
+        f"<tr><th scope='row'>{name}</th><td>{share:.0%}</td><td>{share / area:.1f} ×</td></tr>"
+        for name, share in foreseen
+    )
+    return (
+        f"<p role='status'>{verdict} <b>{now}</b>, with {area:.0%} of the image erased.</p>"
+        "<table class='plain'><thead><tr><td></td><th scope='col'>before</th><th scope='col'>after</th>"
+        f"<th scope='col'>change</th></tr></thead><tbody>{rows}</tbody></table>"
+        "<p class='small'>What each map foresaw: the share of its mass in the erased part, and how many "
+        "times the share of the area that is. Above 1 × it expected a loss.</p>"
+        "<table class='plain'><thead><tr><td></td><th scope='col'>mass there</th><th scope='col'>to area</th>"
+        f"</tr></thead><tbody>{maps}</tbody></table>"
+    )

@@ -1,0 +1,205 @@
+"""Where the model looks: the map over the image, what it shows, and whether it can be believed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from medvit import explain, figures
+from medvit.explain import Choice
+from medvit.predictor import Prediction
+from medvit.subsets import short_name
+from medvit.ui import parts
+from medvit.ui.store import Store
+
+ALL_HEADS = "all"
+DEEPEST = 99  # before a model is known: its last layer
+ROLLOUTS = ("rollout", "gradient_rollout")
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What the Explore tab calls: `show(prediction, *settings)` draws everything here.
+
+    It returns the method shown, another one where the model cannot give the one set, and fills `outputs`.
+    """
+
+    show: Callable
+    settings: list
+    outputs: list
+
+
+def build(store: Store, seen: gr.State) -> Maps:
+    """Lay out the panel, and connect what happens inside it. `seen` holds the Prediction on the table."""
+    patch = gr.State()
+    overlay = gr.Image(
+        show_label=False,
+        height=300,
+        format="png",
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        elem_id="overlay",
+    )
+    method = gr.Radio([], show_label=False, container=False, elem_id="methods")
+    with gr.Row():
+        layer = gr.Slider(1, DEEPEST, DEEPEST, step=1, label="Layer", min_width=110, buttons=[])
+        head = gr.Dropdown([ALL_HEADS], label="Head", min_width=80)
+        target = gr.Dropdown([], label="Why this class, or why not", min_width=140, visible=False)
+        fusion = gr.Dropdown(["mean", "max", "min"], label="Heads by", min_width=80, visible=False)
+        discard = gr.Slider(
+            0, 90, 0, step=10, label="Drop weakest, %", min_width=110, buttons=[], visible=False
+        )
+        opacity = gr.Slider(0, 100, 50, step=5, label="Opacity, %", min_width=110, buttons=[])
+    about = gr.HTML(elem_id="about")
+    strips: dict[str, Any] = dict(format="png", interactive=False, buttons=[], container=False)
+    gr.HTML("<p class='quiet small'>Every head of the layer, then every layer; click one to enlarge it.</p>")
+    heads = gr.Image(show_label=False, elem_id="heads", elem_classes="strip", **strips)
+    layers = gr.Image(show_label=False, elem_id="layers", elem_classes="strip", **strips)
+    settings = [method, layer, head, target, fusion, discard, patch, opacity]
+    drawn = [overlay, about, heads, layers]
+
+    @parts.plain_errors
+    def draw(prediction: Prediction, method, layer, head, target, fusion, discard, patch, opacity):
+        wanted = choice(prediction, layer, head, target, fusion, discard, patch)
+        kind = explain.METHODS[method]
+        predictor = store.predictor(prediction.subset, prediction.model)
+        values = explain.scale(predictor.heatmap(prediction, method, wanted), kind.signed)
+        words = explain.describe(values)
+        image = figures.overlay(prediction.source, values, opacity / 100)
+        subject = f" for {short_name(prediction.classes[wanted.target])}" if kind.by_class else ""
+        alt = f"{kind.title} map{subject} over the image. {words}"
+        return [
+            gr.Image(image, alt_text=alt),
+            f"<p class='quiet'>{_origin(prediction, method, wanted)}{kind.about} {words}</p>",
+            *_strips(predictor, prediction, wanted),
+        ]
+
+    def show(prediction: Prediction, method, layer, head, target, fusion, discard, patch, opacity):
+        methods = store.predictor(prediction.subset, prediction.model).methods()
+        method = method if method in methods else methods[0]
+        depth, width = _layers_and_heads(prediction)
+        layer = min(layer, depth)
+        head = head if head and (head == ALL_HEADS or int(head) <= width) else ALL_HEADS
+        target = prediction.label  # the question starts anew with each image
+        controls = _controls(prediction, method, layer, head, target)
+        options = [(explain.METHODS[name].title, name) for name in methods]
+        chosen = layer, head, target, fusion, discard, None, opacity
+        return method, [gr.Radio(options, value=method), *controls, None, *draw(prediction, method, *chosen)]
+
+    def switch(prediction: Prediction, method, layer, head, target):
+        return _controls(prediction, method, layer, head, target)
+
+    def point(prediction: Prediction, patch, event: gr.SelectData):
+        """A click on the image: what the patch there attends to; a second click on it: the class token."""
+        if prediction.seen.attentions is None:
+            raise gr.Error(
+                "A patch of a CNN attends to nothing: this model has no attention.",
+                title="Not with this model",
+            )
+        rows, columns = prediction.seen.grid
+        x, y = event.index
+        clicked = min(int(y / figures.SIDE * rows), rows - 1) * columns + min(
+            int(x / figures.SIDE * columns), columns - 1
+        )
+        return "attention", None if clicked == patch else clicked
+
+    def tile(event: gr.SelectData) -> int:
+        return int((event.index[0] - figures.GAP) // (figures.TILE + figures.GAP)) + 1
+
+    def pick_head(prediction: Prediction, head, event: gr.SelectData):
+        chosen = str(min(tile(event), _layers_and_heads(prediction)[1]))
+        return "attention", ALL_HEADS if chosen == head else chosen
+
+    def pick_layer(prediction: Prediction, event: gr.SelectData):
+        return "attention", min(tile(event), _layers_and_heads(prediction)[0])
+
+    quiet: dict[str, Any] = dict(
+        api_visibility="private", show_progress="hidden", trigger_mode="always_last", concurrency_id="map"
+    )
+    redraw: dict[str, Any] = dict(fn=draw, inputs=[seen, *settings], outputs=drawn, **quiet)
+    controls = [layer, head, target, fusion, discard]
+    adjust: dict[str, Any] = dict(
+        fn=switch, inputs=[seen, method, layer, head, target], outputs=controls, **quiet
+    )
+    method.input(**adjust).then(**redraw)
+    for moved in (layer.input, opacity.input, discard.input, head.select, target.select, fusion.select):
+        moved(**redraw)
+    for clicked, fn, inputs, outputs in (
+        (overlay, point, [seen, patch], [method, patch]),
+        (heads, pick_head, [seen, head], [method, head]),
+        (layers, pick_layer, [seen], [method, layer]),
+    ):
+        clicked.select(fn, inputs, outputs, **quiet).success(**adjust).then(**redraw)
+    return Maps(show, settings, [method, *controls, patch, *drawn])
+
+
+def choice(prediction: Prediction, layer, head, target, fusion, discard, patch) -> Choice:
+    """What the controls say, as the library takes it."""
+    classes = list(prediction.classes)
+    return Choice(
+        target=classes.index(target) if target in classes else prediction.top,
+        layer=int(layer) - 1,
+        head=None if head in (ALL_HEADS, None) else int(head) - 1,
+        fusion=fusion,
+        discard=discard / 100,
+        patch=patch,
+    )
+
+
+def _layers_and_heads(prediction: Prediction) -> tuple[int, int]:
+    """How many there are to choose from; one of each stands for a model without attention."""
+    attentions = prediction.seen.attentions
+    return (1, 1) if attentions is None else (attentions.shape[0], attentions.shape[1])
+
+
+def _controls(prediction: Prediction, method, layer, head, target):
+    """Show the controls that a method has: layer, head, class, fusion of heads, share to drop."""
+    depth, width = _layers_and_heads(prediction)
+    attention, rollout = method == "attention", method in ROLLOUTS
+    return (
+        gr.Slider(1, max(depth, 2), value=layer, visible=attention),
+        gr.Dropdown([ALL_HEADS, *map(str, range(1, width + 1))], value=head, visible=attention),
+        gr.Dropdown(
+            [(short_name(name), name) for name in prediction.classes],
+            value=target,
+            visible=explain.METHODS[method].by_class,
+        ),
+        gr.Dropdown(visible=rollout),
+        gr.Slider(visible=rollout),
+    )
+
+
+def _origin(prediction: Prediction, method: str, wanted: Choice) -> str:
+    if method != "attention":
+        return ""
+    if wanted.patch is None:
+        return "From the class token; click a patch of the image to see what it attends to. "
+    row, column = divmod(wanted.patch, prediction.seen.grid[1])
+    return f"From the patch in row {row + 1}, column {column + 1}; click it again for the class token. "
+
+
+def _strips(predictor, prediction: Prediction, wanted: Choice) -> list:
+    """All heads of the layer, and all layers, as small maps."""
+    if prediction.seen.attentions is None:
+        return [gr.Image(None, visible=False)] * 2
+    depth, width = _layers_and_heads(prediction)
+
+    def small(**changed):
+        values = predictor.heatmap(prediction, "attention", Choice(0, patch=wanted.patch, **changed))
+        return explain.scale(values)
+
+    heads = [small(layer=wanted.layer, head=head) for head in range(width)]
+    layers = [small(layer=layer, head=wanted.head) for layer in range(depth)]
+    return [
+        gr.Image(
+            figures.strip(maps, chosen),
+            alt_text=f"Attention of {name}, {len(maps)} maps. "
+            + " ".join(f"{i}: {explain.describe(values)}" for i, values in enumerate(maps, 1)),
+            visible=True,
+        )
+        for maps, chosen, name in (
+            (heads, wanted.head, f"each head of layer {wanted.layer + 1}"),
+            (layers, wanted.layer, "each layer"),
+        )
+    ]

@@ -1,0 +1,102 @@
+"""Measure how far each kind of map can be believed, for each checkpoint.
+
+    python scripts/faithfulness.py --all
+
+Writes the figures into each card.json, where the app reads them, and all of them to results/faithfulness.csv.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+from tqdm import tqdm
+
+from medvit import checkpoint, explain, subsets
+from medvit.errors import MedvitError
+from medvit.explain import faithfulness
+from medvit.images import to_tensor
+
+COLUMNS = (
+    "gain",
+    "gain_error",
+    "deletion",
+    "random_deletion",
+    "insertion",
+    "random_insertion",
+    "road",
+    "shuffled",
+)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("folders", nargs="*", type=Path, metavar="FOLDER", help="checkpoint folders")
+    add("--all", action="store_true", help="every shipped checkpoint")
+    add(
+        "--images",
+        type=int,
+        default=50,
+        help="test images for each, spread evenly over the split [%(default)s]",
+    )
+    add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
+    add("--out", type=Path, default=Path("results/faithfulness.csv"), help="the table [%(default)s]")
+    args = parser.parse_args()
+    if args.all:
+        args.folders += [one.folder for one in checkpoint.discover()[0]]
+    if not args.folders:
+        parser.error("name at least one checkpoint folder, or --all")
+    return args
+
+
+def measure(found: checkpoint.Checkpoint, count: int, data_root: str | None) -> dict:
+    """The figures of one checkpoint, and the number of images they come from."""
+    images, _ = subsets.load_split(found.subset.name, "test", found.card["source_size"], data_root)
+    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
+    explainer = explain.Explainer(found.model, found.preprocessing)
+    methods = {name: explain.METHODS[name].draw for name in explain.methods_for(explainer)}
+    return {
+        "images": len(chosen),
+        "methods": faithfulness.measure(explainer, to_tensor(images[chosen]), methods),
+    }
+
+
+def write_card(found: checkpoint.Checkpoint, figures: dict) -> None:
+    """Put the figures into card.json, which is replaced whole."""
+    path = found.folder / "card.json"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(found.card | {"explanations": figures}, indent=1) + "\n")
+    temporary.replace(path)
+
+
+def main() -> int:
+    args = parse()
+    rows = []
+    try:
+        for folder in tqdm(args.folders, unit="checkpoint"):
+            found = checkpoint.load(folder)
+            figures = measure(found, args.images, args.data_root)
+            write_card(found, figures)
+            for name, one in figures["methods"].items():
+                row = {"subset": found.subset.name, "model": found.model_name, "method": name}
+                rows.append(row | {"images": figures["images"]} | {key: one[key] for key in COLUMNS})
+    except MedvitError as error:
+        print(f"faithfulness.py: {error}", file=sys.stderr)
+        return 1
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    with args.out.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
