@@ -52,3 +52,14 @@ def says():
     """Wait until the answer holds these words."""
     script = "words => document.querySelector('#answer').innerText.includes(words)"
     return lambda page, words: page.wait_for_function(script, arg=words)
+
+
+def open_tab(page, name, within="body"):
+    """Click a tab, or on a narrow window its entry in the menu of those that found no room."""
+    bar = page.locator(f"{within} .tab-wrapper").first
+    bar.wait_for()
+    tab = bar.get_by_role("tab", name=name)
+    if tab.count() == 0:
+        bar.get_by_role("button", name="More tabs").click()
+        tab = bar.locator(".overflow-dropdown").get_by_role("button", name=name)
+    tab.click()

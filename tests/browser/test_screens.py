@@ -6,6 +6,7 @@ from PIL import Image
 from medvit import phantoms
 
 from ..conftest import running_app
+from .conftest import open_tab
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_removing_a_picture_and_uploading_another_one(visit, says, tmp_path):
 @pytest.mark.parametrize("tab", ["Explore", "Test set", "About"])
 def test_nothing_is_wider_than_a_phone(visit, tab, theme):
     page = visit(390, 844, theme)
-    page.get_by_role("tab", name=tab).click()
+    open_tab(page, tab)
     page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 

@@ -6,6 +6,7 @@ from PIL import Image
 from medvit import checkpoint, phantoms, subsets
 
 from ..conftest import run_script, running_app
+from .conftest import open_tab
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def choose(page, label, option):
 def open_test_set(page, subset="BreastMNIST"):
     if subset != "BreastMNIST":
         choose(page, "Subset", subset)
-    page.get_by_role("tab", name="Test set").click()
+    open_tab(page, "Test set")
     page.wait_for_selector("#matrix button[data-row]")
 
 
@@ -138,7 +139,7 @@ def test_two_models_are_compared(visit, root):
 def test_a_point_of_the_map_opens_its_image(visit, says, phantom_root):
     page = visit()
     open_test_set(page, "RetinaMNIST")
-    page.get_by_role("tab", name="Map").click()
+    open_tab(page, "Map", "#details")
     canvas = page.locator("#map canvas")
     canvas.scroll_into_view_if_needed()
     page.wait_for_timeout(300)
@@ -154,7 +155,7 @@ def test_a_point_of_the_map_opens_its_image(visit, says, phantom_root):
 def test_a_checkpoint_without_a_map_says_how_to_make_it(visit):
     page = visit()
     open_test_set(page)
-    page.get_by_role("tab", name="Map").click()
+    open_tab(page, "Map", "#details")
     page.get_by_text("There is no map in this checkpoint").wait_for()
 
 
@@ -163,11 +164,11 @@ def test_the_curves_and_tables_open(visit):
     open_test_set(page)
     page.wait_for_selector("#details .js-plotly-plot")
     for title in ("Precision-recall", "Learning curve"):
-        page.get_by_role("tab", name=title).click()
+        open_tab(page, title, "#details")
         page.locator("#details .js-plotly-plot:visible").first.wait_for()
-    page.get_by_role("tab", name="Each class").click()
+    open_tab(page, "Each class", "#details")
     page.get_by_text("average precision").wait_for()
-    page.get_by_role("tab", name="Published figures").click()
+    open_tab(page, "Published figures", "#details")
     page.get_by_text("Halder et al.").wait_for()
 
 
@@ -192,10 +193,10 @@ def test_axe_finds_no_serious_violation(visit, tab, theme):
     page = visit(theme=theme)
     if tab == "Test set":
         open_test_set(page, "RetinaMNIST")
-        page.get_by_role("tab", name="Each class").click()
+        open_tab(page, "Each class", "#details")
         page.get_by_text("average precision").wait_for()
     else:
-        page.get_by_role("tab", name=tab).click()
+        open_tab(page, tab)
     page.wait_for_timeout(700)
     found = axe.Axe().run(page).response["violations"]
     serious = [
@@ -211,6 +212,6 @@ def test_axe_finds_no_serious_violation(visit, tab, theme):
 def test_no_part_of_the_tab_is_wider_than_a_phone(visit, title):
     page = visit(390, 844)
     open_test_set(page, "RetinaMNIST")
-    page.get_by_role("tab", name=title).click()
+    open_tab(page, title, "#details")
     page.wait_for_timeout(500)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
