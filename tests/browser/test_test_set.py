@@ -4,6 +4,8 @@ import pytest
 from PIL import Image
 
 from medvit import checkpoint, phantoms, subsets
+from medvit.evaluation import report
+from medvit.evaluation.features import layout
 
 from ..conftest import run_script, running_app
 from .conftest import open_tab
@@ -21,9 +23,9 @@ def root(trained, phantom_root, tmp_path_factory):
             "--out", root / subset / "cnn",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-    folder = root / "retinamnist" / "cnn"
-    done = run_script("evaluate.py", folder, "--map", "--data-root", phantom_root, "--out", root / "out")
-    assert done.returncode == 0, done.stderr
+    found = checkpoint.load(root / "retinamnist" / "cnn")
+    plane = layout(report.recompute(found, phantom_root)[2])
+    checkpoint.write_test(found.folder, found.test_logits, found.test_labels, plane)
     return root
 
 
