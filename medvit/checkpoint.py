@@ -2,7 +2,8 @@
 
 config.json, model.safetensors, preprocessor_config.json    Hugging Face format, weights in fp16
 card.json                                                   where it comes from and what it reached
-test.npz                                                    logits (N, C) float16 and labels of the test split
+test.npz                                                    float16 logits (N, C), labels (N,) and, where it
+                                                            was made, the map (N, 2) of the test split
 """
 
 import copy
@@ -35,13 +36,17 @@ DEFAULT_ROOT = Path(__file__).resolve().parent.parent / "checkpoints"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder that was found whole. `card` is the content of card.json."""
+    """A checkpoint folder that was found whole. `card` is the content of card.json.
+
+    `test_map`: float16 (N, 2), the test images laid out by the model's features; None where it was not made.
+    """
 
     folder: Path
     card: dict[str, Any]
     preprocessing: Preprocessing
     test_logits: np.ndarray
     test_labels: np.ndarray
+    test_map: np.ndarray | None = None
 
     @property
     def subset(self) -> subsets.Subset:
@@ -107,7 +112,7 @@ def load(folder: str | Path) -> Checkpoint:
             if key not in card:
                 raise MedvitError(f"card.json has no {key!r}")
         preprocessing = Preprocessing.from_json((folder / "preprocessor_config.json").read_text())
-        logits, labels = _read_test(folder / "test.npz", subset)
+        logits, labels, test_map = _read_test(folder / "test.npz", subset)
         if sha256(folder / WEIGHTS) != card["sha256"]:
             raise MedvitError(f"{WEIGHTS} is not the file that card.json describes (its sha256 differs)")
     except (
@@ -120,12 +125,13 @@ def load(folder: str | Path) -> Checkpoint:
         zlib.error,
     ) as error:
         raise MedvitError(f"The checkpoint {folder} is damaged: {error}.") from error
-    return Checkpoint(folder, card, preprocessing, logits, labels)
+    return Checkpoint(folder, card, preprocessing, logits, labels, test_map)
 
 
-def _read_test(path: Path, subset: subsets.Subset) -> tuple[np.ndarray, np.ndarray]:
+def _read_test(path: Path, subset: subsets.Subset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     with np.load(path, allow_pickle=False) as archive:
         logits, labels = archive["logits"], archive["labels"].astype(np.int64)
+        test_map = archive.get("map")
     classes = len(subset.classes)
     expected = (len(logits), classes) if subset.multi_label else (len(logits),)
     if logits.shape != (len(logits), classes) or labels.shape != expected or not np.isfinite(logits).all():
@@ -134,7 +140,9 @@ def _read_test(path: Path, subset: subsets.Subset) -> tuple[np.ndarray, np.ndarr
         )
     if labels.min(initial=0) < 0 or labels.max(initial=0) >= (2 if subset.multi_label else classes):
         raise MedvitError("test.npz has labels that are no class")
-    return logits, labels
+    if test_map is not None and (test_map.shape != (len(logits), 2) or not np.isfinite(test_map).all()):
+        raise MedvitError(f"test.npz has a map {test_map.shape} for {len(logits)} images")
+    return logits, labels, test_map
 
 
 def sha256(path: Path) -> str:
@@ -183,9 +191,19 @@ def write_model(folder: Path, model: PreTrainedModel, preprocessing: Preprocessi
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing.to_json(), indent=2) + "\n")
 
 
-def write_test(folder: Path, logits: np.ndarray, labels: np.ndarray) -> None:
-    """Write test.npz; `logits` as `to_half` gives them."""
-    np.savez_compressed(folder / "test.npz", logits=logits, labels=labels.astype(np.uint8))
+def write_test(
+    folder: Path, logits: np.ndarray, labels: np.ndarray, test_map: np.ndarray | None = None
+) -> None:
+    """Write test.npz, whole or not at all; `logits` as `to_half` gives them, `test_map` float16 (N, 2)."""
+    arrays: dict[str, Any] = {"logits": logits, "labels": labels.astype(np.uint8)}
+    if test_map is not None:
+        arrays["map"] = test_map
+    part = folder / ".test.part.npz"
+    try:
+        np.savez_compressed(part, **arrays)
+        part.replace(folder / "test.npz")
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def to_half(logits: np.ndarray) -> np.ndarray:

@@ -1,10 +1,12 @@
 """Arrays in, plotly figures and pictures out. Pure functions."""
 
+from collections.abc import Iterator
+
 import matplotlib
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
-from sklearn.metrics import roc_curve
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
 from medvit.explain.faithfulness import Curves
 from medvit.subsets import short_name
@@ -13,6 +15,9 @@ ACCENT = "#14b8a6"  # seen on white, on near-black and beside the colours of a m
 # Okabe and Ito's colours: eight that stay apart for colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#B8A800", "#5B3A8C")
 INK = "#808891"  # readable on white and on near-black
+MACRO = dict(color=INK, dash="dash", width=3)
+LEGEND = dict(font_size=11, y=0.02, yanchor="bottom")
+POINTS = 201  # of a mean curve
 SIDE = 336  # of shown pictures, in pixels: twelve for each of 28
 TILE, GAP = 48, 4  # of the small maps in a strip, and between them
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
@@ -62,30 +67,76 @@ def confusion_matrix(matrix: np.ndarray, classes: tuple[str, ...], title: str = 
 def roc_curves(
     labels: np.ndarray, scores: np.ndarray, classes: tuple[str, ...], title: str = ""
 ) -> go.Figure:
-    """One ROC curve a class against the rest.
+    """One ROC curve a class against the rest, and their mean (macro).
 
     Args:
         labels: (N,) class indices, or (N, C) of 0 and 1. scores: (N, C).
     """
-    one_hot = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(classes))
-    figure = go.Figure()
-    for name, truth, score in zip(classes, one_hot.T, scores.T, strict=True):
-        if 0 < truth.sum() < len(truth):
-            false, true, _ = roc_curve(truth, score)
-            area = float(np.trapezoid(true, false))
-            hover = f"{name}<br>false positives %{{x:.3f}}<br>true positives %{{y:.3f}}<extra></extra>"
-            figure.add_scatter(
-                x=false, y=true, name=f"{short_name(name)} · {area:.3f}", mode="lines", hovertemplate=hover
-            )
+    grid = np.linspace(0, 1, POINTS)
+    figure, means, areas = go.Figure(), [], []
+    for name, truth, score in _each_class(labels, scores, classes):
+        false, true, _ = roc_curve(truth, score)
+        areas.append(float(np.trapezoid(true, false)))
+        means.append(np.interp(grid, false, true))
+        hover = f"{name}<br>false positives %{{x:.3f}}<br>true positives %{{y:.3f}}<extra></extra>"
+        _curve(figure, false, true, f"{short_name(name)} · {areas[-1]:.3f}", hover)
+    if means:
+        hover = "mean of the classes<br>false positives %{x:.3f}<br>true positives %{y:.3f}<extra></extra>"
+        macro = np.concatenate([[0], np.mean(means, 0)])
+        _curve(figure, np.concatenate([[0], grid]), macro, f"mean · {np.mean(areas):.3f}", hover, MACRO)
     chance = dict(color=INK, dash="dot", width=1)
     figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=chance, hoverinfo="skip", showlegend=False)
     figure.update_xaxes(title="false positive rate", range=[-0.01, 1.01])
     figure.update_yaxes(title="true positive rate", range=[-0.01, 1.01])
     return _layout(
+        figure, 460, title=title, legend=dict(title="class · area", **LEGEND, xanchor="right", x=1)
+    )
+
+
+def precision_recall_curves(
+    labels: np.ndarray, scores: np.ndarray, classes: tuple[str, ...], title: str = ""
+) -> go.Figure:
+    """One precision-recall curve a class against the rest, and their mean; arguments as `roc_curves`."""
+    grid = np.linspace(0, 1, POINTS)
+    figure, means, areas = go.Figure(), [], []
+    for name, truth, score in _each_class(labels, scores, classes):
+        precision, recall, _ = precision_recall_curve(truth, score, drop_intermediate=True)
+        areas.append(float(average_precision_score(truth, score)))
+        means.append(np.interp(grid, recall[::-1], precision[::-1]))
+        hover = f"{name}<br>recall %{{x:.3f}}<br>precision %{{y:.3f}}<extra></extra>"
+        _curve(figure, recall[::-1], precision[::-1], f"{short_name(name)} · {areas[-1]:.3f}", hover)
+    if means:
+        hover = "mean of the classes<br>recall %{x:.3f}<br>precision %{y:.3f}<extra></extra>"
+        _curve(figure, grid, np.mean(means, 0), f"mean · {np.mean(areas):.3f}", hover, MACRO)
+    figure.update_xaxes(title="recall", range=[-0.01, 1.01])
+    figure.update_yaxes(title="precision", range=[-0.01, 1.01])
+    return _layout(
         figure,
         460,
         title=title,
-        legend=dict(title="class · area", font_size=11, y=0.02, yanchor="bottom", x=1, xanchor="right"),
+        legend=dict(title="class · average precision", **LEGEND, xanchor="left", x=0),
+    )
+
+
+def _each_class(
+    labels: np.ndarray, scores: np.ndarray, classes: tuple[str, ...]
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Name, truth and score of each class that has a curve: neither absent nor alone."""
+    one_hot = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(classes))
+    for name, truth, score in zip(classes, one_hot.T, scores.T, strict=True):
+        if 0 < truth.sum() < len(truth):
+            yield name, truth, score
+
+
+def _curve(
+    figure: go.Figure, x: np.ndarray, y: np.ndarray, name: str, hover: str, line: dict | None = None
+) -> None:
+    """Add a curve without the points that would not be seen: those within a cell of a grid of 400 by 400."""
+    cells = np.stack([x, y], 1) * 400 // 1
+    kept = np.ones(len(x), bool)
+    kept[1:-1] = (cells[1:-1] != cells[:-2]).any(1) | (cells[1:-1] != cells[2:]).any(1)
+    figure.add_scatter(
+        x=x[kept].round(4), y=y[kept].round(4), name=name, mode="lines", hovertemplate=hover, line=line
     )
 
 

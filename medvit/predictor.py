@@ -10,6 +10,7 @@ import numpy as np
 from medvit import checkpoint, explain, images
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
+from medvit.evaluation.features import features
 from medvit.evaluation.metrics import probabilities
 
 
@@ -86,6 +87,10 @@ class Predictor:
         subset = self.checkpoint.subset
         shares = probabilities(seen.logits[None].numpy(), subset.multi_label)[0]
         return Prediction(subset.name, self.checkpoint.model_name, subset.classes, source, shares, seen)
+
+    def features(self, source: np.ndarray) -> np.ndarray:
+        """What the classifier is given of source pixels, uint8 (s, s, 3): float32 (D,)."""
+        return features(self.explainer.model, self.checkpoint.preprocessing, source[None])[0]
 
     def heatmap(
         self, prediction: Prediction, method: str, choice: explain.Choice | None = None

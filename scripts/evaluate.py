@@ -2,6 +2,7 @@
 
     python scripts/evaluate.py checkpoints/bloodmnist/spt_lsa
     python scripts/evaluate.py --all
+    python scripts/evaluate.py --all --map
 
 Prints the figures, writes the confusion matrix and ROC curves as a page, and the row in metrics.csv. Exits
 with status 1 where a figure differs from the checkpoint's card by 0.001 or more.
@@ -20,6 +21,7 @@ from transformers.utils import logging
 from medvit import checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation import report
+from medvit.evaluation.features import layout
 
 SHOWN = (
     "accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall", "auc",
@@ -41,6 +43,12 @@ def parse() -> argparse.Namespace:
         metavar="DIR",
         help="for --all [the shipped ones]",
     )
+    add(
+        "--map",
+        action="store_true",
+        help="also lay the test images out on a plane by the model's features, and store that "
+        "in test.npz for the Test set tab; a few minutes for all on a CPU",
+    )
     add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
     add(
         "--out",
@@ -57,7 +65,7 @@ def parse() -> argparse.Namespace:
 
 def evaluate_one(found: checkpoint.Checkpoint, args: argparse.Namespace) -> bool:
     """Recompute, print, write; True where the card is confirmed."""
-    logits, test = report.recompute(found, args.data_root)
+    logits, test, vectors = report.recompute(found, args.data_root)
     low, high = test["accuracy_interval"]
     print(
         f"\n{found.subset.title} · {found.title}: {test['n']} test images, 95 % interval {low:.3f} to "
@@ -78,6 +86,9 @@ def evaluate_one(found: checkpoint.Checkpoint, args: argparse.Namespace) -> bool
         print(f"  {name[:36]:36}     {figures['precision']:.3f}   {shares}  {figures['support']:6}")
     print(f"  {report.write_html(found, logits, found.test_labels, args.out / 'pages')}")
     report.update_csv(args.out / "metrics.csv", [report.row(found, test)])
+    if args.map:
+        checkpoint.write_test(found.folder, found.test_logits, found.test_labels, layout(vectors))
+        print(f"  map of the test split stored in {found.folder / 'test.npz'}")
     return confirmed
 
 

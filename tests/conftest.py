@@ -79,7 +79,7 @@ def running_app(*arguments, log: Path, data_root: Path = Path("/nonexistent")):
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
+        for _ in range(1200):  # ten minutes: importing torch can be slow on a busy machine
             time.sleep(0.5)
             assert process.poll() is None, log.read_text()
             try:

@@ -10,8 +10,9 @@ import numpy as np
 
 from medvit import figures, subsets
 from medvit.checkpoint import Checkpoint, to_half
+from medvit.errors import MedvitError
+from medvit.evaluation.features import features_and_logits
 from medvit.evaluation.metrics import confusion, evaluate, probabilities
-from medvit.evaluation.predict import predict_logits
 
 COLUMNS = (
     "subset", "model", "source_size", "input_size", "interpolation", "parameters", "trained_on", "epochs",
@@ -21,16 +22,28 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def recompute(found: Checkpoint, data_root: str | Path | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+def recompute(
+    found: Checkpoint, data_root: str | Path | None = None
+) -> tuple[np.ndarray, dict[str, Any], np.ndarray]:
     """Run the shipped weights over the official test split.
 
     Returns:
-        logits (N, C), float16 as stored in test.npz, and the figures of `medvit.evaluation.metrics.evaluate`.
+        logits (N, C), float16 as stored in test.npz; the figures of `medvit.evaluation.metrics.evaluate`;
+        and the features (N, D) that the classifier was given.
+
+    Raises:
+        MedvitError: the data are absent, or are not those that test.npz speaks of.
     """
     subset = found.subset
     images, labels = subsets.load_split(subset.name, "test", found.card["source_size"], data_root)
-    logits = to_half(predict_logits(found.model, found.preprocessing, images))
-    return logits, evaluate(logits, labels, subset.task, subset.classes)
+    if not np.array_equal(labels, found.test_labels):
+        raise MedvitError(
+            f"The test split on disk is not the one that {found.folder}/test.npz speaks of: its labels "
+            "differ. Fetch the official archive with scripts/download.py."
+        )
+    vectors, logits = features_and_logits(found.model, found.preprocessing, images)
+    logits = to_half(logits)
+    return logits, evaluate(logits, labels, subset.task, subset.classes), vectors
 
 
 def row(found: Checkpoint, test: dict[str, Any]) -> dict[str, Any]:

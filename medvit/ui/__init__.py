@@ -27,50 +27,68 @@ def build(store: Store) -> gr.Blocks:
             subset = gr.Dropdown(subsets, value=first, label="Subset", scale=2, min_width=150)
             model = gr.Dropdown(models, value=start, label="Model", scale=2, min_width=150)
             headline = gr.HTML(elem_id="headline", min_height=40)
-        with gr.Tabs():
-            with gr.Tab("Explore"):
+        with gr.Tabs() as tabs:
+            with gr.Tab("Explore", id="explore"):
                 tab = explore.build(store, subset, model)
             with gr.Tab("Compare") as compare_tab:
                 fill_compare, compared_map, compared = compare.build(store)
             with gr.Tab("Test set"):
-                fill_test_set, view, test_outputs = test_set.build(store, subset, model)
+                test = test_set.build(store, subset, model)
             with gr.Tab("About"):
                 fill_about, about_outputs = about.build(store)
         api.build(store)
 
-        def everything(subset, model, case, settings, view):
+        def everything(subset, model, open_tab, case, settings):
             found = store.checkpoint(subset, model)
             asked = tab.ask(subset, model, case, *settings)
             return [
                 parts.headline(found),
                 *asked,
-                *fill_test_set(subset, model, view),
+                *test.fill(subset, model, open_tab),
                 *fill_about(subset, model),
             ]
 
         # One round trip each: between two, a picker could hold a model that the new subset does not have.
         # They listen to `select`, as a dropdown's `input` comes twice.
         @parts.plain_errors
-        def choose_subset(subset, model, view, *settings):
+        def choose_subset(subset, model, open_tab, *settings):
             choices = store.model_choices(subset)
             kept = model if model in dict(choices).values() else choices[0][1]
             table = tab.open_subset(subset)
             picker = gr.Dropdown(choices, value=kept)
-            return [picker, *table, *everything(subset, kept, table[0], settings, view)]
+            return [picker, *table, *everything(subset, kept, open_tab, table[0], settings)]
 
         @parts.plain_errors
-        def choose_model(subset, model, view, case, *settings):
-            return everything(subset, model, case, settings, view)
+        def choose_model(subset, model, open_tab, case, *settings):
+            return everything(subset, model, open_tab, case, settings)
 
-        outputs = [headline, *tab.answer, *test_outputs, *about_outputs]
+        outputs = [headline, *tab.answer, *test.outputs, *about_outputs]
         private: dict[str, Any] = dict(
             api_visibility="private", show_progress_on=[headline], concurrency_id="model"
         )
         for event in (demo.load, subset.select):
             event(
-                choose_subset, [subset, model, view, *tab.settings], [model, *tab.table, *outputs], **private
+                choose_subset,
+                [subset, model, test.open_tab, *tab.settings],
+                [model, *tab.table, *outputs],
+                **private,
             )
-        model.select(choose_model, [subset, model, view, tab.case, *tab.settings], outputs, **private)
+        model.select(
+            choose_model, [subset, model, test.open_tab, tab.case, *tab.settings], outputs, **private
+        )
+
+        @parts.plain_errors
+        def open_in_explore(subset, event: gr.EventData):
+            return gr.Tabs(selected="explore"), store.test_case(subset, int(event.index)), None
+
+        for opened in test.opened:
+            opened(
+                open_in_explore,
+                subset,
+                [tabs, *tab.table[:2]],
+                api_visibility="private",
+                show_progress="hidden",
+            ).success(tab.ask, [subset, model, tab.case, *tab.settings], tab.answer, **private)
         comparing: dict[str, Any] = dict(
             fn=fill_compare,
             inputs=[subset, tab.case, compared_map],

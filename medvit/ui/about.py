@@ -1,6 +1,7 @@
 """The About tab: where a model comes from, how it learned, and what it is not."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import gradio as gr
 
@@ -41,6 +42,7 @@ def build(store: Store) -> tuple[Callable, list]:
         gr.Markdown("### Left out\n\n" + "\n".join(f"- {reason}" for reason in store.problems.values()))
 
     @parts.plain_errors
+    @lru_cache(128)
     def fill(subset, model):
         found = store.checkpoint(subset, model)
         return parts.model_card(found), figures.learning_curve(found.card["history"])

@@ -8,7 +8,7 @@ import gradio as gr
 
 from medvit import figures
 from medvit.images import MAX_BYTES
-from medvit.ui import believe, erase, maps, parts
+from medvit.ui import believe, erase, maps, parts, similar
 from medvit.ui.store import Case, Store
 
 
@@ -60,6 +60,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
             judge, judged = believe.build(store, seen, panel.settings)
     with gr.Accordion("Erase and ask again", open=False, elem_id="erase"):
         prepare, canvas = erase.build(store, seen)
+    alike = similar.build(store, seen, answer)
 
     @parts.plain_errors
     def ask(subset, model, case: Case, *settings):
@@ -85,6 +86,10 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     @parts.plain_errors
     def pick(subset, event: gr.SelectData):
         return on_table(store.examples(subset)[event.index])
+
+    @parts.plain_errors
+    def open_alike(subset, event: gr.EventData):
+        return on_table(store.test_case(subset, int(event.index)))
 
     @parts.plain_errors
     def draw_lot(subset):
@@ -119,6 +124,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     uploaded.success(**asked)
     uploaded.failure(lambda: None, None, picture, show_progress="hidden", **private)
     gallery.select(pick, subset, [case, picture], show_progress="hidden", **private).success(**asked)
+    alike.select(open_alike, subset, [case, picture], show_progress="hidden", **private).success(**asked)
     surprise.click(draw_lot, subset, [case, picture], show_progress="hidden", **private).success(**asked)
     mistake.click(draw_mistake, [subset, model], [case, picture], show_progress="hidden", **private).success(
         **asked

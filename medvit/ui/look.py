@@ -16,6 +16,7 @@ def theme() -> gr.themes.Base:
         primary_hue="teal", neutral_hue="slate", font=list(SANS), font_mono=list(MONO), radius_size="md"
     ).set(
         body_background_fill="*neutral_50",
+        body_text_color_subdued="*neutral_600",  # the theme's own 400 is too pale on white
         body_background_fill_dark="*neutral_950",
         block_border_width="1px",
         block_shadow="none",

@@ -103,32 +103,6 @@ def data_url(picture: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def confusion_table(matrix: np.ndarray, classes: tuple[str, ...], view: str) -> str:
-    """The confusion matrix as a table, rows the truth. `view`: "counts", "by row" or "by column"."""
-    totals = {"by row": matrix.sum(1, keepdims=True), "by column": matrix.sum(0, keepdims=True)}
-    shares = matrix / totals.get(view, totals["by row"]).clip(1)
-    head = "".join(f"<th scope='col'>{shown_name(name)}</th>" for name in classes)
-    body = ""
-    for i, name in enumerate(classes):
-        cells = ""
-        for j, said in enumerate(classes):
-            text = f"{matrix[i, j]:,}" if view == "counts" else f"{shares[i, j]:.0%}" if matrix[i, j] else "0"
-            hover = f"truth {name}, the model says {said}: {matrix[i, j]:,} images, {shares[i, j]:.1%}"
-            kind = "hit" if i == j else "miss"
-            # Square root: one image in a hundred must still be seen.
-            cells += (
-                f"<td class='{kind}' style='--share:{shares[i, j] ** 0.5:.3f}' "
-                f"title='{html.escape(hover, quote=True)}'>"
-                f"{text}</td>"
-            )
-        body += f"<tr><th scope='row'>{shown_name(name)}</th>{cells}</tr>"
-    return (
-        "<div class='confusion'><table aria-label='Confusion matrix'>"
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-        "<p class='quiet small'>Rows: the truth. Columns: what the model says.</p>"
-    )
-
-
 def figures(found: Checkpoint) -> str:
     """The headline figures of the test split as tiles."""
     test = found.card["test"]
@@ -148,24 +122,6 @@ def figures(found: Checkpoint) -> str:
         f"<div><b>{value}</b><span>{name}</span><i>{note}</i></div>" for name, value, note in tiles
     )
     return f"<div class='tiles'>{cells}</div>"
-
-
-def class_table(found: Checkpoint) -> str:
-    """Precision, recall with its interval, F1 and AUC of each class."""
-    rows = ""
-    for name, one in found.card["test"]["per_class"].items():
-        interval = one["recall_interval"]
-        span = f" <span class='quiet'>({interval[0]:.1%} to {interval[1]:.1%})</span>" if interval else ""
-        rows += (
-            f"<tr><th "
-            f"scope='row'>{shown_name(name)}</th><td>{one['support']:,}</td><td>{one['precision']:.1%}</td>"
-            f"<td>{one['recall']:.1%}{span}</td><td>{one['f1']:.3f}</td><td>{one['auc']:.3f}</td></tr>"
-        )
-    head = "".join(f"<th scope='col'>{h}</th>" for h in ("images", "precision", "recall (95 %)", "F1", "AUC"))
-    return (
-        f"<div class='scroll'><table class='plain'><thead><tr><td></td>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
-    )
 
 
 def model_card(found: Checkpoint) -> str:

@@ -116,6 +116,17 @@ class Store:
         truth = int(labels[index]) if labels.ndim == 1 else None
         return Case(source, f"test image {index}", truth)
 
+    def test_pictures(self, subset: str, model: str) -> np.ndarray:
+        """The images that test.npz of a model speaks of, uint8 (N, s, s) or (N, s, s, 3).
+
+        Raises:
+            MedvitError: they are not on disk, or what is there are others.
+        """
+        pictures, labels = self._test_split(subset)
+        if not np.array_equal(labels, self.checkpoint(subset, model).test_labels):
+            raise MedvitError("The archive on disk is not the one that this model was tested on.")
+        return pictures
+
     def random_case(self, subset: str) -> Case:
         """Any test image, or any phantom where there are none."""
         if not self.has_data(subset):

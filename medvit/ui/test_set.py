@@ -1,54 +1,119 @@
-"""The Test set tab: what a checkpoint said on the official test split, from test.npz and card.json alone."""
+"""The Test set tab: what a checkpoint said on the official test split, and the images behind each number.
+
+Everything but the pictures comes from test.npz and card.json, so it needs no dataset on disk.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
-from medvit import figures
-from medvit.evaluation.metrics import confusion, probabilities
-from medvit.ui import parts
+from medvit.checkpoint import Checkpoint
+from medvit.evaluation import select
+from medvit.evaluation.metrics import confusion
+from medvit.ui import cases, details, parts
+from medvit.ui.cases import Selection
+from medvit.ui.confusion_matrix import confusion_matrix, images, render, render_difference
+from medvit.ui.gallery import gallery
 from medvit.ui.store import Store
 
-VIEWS = ["counts", "by row", "by column"]
+ALONE = ""  # in the picker of the model compared with
+NOBODY = ("no other model", ALONE)
+NO_MATRIX = "<p>An image of this subset can have several labels, so there is no confusion matrix.</p>"
 
 
-def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callable, gr.Radio, list]:
-    """Lay out the tab; return `fill(subset, model, view)`, the view's picker, and the outputs to fill."""
-    tiles = gr.HTML(min_height=96)
+@dataclass(frozen=True)
+class TestSet:
+    """What the pickers above the tabs call.
+
+    `fill(subset, model, open_tab)` gives what `outputs` are to show. `opened`: listeners to a picture being
+    opened; their gr.EventData has `index`, that of the test image.
+    """
+
+    __test__ = False  # pytest: not a test
+
+    fill: Callable
+    open_tab: gr.State
+    outputs: list
+    opened: tuple[Callable, ...]
+
+
+def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> TestSet:
+    """Lay out the tab, and connect what happens inside it."""
+    selection = gr.State(Selection())
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):
-            gr.HTML("<div class='panel-title'>Confusion matrix</div>")
-            view = gr.Radio(VIEWS, value=VIEWS[0], show_label=False, container=False, elem_id="matrix-view")
-            matrix = gr.HTML(min_height=320, elem_id="matrix")
+            matrix = confusion_matrix(elem_id="matrix")
         with gr.Column(scale=5, min_width=320):
-            gr.HTML("<div class='panel-title'>ROC curves, each class against the rest</div>")
-            roc = gr.Plot(show_label=False, container=False)
-    gr.HTML("<div class='panel-title'>Each class</div>")
-    classes = gr.HTML()
-    gr.HTML(f"<p class='quiet'>{parts.DISCLAIMER} Intervals are Wilson's, at 95 %.</p>")
+            with gr.Row(elem_id="shortcuts"):
+                other = gr.Dropdown([NOBODY], value=ALONE, label="Compare with", min_width=150)
+                with gr.Column(min_width=150):
+                    worst = gr.Button("Worst mistakes", size="sm")
+                    differing = gr.Button("Where they disagree", size="sm", interactive=False)
+            pictures = gallery(elem_id="cell")
+    tiles = gr.HTML(min_height=96)
+    fill_details, detail_outputs, map_opened = details.build(store, subset, model)
+    gr.HTML(f"<p class='quiet'>{parts.DISCLAIMER}</p>")
 
     @parts.plain_errors
-    def draw_matrix(subset, model, view):
+    def fill(subset, model, open_tab):
         found = store.checkpoint(subset, model)
-        if found.subset.multi_label:
-            return "<p>An image of this subset can have several labels, so there is no confusion matrix.</p>"
-        return parts.confusion_table(
-            confusion(found.test_logits, found.test_labels), found.subset.classes, view
-        )
+        rivals = [] if found.subset.multi_label else store.model_choices(subset)
+        picker = gr.Dropdown([NOBODY, *(one for one in rivals if one[1] != model)], value=ALONE)
+        return [
+            picker,
+            gr.Button("Where they disagree", interactive=False),
+            *show(subset, model, ALONE, Selection()),
+            parts.figures(found),
+            _matrix(found, None),
+            *fill_details(subset, model, open_tab),
+        ]
 
     @parts.plain_errors
-    def fill(subset, model, view):
+    def compare(subset, model, other):
         found = store.checkpoint(subset, model)
-        scores = probabilities(found.test_logits, found.subset.multi_label)
-        curves = figures.roc_curves(found.test_labels, scores, found.subset.classes)
-        return parts.figures(found), draw_matrix(subset, model, view), curves, parts.class_table(found)
+        if other == ALONE:
+            button = gr.Button("Where they disagree", interactive=False)
+            return _matrix(found, None), button, *show(subset, model, other, Selection())
+        rival = store.checkpoint(subset, other)
+        count = len(select.disagreements(found.test_logits, rival.test_logits))
+        button = gr.Button(f"Where they disagree: {images(count)}", interactive=True)
+        return _matrix(found, rival), button, *show(subset, model, other, Selection("disagreements"))
 
-    view.input(
-        draw_matrix,
-        [subset, model, view],
-        matrix,
-        api_visibility="private",
-        show_progress="hidden",
-        queue=False,
-    )
-    return fill, view, [tiles, matrix, roc, classes]
+    @parts.plain_errors
+    def show(subset, model, other, chosen: Selection, number: int = 0):
+        return chosen, cases.page(store, subset, model, other or None, chosen, number)
+
+    def show_cell(subset, model, other, event: gr.EventData):
+        return show(subset, model, other, Selection("cell", int(event.row), int(event.column)))
+
+    def show_mistakes(subset, model, other):
+        return show(subset, model, other, Selection())
+
+    def show_disagreements(subset, model, other):
+        return show(subset, model, other, Selection("disagreements"))
+
+    def turn(subset, model, other, chosen: Selection, event: gr.EventData):
+        return show(subset, model, other, chosen, int(event.number))[1]
+
+    quick: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
+    asked, answered = [subset, model, other], [selection, pictures]
+    other.select(compare, asked, [matrix, differing, *answered], **quick)
+    matrix.click(show_cell, asked, answered, **quick)
+    worst.click(show_mistakes, asked, answered, **quick)
+    differing.click(show_disagreements, asked, answered, **quick)
+    pictures.turn(turn, [*asked, selection], pictures, **quick)
+    outputs = [other, differing, *answered, tiles, matrix, *detail_outputs]
+    return TestSet(fill, detail_outputs[0], outputs, (pictures.select, map_opened))
+
+
+def _matrix(found: Checkpoint, rival: Checkpoint | None) -> str:
+    """The matrix of a checkpoint, or its difference from that of another."""
+    if found.subset.multi_label:
+        return NO_MATRIX
+    counts = confusion(found.test_logits, found.test_labels)
+    if rival is None:
+        return render(counts, found.subset.classes)
+    others = confusion(rival.test_logits, rival.test_labels)
+    return render_difference(counts, others, found.subset.classes, (found.title, rival.title))

@@ -1,0 +1,65 @@
+"""A real Chromium, and a visit to the app that watches over the console and the network."""
+
+import shutil
+
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def pytest_collection_modifyitems(items):
+    if CHROMIUM is None:
+        for item in items:
+            if "browser" in item.path.parts:
+                item.add_marker(pytest.mark.skip(reason="no Chromium is installed"))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with playwright.sync_playwright() as driver:
+        yield driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Open the app in a window; at the end, nothing was fetched from outside and no error was logged."""
+    complaints, opened = [], []
+
+    def go(width=1366, height=768, theme="light"):
+        page = browser.new_page(viewport={"width": width, "height": height})
+        opened.append(page)
+        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: _check_address(request.url, complaints))
+        page.goto(f"{address}/?__theme={theme}", wait_until="domcontentloaded")
+        page.wait_for_selector(".answer .label", timeout=60_000)
+        return page
+
+    yield go
+    for page in opened:
+        page.close()
+    assert complaints == []
+
+
+def _check_address(url, complaints):
+    if not url.startswith(("http://127.0.0.1", "data:", "blob:")):
+        complaints.append(f"request to {url}")
+
+
+@pytest.fixture
+def says():
+    """Wait until the answer holds these words."""
+    script = "words => document.querySelector('#answer').innerText.includes(words)"
+    return lambda page, words: page.wait_for_function(script, arg=words)
+
+
+def open_tab(page, name, within="body"):
+    """Click a tab, or on a narrow window its entry in the menu of those that found no room."""
+    bar = page.locator(f"{within} .tab-wrapper").first
+    bar.wait_for()
+    tab = bar.get_by_role("tab", name=name)
+    if tab.count() == 0:
+        bar.get_by_role("button", name="More tabs").click()
+        tab = bar.locator(".overflow-dropdown").get_by_role("button", name=name)
+    tab.click()
