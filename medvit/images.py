@@ -171,6 +171,13 @@ def to_tensor(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
 
 
+@lru_cache
+def _per_channel(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """(1, C, 1, 1); made once, as each copy to a GPU makes the host wait for it."""
+    with torch.inference_mode(False):  # or no gradient could pass what is made while one predicts
+        return torch.tensor(values, device=device).view(1, -1, 1, 1)
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """The last leg of the path: source pixels to what a model takes.
@@ -187,9 +194,7 @@ class Preprocessing:
         x = pixels.float() / 255
         if x.shape[-1] != self.size:
             x = F.interpolate(x, (self.size, self.size), mode="bicubic", antialias=True).clamp(0, 1)
-        mean = torch.tensor(self.mean, device=x.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=x.device).view(1, -1, 1, 1)
-        return (x - mean) / std
+        return (x - _per_channel(self.mean, x.device)) / _per_channel(self.std, x.device)
 
     def to_json(self) -> dict[str, Any]:
         """The content of a Hugging Face ``preprocessor_config.json``."""

@@ -135,11 +135,18 @@ class Kill(TrainerCallback):
 def test_a_killed_run_resumes_to_bit_identical_weights(phantom_root, backbone, tmp_path, monkeypatch):
     whole = train("breastmnist", "spt_lsa", tmp_path / "whole", phantom_root, backbone, epochs=3)
     settings = replace(recipe("breastmnist", "spt_lsa"), epochs=3, batch_size=16)
-    original = run.Trainer.__init__
     with monkeypatch.context() as patch:
-        patch.setattr(run.Trainer, "__init__", lambda self, **kw: original(self, callbacks=[Kill()], **kw))
+        patch.setattr(run.Keeper, "on_epoch_begin", Kill.on_epoch_begin)
         with pytest.raises(KeyboardInterrupt):
-            run.train("breastmnist", "spt_lsa", settings, tmp_path / "killed", data_root=phantom_root)
+            run.train(
+                "breastmnist",
+                "spt_lsa",
+                settings,
+                tmp_path / "killed",
+                data_root=phantom_root,
+                save_seconds=0,
+            )
+    (state,) = (tmp_path / ".killed.training").glob("checkpoint-*")
     assert not (tmp_path / "killed").exists()
     resumed = run.train(
         "breastmnist", "spt_lsa", settings, tmp_path / "killed", data_root=phantom_root, resume=True

@@ -4,6 +4,7 @@ These are sized for a CPU: about two hours on two cores for all twenty runs.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from medvit.training.augment import Augmentation
 
@@ -24,7 +25,13 @@ class Recipe:
     `learning_rate` is the peak of a cosine schedule after a linear warm-up over `warmup` of all steps.
     `image_size`: the model's input side where it is not the architecture's default.
     `strategy`: what of a pretrained model is trained, see `medvit.models.finetune.apply_strategy`.
-    `train_images`: a class-balanced random part of the training split, or None for all of it.
+    `train_images`: a random part of the training split with its class shares, or None for all of it.
+    `ema`: decay of an average of the weights, which is then judged and kept in place of the weights; 0: none.
+    `mixup`, `cutmix`: shares of the images so mixed, see `medvit.training.augment.mix`.
+    `layer_decay`: learning rate of a block, as a factor of that of the block after it.
+    `balance`: images weigh as the frequency of their class to minus this power; 1 makes classes weigh alike.
+    `ordinal`: width in grades of the answer expected where classes are ordered; 0: only the one is right.
+    `config`: fields of the architecture's configuration, such as ``{"drop_path": 0.2}``.
     """
 
     epochs: int
@@ -36,6 +43,13 @@ class Recipe:
     image_size: int | None = None
     strategy: str = "full"
     train_images: int | None = None
+    ema: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    layer_decay: float = 1.0
+    balance: float = 0.0
+    ordinal: float = 0.0
+    config: dict[str, Any] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
