@@ -60,7 +60,8 @@ def train(
         `out`
 
     Raises:
-        MedvitError: data absent, unusable backbone, `out` taken, or the state belongs to another run.
+        MedvitError: data absent, unusable backbone, an unknown field, `out` taken, or the state is that of
+            another run.
     """
     out = Path(out).resolve()
     if out.exists():
@@ -72,6 +73,9 @@ def train(
     work = out.parent / f".{out.name}.training"
     args = _arguments(recipe, work, seed)
     model, preprocessing = models.build(model_name, subset, backbone, recipe.image_size, **recipe.config)
+    known = type(model).config_class()
+    if unknown := [name for name in recipe.config if not hasattr(known, name)]:
+        raise MedvitError(f"Neither a recipe nor the architecture of {model_name} has {', '.join(unknown)}.")
     if model_name == "vit_finetuned" and args.device.type == "cpu":
         model.set_attn_implementation("eager")  # on a CPU its backward pass is the faster one
     trained = apply_strategy(model, recipe.strategy) if model_name == "vit_finetuned" else model
