@@ -73,7 +73,7 @@ def train(
     work = out.parent / f".{out.name}.training"
     args = _arguments(recipe, work, seed)
     model, preprocessing = models.build(model_name, subset, backbone, recipe.image_size, **recipe.config)
-    known = type(model).config_class()
+    known = type(model.config)()
     if unknown := [name for name in recipe.config if not hasattr(known, name)]:
         raise MedvitError(f"Neither a recipe nor the architecture of {model_name} has {', '.join(unknown)}.")
     if model_name == "vit_finetuned" and args.device.type == "cpu":
