@@ -180,7 +180,7 @@ def _per_channel(values: tuple[float, ...], device: torch.device) -> torch.Tenso
 
 @lru_cache
 def _resampling(size: int, new_size: int, device: torch.device) -> torch.Tensor:
-    """The matrix (new_size, size) that resamples one axis bicubically, as F.interpolate with antialias does."""
+    """The matrix (new_size, size) by which F.interpolate, bicubic and antialiased, resamples one axis."""
     with torch.inference_mode(False):
         identity = torch.eye(size)[None, None]
         return F.interpolate(identity, (new_size, size), mode="bicubic", antialias=True)[0, 0].to(device)
@@ -201,10 +201,10 @@ class Preprocessing:
         """Pixels (B, 3, s, s), uint8 or float in 0..255, to normalised float32 (B, 3, size, size)."""
         x = pixels.float() / 255
         if x.shape[-1] != self.size:
-            # Bicubic and antialiased, as two products: on one core seven times faster than F.interpolate.
+            # As two matrix products and in place: on one core four times faster than F.interpolate.
             resample = _resampling(x.shape[-1], self.size, x.device)
-            x = (resample @ x @ resample.T).clamp(0, 1)
-        return (x - _per_channel(self.mean, x.device)) / _per_channel(self.std, x.device)
+            x = (resample @ x @ resample.T).clamp_(0, 1)
+        return x.sub_(_per_channel(self.mean, x.device)).div_(_per_channel(self.std, x.device))
 
     def to_json(self) -> dict[str, Any]:
         """The content of a Hugging Face ``preprocessor_config.json``."""

@@ -237,8 +237,9 @@ def test_earlier_blocks_take_smaller_steps(phantom_root, backbone, tmp_path):
     settings = replace(recipe("bloodmnist", "vit_finetuned"), layer_decay=0.5, learning_rate=8e-4)
     classifier = Classifier(model, preprocessing, settings, np.arange(8), 8)
     data = Pixels(np.zeros((8, 28, 28, 3), np.uint8), np.arange(8), torch.device("cpu"))
-    arguments = run._arguments(settings, tmp_path, 0)
-    engine = Engine(classifier, arguments, Batches(data, 8, 0), data, subsets.get("bloodmnist"))
+    engine = Engine(
+        classifier, run.arguments(settings, tmp_path, 0), Batches(data, 8, 0), data, subsets.get("bloodmnist")
+    )
     rate = {
         id(parameter): group["lr"]
         for group in engine.create_optimizer().param_groups

@@ -71,7 +71,7 @@ def train(
     subset = subsets.get(subset_name)
     transformers.set_seed(seed)
     work = out.parent / f".{out.name}.training"
-    args = _arguments(recipe, work, seed)
+    args = arguments(recipe, work, seed)
     model, preprocessing = models.build(model_name, subset, backbone, recipe.image_size, **recipe.config)
     known = type(model.config)()
     if unknown := [name for name in recipe.config if not hasattr(known, name)]:
@@ -161,7 +161,8 @@ def _prepare_work(work: Path, args: TrainingArguments, settings: dict[str, Any],
     return last_state(work)
 
 
-def _arguments(recipe: Recipe, work: Path, seed: int) -> TrainingArguments:
+def arguments(recipe: Recipe, work: Path, seed: int) -> TrainingArguments:
+    """What the Trainer is told; its states go to the folder `work`."""
     on_gpu = torch.cuda.is_available()
     args = TrainingArguments(
         output_dir=str(work),
