@@ -34,8 +34,8 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         nargs="+",
         default=[""],
         metavar="OPTIONS",
-        help="make a recipe of each of these sets of train.py's options. An ablation: --models spt_lsa --vary "
-        "'' '--set spt=false' '--set lsa=false' '--set spt=false lsa=false'. Input sizes: --models "
+        help="make a recipe of each of these sets of train.py's options. An ablation: --models spt_lsa "
+        "--vary '' '--set spt=false' '--set lsa=false' '--set spt=false lsa=false'. Input sizes: --models "
         "vit_finetuned --vary '--image-size 112' '--image-size 224'",
     )
     add(

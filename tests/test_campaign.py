@@ -22,10 +22,10 @@ def test_the_first_seed_of_everything_comes_before_the_second_of_anything(tmp_pa
 
 def test_a_campaign_runs_goes_on_and_exports_the_best_on_validation(phantom_root, tmp_path):
     jobs = campaign.plan(["breastmnist"], ["cnn"], ["full"], 2, tmp_path / "runs")
-    campaign.run(jobs, options(phantom_root), at_once=2, budget_seconds=300)
+    campaign.run(jobs, options(phantom_root), at_once=2, budget_seconds=1800)
     assert [job.state for job in jobs] == ["done", "done"]
     again = campaign.plan(["breastmnist"], ["cnn"], ["full"], 2, tmp_path / "runs")
-    campaign.run(again, ["--no-such-option"], at_once=2, budget_seconds=300)  # nothing is started
+    campaign.run(again, ["--no-such-option"], at_once=2, budget_seconds=1800)  # nothing is started
     assert [job.state for job in again] == ["done", "done"]
 
     (row,) = campaign.summary(again)
@@ -47,7 +47,7 @@ def test_a_campaign_runs_goes_on_and_exports_the_best_on_validation(phantom_root
 def test_a_failing_job_is_reported_and_stops_nothing(phantom_root, tmp_path):
     jobs = campaign.plan(["bloodmnist", "breastmnist"], ["cnn"], ["full"], 1, tmp_path / "runs")
     jobs[0].subset = "nomnist"
-    campaign.run(jobs, options(phantom_root), at_once=1, budget_seconds=300)
+    campaign.run(jobs, options(phantom_root), at_once=1, budget_seconds=1800)
     assert [job.state for job in jobs] == ["failed", "done"]
     assert jobs[0].tries == 2
     assert "nomnist" in jobs[0].note
@@ -71,7 +71,7 @@ def test_a_variant_is_a_recipe_of_its_own(phantom_root, tmp_path):
     variants = ["--set width=8", "--set width=4"]
     jobs = campaign.plan(["breastmnist"], ["cnn"], ["full"], 1, tmp_path / "runs", variants)
     assert [job.recipe[1] for job in jobs] == ["cnn-set-width-8", "cnn-set-width-4"]
-    campaign.run(jobs, options(phantom_root), at_once=2, budget_seconds=300)
+    campaign.run(jobs, options(phantom_root), at_once=2, budget_seconds=1800)
     assert [job.state for job in jobs] == ["done", "done"]
     rows = campaign.summary(jobs)
     assert [checkpoint.load(job.out).model.config.width for job in jobs] == [8, 4]

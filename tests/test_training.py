@@ -16,7 +16,7 @@ from medvit.training.augment import Augmentation, coarsen_chroma, mix
 from medvit.training.batches import Batches, Pixels
 from medvit.training.classifier import Classifier, class_weights, soft_targets
 from medvit.training.engine import BEST, Engine, last_state
-from medvit.training.recipes import change, recipe
+from medvit.training.recipes import EFFORTS, change, recipe
 
 from .conftest import run_script
 
@@ -64,8 +64,19 @@ def test_a_full_turn_moves_images_but_keeps_them_in_range():
 
 @pytest.mark.parametrize("subset", subsets.names())
 @pytest.mark.parametrize("model", models.NAMES)
-def test_every_pair_has_a_recipe(subset, model):
-    assert recipe(subset, model).epochs >= 1
+def test_every_pair_has_a_recipe_that_a_gpu_follows_longer(subset, model):
+    cpu, gpu = (recipe(subset, model, effort=effort) for effort in EFFORTS)
+    assert 1 <= cpu.epochs < gpu.epochs
+    assert gpu.train_images is None
+    assert cpu.image_size == gpu.image_size
+
+
+@pytest.mark.parametrize("subset", ["bloodmnist", "pathmnist", "retinamnist"])
+def test_recipes_for_colour_prepare_for_jpeg(subset):
+    for effort in EFFORTS:
+        augmentation = recipe(subset, "vit", effort=effort).augmentation
+        assert augmentation.coarse_chroma > 0
+        assert augmentation.noise > 0
 
 
 def train(subset, model, out, phantom_root, backbone, **options):

@@ -130,23 +130,23 @@ class Keeper(TrainerCallback):
         self.save_seconds = save_seconds
         self.best: dict[str, Tensor] = {}
         self.last_save = time.monotonic()
+        self.averages: list[Tensor] = []
+        self.values: list[Tensor] = []
 
     def on_train_begin(self, args, state, control, **kwargs):
         if args.process_index:  # processes shall not draw the same augmentations
             torch.manual_seed(args.seed + args.process_index)
+        if self.classifier.average is not None:  # looked up once, as that takes longer than a step
+            states = (part.state_dict() for part in (self.classifier.average, self.classifier.model))
+            average, model = ([t for t in s.values() if t.is_floating_point()] for s in states)
+            self.averages, self.values = average, model
 
     @torch.no_grad()
     def on_step_end(self, args, state, control, **kwargs):
-        if self.classifier.average is not None:
+        if self.averages:
             # Slower at first, or the random start would linger.
             rate = 1 - min(self.classifier.recipe.ema, (1 + state.global_step) / (10 + state.global_step))
-            pairs = zip(
-                self.classifier.average.state_dict().values(),
-                self.classifier.model.state_dict().values(),
-                strict=True,
-            )
-            averages, values = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
-            torch._foreach_lerp_(averages, values, rate)
+            torch._foreach_lerp_(self.averages, self.values, rate)
 
     def on_evaluate(self, args, state, control, **kwargs):
         scores = [row["eval_score"] for row in state.log_history if "eval_score" in row]
