@@ -73,10 +73,14 @@ class Classifier(nn.Module):
 
 
 def bfloat16_pays(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 itself, rather than in float32 with rounding."""
+    """Whether training is faster in bfloat16: on GPUs that have it, and CPUs with its matrix instructions.
+
+    With AVX-512's vector instructions alone it is slower than float32: ViT-Tiny at 112 pixels took 28 against
+    22 ms an image on one core, spt_lsa at 28 pixels 17 against 12.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.cpu._is_amx_tile_supported()
 
 
 def soft_targets(classes: int, smoothing: float, ordinal: float) -> Tensor:

@@ -25,7 +25,7 @@ from medvit.evaluation.predict import predict_logits
 from medvit.images import Preprocessing
 from medvit.models.finetune import apply_strategy, merge_strategy
 from medvit.training.batches import Batches, Pixels
-from medvit.training.classifier import Classifier
+from medvit.training.classifier import Classifier, bfloat16_pays
 from medvit.training.engine import Engine, Keeper, last_state
 from medvit.training.recipes import Recipe
 
@@ -76,8 +76,8 @@ def train(
     known = type(model.config)()
     if unknown := [name for name in recipe.config if not hasattr(known, name)]:
         raise MedvitError(f"Neither a recipe nor the architecture of {model_name} has {', '.join(unknown)}.")
-    if model_name == "vit_finetuned" and args.device.type == "cpu":
-        model.set_attn_implementation("eager")  # on a CPU its backward pass is the faster one
+    if model_name == "vit_finetuned" and args.device.type == "cpu" and bfloat16_pays(args.device):
+        model.set_attn_implementation("eager")  # the fused kernel's backward pass is slow in bfloat16 there
     trained = apply_strategy(model, recipe.strategy) if model_name == "vit_finetuned" else model
     splits = {split: subsets.load_split(subset_name, split, size, data_root) for split in ("train", "val")}
     images, labels = take_part(*splits["train"], recipe.train_images, seed)

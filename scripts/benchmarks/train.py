@@ -227,8 +227,6 @@ def build(
     """Our engine as `medvit.training.run.train` makes it; the first images stand in for validation."""
     options = arguments(settings, Path(tempfile.gettempdir()) / "medvit-benchmark", seed=0)
     options.disable_tqdm = True
-    if options.device.type == "cpu" and isinstance(model, ViTForImageClassification):
-        model.set_attn_implementation("eager")
     classifier = Classifier(model, preprocessing, settings, labels, 8).to(options.device)
     data = Pixels(images, labels, options.device)
     held_out = Pixels(images[:validation], labels[:validation], options.device)
