@@ -53,6 +53,16 @@ def test_a_failing_job_is_reported_and_stops_nothing(phantom_root, tmp_path):
     assert "nomnist" in jobs[0].note
 
 
+def test_a_job_that_is_killed_is_started_again(phantom_root, tmp_path):
+    def kill_once(jobs):
+        if jobs[0].tries == 1 and jobs[0].process:
+            jobs[0].process.kill()
+
+    jobs = campaign.plan(["breastmnist"], ["cnn"], ["full"], 1, tmp_path / "runs")
+    campaign.run(jobs, options(phantom_root), at_once=1, budget_seconds=1800, show=kill_once)
+    assert (jobs[0].state, jobs[0].tries) == ("done", 2)
+
+
 def test_when_the_time_is_up_nothing_is_left_running(phantom_root, tmp_path):
     jobs = campaign.plan(["breastmnist"], ["cnn"], ["full"], 2, tmp_path / "runs")
     campaign.run(jobs, options(phantom_root), at_once=1, budget_seconds=0.1)

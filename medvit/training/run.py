@@ -170,7 +170,7 @@ def arguments(recipe: Recipe, work: Path, seed: int) -> TrainingArguments:
         per_device_train_batch_size=recipe.batch_size,
         warmup_steps=recipe.warmup,
         lr_scheduler_type="cosine",
-        tf32=on_gpu or None,
+        tf32=(on_gpu and torch.cuda.get_device_capability()[0] >= 8) or None,  # Ampere has it, and newer ones
         use_cpu=not on_gpu,
         seed=seed,
         eval_strategy="epoch",
