@@ -196,9 +196,10 @@ def reference_training(images: np.ndarray, labels: np.ndarray, timed: int) -> fl
             use_cpu=not ON_GPU,
         )
         part = slice(count + WARM_UP * options.per_device_train_batch_size)
-        Trainer(
-            vit_tiny(224), options, train_dataset=OneByOne(images[part], labels[part]), callbacks=[watch]
-        ).train()
+        dataset = OneByOne(images[part], labels[part])
+        trainer = Trainer(vit_tiny(224), options, train_dataset=dataset, callbacks=[watch])
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
     return count / watch.seconds
 
 
