@@ -2,6 +2,7 @@
 
 python scripts/train.py --subset bloodmnist --model spt_lsa
 python scripts/train.py --subset breastmnist --model vit_finetuned --backbone google/vit-base-patch16-224
+accelerate launch --num_processes 2 scripts/train.py --subset pathmnist --model vit    # two GPUs
 """
 
 import argparse
@@ -13,9 +14,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
+import torch
+
 from medvit import models, subsets
 from medvit.errors import MedvitError
-from medvit.training.recipes import recipe
+from medvit.training import recipes
+from medvit.training.engine import ENGINES
 from medvit.training.run import train
 
 
@@ -48,6 +52,12 @@ def parse() -> argparse.Namespace:
         "to beat full [full]",
     )
     add("--seed", type=int, default=0, help="run several and report their mean; one seed proves little [0]")
+    add(
+        "--effort",
+        choices=recipes.EFFORTS,
+        help="which recipe: 'cpu' ends in minutes on a laptop, 'gpu' has long schedules with MixUp, CutMix "
+        "and averaged weights [gpu where there is one, else cpu]",
+    )
     add("--epochs", type=int, help="fewer for a quick look, more where a GPU is at hand [the recipe's]")
     add("--batch-size", type=int, help="lower it when memory runs out [the recipe's]")
     add("--learning-rate", type=float, help="peak of the cosine schedule [the recipe's]")
@@ -58,6 +68,21 @@ def parse() -> argparse.Namespace:
         "the square, but gives a pretrained ViT a finer grid of patches [the recipe's]",
     )
     add("--train-images", type=int, help="train on so many images only, class shares kept [the recipe's]")
+    add(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="other fields of the recipe, such as ema=0.999 cutmix=0.5 layer_decay=0.7 balance=0.5; a field "
+        "that is none of the recipe's goes to the architecture: drop_path=0.2, or spt=false lsa=false",
+    )
+    add(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="how a step runs: eager, recorded as a CUDA graph, or through torch.compile, which takes a "
+        "minute to start and pays in long runs [CUDA graphs where one process has a GPU, else eager]",
+    )
     add("--size", type=int, default=28, choices=subsets.SIZES, help="source size of the images [28]")
     add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
     add(
@@ -71,29 +96,39 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def chosen_recipe(args: argparse.Namespace) -> recipes.Recipe:
+    """The recipe that the arguments ask for.
+
+    Raises:
+        MedvitError: --set has something that is not FIELD=VALUE, or a value of another kind than the field's.
+    """
+    effort = args.effort or ("gpu" if torch.cuda.is_available() else "cpu")
+    recipe = recipes.recipe(args.subset, args.model, args.size, args.strategy, effort)
+    named = ("epochs", "batch_size", "learning_rate", "image_size", "train_images")
+    chosen = {field: value for field in named if (value := getattr(args, field)) is not None}
+    return dataclasses.replace(recipes.change(recipe, args.set), **chosen)
+
+
 def main() -> None:
     args = parse()
-    chosen = {
-        field: value
-        for field in ("epochs", "batch_size", "learning_rate", "image_size", "train_images")
-        if (value := getattr(args, field)) is not None
-    }
     out = args.out or Path("runs") / f"seed{args.seed}" / args.subset / args.model
     try:
         train(
             args.subset,
             args.model,
-            dataclasses.replace(recipe(args.subset, args.model, args.size, args.strategy), **chosen),
+            chosen_recipe(args),
             out,
             backbone=args.backbone,
             seed=args.seed,
             size=args.size,
             data_root=args.data_root,
             resume=args.resume,
+            engine=args.engine,
         )
     except MedvitError as error:
         sys.exit(f"train.py: {error}")
-    print(f"Wrote {out}. Look at it: python scripts/evaluate.py {out}")
+    if os.environ.get("RANK", "0") == "0":
+        print(f"Wrote {out}. Look at it: python scripts/evaluate.py {out}")
 
 
 if __name__ == "__main__":

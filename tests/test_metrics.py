@@ -32,6 +32,8 @@ def test_auc_and_accuracy_are_those_of_medmnist(task, classes):
     scores = metrics.probabilities(logits, task == "multi-label, binary-class")
     assert figures["auc"] == pytest.approx(getAUC(labels, scores, task))
     assert figures["accuracy"] == pytest.approx(getACC(labels, scores, task))
+    for name, value in metrics.brief(logits, labels, task).items():
+        assert value == pytest.approx(figures[name]), name
 
 
 def test_the_figures_of_a_small_case_by_hand():

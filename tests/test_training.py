@@ -12,8 +12,11 @@ from medvit import checkpoint, models, phantoms, subsets
 from medvit.errors import MedvitError
 from medvit.predictor import Predictor
 from medvit.training import run
-from medvit.training.augment import Augmentation, coarsen_chroma
-from medvit.training.recipes import recipe
+from medvit.training.augment import Augmentation, coarsen_chroma, mix
+from medvit.training.batches import Batches, Pixels
+from medvit.training.classifier import Classifier, class_weights, soft_targets
+from medvit.training.engine import BEST, Engine, last_state
+from medvit.training.recipes import EFFORTS, change, recipe
 
 from .conftest import run_script
 
@@ -61,8 +64,19 @@ def test_a_full_turn_moves_images_but_keeps_them_in_range():
 
 @pytest.mark.parametrize("subset", subsets.names())
 @pytest.mark.parametrize("model", models.NAMES)
-def test_every_pair_has_a_recipe(subset, model):
-    assert recipe(subset, model).epochs >= 1
+def test_every_pair_has_a_recipe_that_a_gpu_follows_longer(subset, model):
+    cpu, gpu = (recipe(subset, model, effort=effort) for effort in EFFORTS)
+    assert 1 <= cpu.epochs < gpu.epochs
+    assert gpu.train_images is None
+    assert cpu.image_size == gpu.image_size
+
+
+@pytest.mark.parametrize("subset", ["bloodmnist", "pathmnist", "retinamnist"])
+def test_recipes_for_colour_prepare_for_jpeg(subset):
+    for effort in EFFORTS:
+        augmentation = recipe(subset, "vit", effort=effort).augmentation
+        assert augmentation.coarse_chroma > 0
+        assert augmentation.noise > 0
 
 
 def train(subset, model, out, phantom_root, backbone, **options):
@@ -135,11 +149,18 @@ class Kill(TrainerCallback):
 def test_a_killed_run_resumes_to_bit_identical_weights(phantom_root, backbone, tmp_path, monkeypatch):
     whole = train("breastmnist", "spt_lsa", tmp_path / "whole", phantom_root, backbone, epochs=3)
     settings = replace(recipe("breastmnist", "spt_lsa"), epochs=3, batch_size=16)
-    original = run.Trainer.__init__
     with monkeypatch.context() as patch:
-        patch.setattr(run.Trainer, "__init__", lambda self, **kw: original(self, callbacks=[Kill()], **kw))
+        patch.setattr(run.Keeper, "on_epoch_begin", Kill.on_epoch_begin)
         with pytest.raises(KeyboardInterrupt):
-            run.train("breastmnist", "spt_lsa", settings, tmp_path / "killed", data_root=phantom_root)
+            run.train(
+                "breastmnist",
+                "spt_lsa",
+                settings,
+                tmp_path / "killed",
+                data_root=phantom_root,
+                save_seconds=0,
+            )
+    (state,) = (tmp_path / ".killed.training").glob("checkpoint-*")
     assert not (tmp_path / "killed").exists()
     resumed = run.train(
         "breastmnist", "spt_lsa", settings, tmp_path / "killed", data_root=phantom_root, resume=True
@@ -147,6 +168,125 @@ def test_a_killed_run_resumes_to_bit_identical_weights(phantom_root, backbone, t
     assert checkpoint.sha256(resumed / checkpoint.WEIGHTS) == checkpoint.sha256(whole / checkpoint.WEIGHTS)
     histories = [json.loads((path / "card.json").read_text())["history"] for path in (whole, resumed)]
     assert histories[0] == histories[1]
+
+
+def test_a_state_left_unfinished_by_a_kill_is_passed_over(tmp_path):
+    for step in (5, 10, 15):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    assert last_state(tmp_path) is None
+    for step in (5, 10):
+        (tmp_path / f"checkpoint-{step}" / BEST).touch()
+    (tmp_path / "checkpoint-15" / f"{BEST}.part").touch()
+    assert last_state(tmp_path).name == "checkpoint-10"
+
+
+def test_a_run_killed_while_saving_resumes_from_the_state_before(phantom_root, tmp_path, monkeypatch):
+    settings = replace(recipe("breastmnist", "cnn"), epochs=3, batch_size=16)
+    save = run.Keeper.on_save
+
+    def killed(self, args, state, control, **kwargs):
+        if state.epoch >= 2:
+            raise KeyboardInterrupt
+        save(self, args, state, control, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run.Keeper, "on_save", killed)
+        run.train("breastmnist", "cnn", settings, tmp_path / "out", data_root=phantom_root, save_seconds=0)
+    states = sorted(path.name for path in (tmp_path / ".out.training").glob("checkpoint-*"))
+    assert len(states) == 2
+    found = run.train("breastmnist", "cnn", settings, tmp_path / "out", data_root=phantom_root, resume=True)
+    whole = run.train("breastmnist", "cnn", settings, tmp_path / "whole", data_root=phantom_root)
+    assert checkpoint.sha256(found / checkpoint.WEIGHTS) == checkpoint.sha256(whole / checkpoint.WEIGHTS)
+
+
+def test_the_processes_share_each_batch_and_nothing_is_seen_twice():
+    images, labels = np.zeros((103, 28, 28), np.uint8), np.arange(103)
+    data = Pixels(images, labels, torch.device("cpu"))
+    alone, first, second = (Batches(data, 32, 7, *who) for who in ((0, 1), (0, 2), (1, 2)))
+    epochs = []
+    for epoch in range(2):
+        for batches in (alone, first, second):
+            batches.set_epoch(epoch)
+        steps = [[batch["labels"].tolist() for batch in batches] for batches in (alone, first, second)]
+        assert len(steps[0]) == 3
+        for all_of_it, *parts in zip(*steps, strict=True):
+            assert sorted(sum(parts, [])) == sorted(all_of_it)
+        seen = sum(steps[0], [])
+        assert len(set(seen)) == len(seen) == 96
+        epochs.append(seen)
+    assert epochs[0] != epochs[1]
+
+
+def test_mixing_keeps_what_is_shown_and_what_is_asked_in_step():
+    torch.manual_seed(0)
+    targets = torch.eye(8)
+    x = targets.view(8, 8, 1, 1).expand(8, 8, 28, 28)[:, :3].clone()  # channel c of image c is one
+    for mixup, cutmix in ((1.0, 0.0), (0.0, 1.0)):
+        mixed, wanted = mix(x, targets, mixup, cutmix)
+        torch.testing.assert_close(wanted.sum(1), torch.ones(8))
+        torch.testing.assert_close(mixed.mean((2, 3)), wanted[:, :3])
+        assert (wanted.amax(1) < 1).sum() >= 6
+    pasted = mix(x, targets, 0.0, 1.0)[0]
+    assert set(pasted.unique().tolist()) == {0.0, 1.0}
+    assert mix(x, targets, 0.0, 0.0)[0] is x
+
+
+def test_targets_of_grades_fall_off_with_distance_and_weights_balance_classes():
+    torch.testing.assert_close(
+        soft_targets(3, 0.3, 0), torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]])
+    )
+    row = soft_targets(5, 0.0, 0.7)[1]
+    assert row.argmax() == 1
+    assert row[0] == row[2] > row[3] > row[4]
+    weights = class_weights(np.array([900, 100]), 1.0)
+    torch.testing.assert_close(weights, torch.tensor([0.5556, 5.0]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(class_weights(np.array([900, 100]), 0.0), torch.ones(2))
+
+
+def test_earlier_blocks_take_smaller_steps(phantom_root, backbone, tmp_path):
+    model, preprocessing = models.build("vit_finetuned", subsets.get("bloodmnist"), str(backbone))
+    settings = replace(recipe("bloodmnist", "vit_finetuned"), layer_decay=0.5, learning_rate=8e-4)
+    classifier = Classifier(model, preprocessing, settings, np.arange(8), 8)
+    data = Pixels(np.zeros((8, 28, 28, 3), np.uint8), np.arange(8), torch.device("cpu"))
+    engine = Engine(
+        classifier, run.arguments(settings, tmp_path, 0), Batches(data, 8, 0), data, subsets.get("bloodmnist")
+    )
+    rate = {
+        id(parameter): group["lr"]
+        for group in engine.create_optimizer().param_groups
+        for parameter in group["params"]
+    }
+    assert rate[id(model.classifier.weight)] == 8e-4
+    assert [rate[id(layer.mlp.fc1.weight)] for layer in model.vit.layers] == [1e-4, 2e-4, 4e-4]
+    assert rate[id(model.vit.embeddings.cls_token)] == 5e-5
+    assert len(rate) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("subset", ["retinamnist", "chestmnist"])
+def test_every_option_of_a_recipe_trains(subset, phantom_root, backbone, tmp_path):
+    options = dict(ema=0.9, mixup=0.5, cutmix=0.5, layer_decay=0.8, balance=0.5, ordinal=0.5, epochs=1)
+    found = checkpoint.load(
+        train(subset, "spt_lsa", tmp_path / "out", phantom_root, backbone, config={"lsa": False}, **options)
+    )
+    assert found.model.config.lsa is False
+    assert found.card["recipe"]["cutmix"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [(["ema"], "FIELD=VALUE"), (["epochs=many"], "FIELD=VALUE"), (["strategy=1"], "does not fit")],
+)
+def test_a_setting_that_does_not_fit_is_refused(settings, words):
+    with pytest.raises(MedvitError, match=words):
+        change(recipe("bloodmnist", "vit"), settings)
+
+
+def test_settings_change_the_recipe_or_the_architecture(phantom_root, tmp_path):
+    changed = change(recipe("bloodmnist", "spt_lsa"), ["ema=0.99", "lsa=false", "drop_path=0.2"])
+    assert changed.ema == 0.99
+    assert changed.config == {"lsa": False, "drop_path": 0.2}
+    with pytest.raises(MedvitError, match="emma"):
+        run.train("bloodmnist", "cnn", change(changed, ["emma=1"]), tmp_path / "out", data_root=phantom_root)
 
 
 def test_an_existing_checkpoint_is_not_overwritten(trained, phantom_root, backbone):

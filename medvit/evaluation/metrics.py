@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
-from scipy.stats import binomtest
+from scipy.stats import binomtest, rankdata
 from sklearn import metrics as sk
 
 
@@ -21,12 +21,16 @@ def auc(labels: np.ndarray, scores: np.ndarray, task: str) -> float:
     alone, has no ROC curve and is left out; NaN where none is left.
     """
     if task == "binary-class":
-        pairs = [(labels == 1, scores[:, -1])]
+        truth, scores = labels[:, None] == 1, scores[:, -1:]
     else:
-        one_hot = labels if labels.ndim == 2 else labels[:, None] == np.arange(scores.shape[1])
-        pairs = list(zip(one_hot.T, scores.T, strict=True))
-    areas = [sk.roc_auc_score(truth, score) for truth, score in pairs if 0 < truth.sum() < len(truth)]
-    return float(np.mean(areas)) if areas else float("nan")
+        truth = labels == 1 if labels.ndim == 2 else labels[:, None] == np.arange(scores.shape[1])
+    ranks = rankdata(scores, axis=0)  # Mann and Whitney: from ranks; ties count half
+    positive = truth.sum(0)
+    negative = len(truth) - positive
+    there = (positive > 0) & (negative > 0)
+    above = (ranks * truth).sum(0) - positive * (positive + 1) / 2
+    areas = above[there] / (positive * negative)[there]
+    return float(areas.mean()) if len(areas) else float("nan")
 
 
 def wilson(correct: int, total: int) -> tuple[float, float]:
@@ -91,6 +95,22 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, task: str, classes: tuple[s
         for i, name in enumerate(classes)
     }
     return figures
+
+
+def brief(logits: np.ndarray, labels: np.ndarray, task: str) -> dict[str, float]:
+    """The accuracy, macro_f1, auc and loss of `evaluate` alone, in a tenth of its time: for each epoch."""
+    multi_label = task == "multi-label, binary-class"
+    scores = probabilities(logits, multi_label)
+    one_hot = np.eye(logits.shape[1], dtype=bool)
+    predicted = logits > 0 if multi_label else one_hot[logits.argmax(1)]  # (N, C)
+    truth = labels.astype(bool) if multi_label else one_hot[labels]  # (N, C)
+    both, either = (truth & predicted).sum(0), truth.sum(0) + predicted.sum(0)
+    return {
+        "accuracy": float((predicted == truth).mean() if multi_label else both.sum() / len(labels)),
+        "macro_f1": float((2 * both / np.maximum(either, 1)).mean()),
+        "auc": auc(labels, scores, task),
+        "loss": _cross_entropy(truth, scores, multi_label),
+    }
 
 
 def _cross_entropy(truth: np.ndarray, scores: np.ndarray, multi_label: bool) -> float:

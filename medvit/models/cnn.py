@@ -79,6 +79,8 @@ class CnnForImageClassification(PreTrainedModel):
         self, pixel_values: Tensor, labels: Tensor | None = None, output_hidden_states: bool = False, **_
     ) -> ImageClassifierOutputWithNoAttention:
         """Classify normalised images (B, 3, H, W). `hidden_states`: the last feature map (B, C, H/8, W/8)."""
+        if pixel_values.is_cuda:  # the layout that tensor cores compute in
+            pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
         features = self.blocks(self.stem(pixel_values))  # (B, C, h, w)
         logits = self.classifier(features.mean((2, 3)))  # (B, classes)
         return ImageClassifierOutputWithNoAttention(

@@ -72,11 +72,33 @@ def coarsen_chroma(pixels: Tensor, which: Tensor) -> Tensor:
     Returns:
         The same shape; lightness, as JPEG weighs the channels (ITU-R BT.601), unchanged.
     """
-    weights = pixels.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    lightness = (pixels * weights).sum(1, keepdim=True)  # (B, 1, H, W)
+    red, green, blue = pixels.split(1, 1)
+    lightness = 0.299 * red + 0.587 * green + 0.114 * blue  # (B, 1, H, W)
     half = F.avg_pool2d(pixels - lightness, 2)
     chroma = F.interpolate(half, scale_factor=2, mode="bilinear", align_corners=False)
     return torch.where(which.view(-1, 1, 1, 1), lightness + chroma, pixels)
+
+
+def mix(x: Tensor, targets: Tensor, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
+    """Mix images, and what is to be answered for them, with those of their neighbours in the batch.
+
+    MixUp (Zhang et al., 2018) fades the neighbour in, CutMix (Yun et al., 2019) pastes a square of it.
+    How much is drawn evenly from 0 to 1, which is Beta(1, 1), for each image.
+
+    Args:
+        x: float (B, 3, H, W). targets: (B, C). mixup, cutmix: shares of the images to treat so.
+    """
+    if not mixup + cutmix:
+        return x, targets
+    batch, _, height, width = x.shape
+    share, kind, row, column = torch.rand(4, batch, 1, 1, 1, device=x.device)
+    half = (1 - share).sqrt() / 2  # of the square's side, the image's side being one
+    rows = (torch.arange(height, device=x.device).view(1, 1, -1, 1) + 0.5) / height
+    columns = (torch.arange(width, device=x.device).view(1, 1, 1, -1) + 0.5) / width
+    outside = ((rows - row).abs() > half) | ((columns - column).abs() > half)  # (B, 1, H, W)
+    own = torch.where(kind < cutmix, outside.float(), torch.where(kind < cutmix + mixup, share, 1.0))
+    weight = own.expand(-1, 1, height, width).mean((1, 2, 3)).unsqueeze(1)  # (B, 1)
+    return x * own + x.roll(1, 0) * (1 - own), targets * weight + targets.roll(1, 0) * (1 - weight)
 
 
 def _either_way(most: float, batch: int, device: torch.device) -> Tensor:

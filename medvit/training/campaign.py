@@ -4,6 +4,10 @@ A run that is done is not repeated, one that was killed resumes, one that fails 
 """
 
 import json
+import math
+import os
+import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -17,6 +21,7 @@ from typing import Any
 from medvit import checkpoint
 from medvit.errors import MedvitError
 
+SEEDS = {"bloodmnist": 3, "pathmnist": 3}  # large test splits; the others get five
 TRAIN = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
 
 
@@ -29,6 +34,7 @@ class Job:
     strategy: str
     seed: int
     out: Path
+    variant: str = ""  # more options of scripts/train.py
     state: str = "waiting"  # waiting, running, done, failed, out of time
     tries: int = 0
     note: str = ""
@@ -36,26 +42,40 @@ class Job:
 
     @property
     def recipe(self) -> tuple[str, str]:
-        """What the seeds of one recipe have in common: the subset, and the model with its strategy."""
-        return self.subset, self.model if self.strategy == "full" else f"{self.model}-{self.strategy}"
+        """What its seeds have in common: the subset, and the model with strategy and variant."""
+        parts = [self.model, *re.findall(r"[\w.]+", self.variant)]
+        if self.strategy != "full":
+            parts.insert(1, self.strategy)
+        return self.subset, "-".join(parts)
 
 
 def plan(
-    subsets: Iterable[str], models: Iterable[str], strategies: Iterable[str], seeds: Iterable[int], root: Path
+    subsets: Iterable[str],
+    models: Iterable[str],
+    strategies: Iterable[str],
+    seeds: int | None,
+    root: Path,
+    variants: Iterable[str] = ("",),
 ) -> list[Job]:
     """The jobs by priority: all of the first seed before any of the second, in the order given.
 
-    Strategies multiply the pretrained model alone.
+    Strategies multiply the pretrained model alone, variants everything.
+
+    Args:
+        seeds: how many; None: as many as the subset's test split needs, see `SEEDS`.
+        variants: each more options of scripts/train.py, which make a recipe of their own.
     """
-    subsets, models, strategies = list(subsets), list(models), list(strategies)
+    subsets, models, strategies, variants = map(list, (subsets, models, strategies, variants))
+    counts = {subset: seeds or SEEDS.get(subset, 5) for subset in subsets}
     jobs = []
-    for seed in seeds:
-        for subset in subsets:
+    for seed in range(max(counts.values())):
+        for subset in [subset for subset in subsets if seed < counts[subset]]:
             for model in models:
                 for strategy in strategies if model == "vit_finetuned" else ["full"]:
-                    job = Job(subset, model, strategy, seed, Path())
-                    job.out = root / f"seed{seed}" / subset / job.recipe[1]
-                    jobs.append(job)
+                    for variant in variants:
+                        job = Job(subset, model, strategy, seed, Path(), variant)
+                        job.out = root / f"seed{seed}" / subset / job.recipe[1]
+                        jobs.append(job)
     return jobs
 
 
@@ -89,7 +109,7 @@ def run(
                 break
             free = at_once - sum(job.state == "running" for job in jobs)
             for job in [job for job in jobs if job.state == "waiting"][:free]:
-                _start(job, options)
+                _start(job, options, at_once)
             show(jobs)
             time.sleep(0.5)
     finally:
@@ -102,21 +122,16 @@ def run(
         show(jobs)
 
 
-def _start(job: Job, options: list[str]) -> None:
+def _start(job: Job, options: list[str], at_once: int) -> None:
     job.out.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        sys.executable,
-        str(TRAIN),
-        "--subset",
-        job.subset,
-        "--model",
-        job.model,
-        "--strategy",
-        job.strategy,
-    ]
-    command += ["--seed", str(job.seed), "--out", str(job.out), "--resume", *options]
+    named = dict(subset=job.subset, model=job.model, strategy=job.strategy, seed=job.seed, out=job.out)
+    command = [sys.executable, str(TRAIN), *(f"--{name}={value}" for name, value in named.items())]
+    command += ["--resume", *options, *shlex.split(job.variant)]
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_once))}
     with _log(job).open("a") as log:
-        job.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)  # noqa: S603
+        job.process = subprocess.Popen(  # noqa: S603
+            command, stdout=log, stderr=subprocess.STDOUT, env=threads | os.environ
+        )
     job.state, job.tries = "running", job.tries + 1
 
 
@@ -143,9 +158,11 @@ def summary(jobs: list[Job]) -> list[dict[str, Any]]:
     """For each recipe with a finished run: mean and standard deviation over seeds, and the best run.
 
     Returns:
-        Rows of subset, model, seeds; accuracy, accuracy_sd, auc, auc_sd of the test split, NaN for one seed;
-        `best`, the job with the highest validation accuracy, of equal ones that with the lower validation
-        loss; and `all`, what the cards say of each seed.
+        Rows of subset, model (with strategy and variant), base (the model alone), seeds; for validation and
+        test, accuracy and auc: the mean as ``test_accuracy``, the standard deviation as ``test_accuracy_sd``,
+        NaN for one seed; seconds, the mean training time; `best`, the job with the highest validation
+        accuracy, of equal ones that with the lower validation loss; and `all`, what the cards say of each
+        seed.
     """
     recipes: dict[tuple[str, str], list[tuple[Job, dict[str, Any]]]] = {}
     for job in jobs:
@@ -153,11 +170,13 @@ def summary(jobs: list[Job]) -> list[dict[str, Any]]:
             recipes.setdefault(job.recipe, []).append((job, json.loads((job.out / "card.json").read_text())))
     rows = []
     for (subset, model), runs in recipes.items():
-        row: dict[str, Any] = {"subset": subset, "model": model, "seeds": len(runs)}
-        for key in ("accuracy", "auc"):
-            values = [card["test"][key] for _, card in runs]
-            row[key] = statistics.fmean(values)
-            row[f"{key}_sd"] = statistics.stdev(values) if len(values) > 1 else float("nan")
+        row: dict[str, Any] = {"subset": subset, "model": model, "base": runs[0][0].model, "seeds": len(runs)}
+        for split in ("validation", "test"):
+            for key in ("accuracy", "auc"):
+                values = [card[split][key] for _, card in runs]
+                row[f"{split}_{key}"] = statistics.fmean(values)
+                row[f"{split}_{key}_sd"] = statistics.stdev(values) if len(values) > 1 else math.nan
+        row["seconds"] = statistics.fmean(card["seconds"] for _, card in runs)
         row["best"] = max(runs, key=lambda r: (r[1]["validation"]["accuracy"], -r[1]["validation"]["loss"]))[
             0
         ]
@@ -166,15 +185,38 @@ def summary(jobs: list[Job]) -> list[dict[str, Any]]:
     return rows
 
 
+def report(rows: list[dict[str, Any]]) -> str:
+    """The rows of `summary` as a Markdown table, accuracies in per cent."""
+    lines = [
+        "| subset | recipe | seeds | validation | test | test, each seed | test AUC | seconds a run |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [row["subset"], row["model"], row["seeds"]]
+        for split in ("validation", "test"):
+            spread = f" ± {100 * row[f'{split}_accuracy_sd']:.2f}" if row["seeds"] > 1 else ""
+            cells.append(f"{100 * row[f'{split}_accuracy']:.2f}{spread}")
+        cells.append(" ".join(f"{100 * seed['test_accuracy']:.2f}" for seed in row["all"]))
+        cells += [f"{row['test_auc']:.4f}", f"{row['seconds']:.0f}"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines) + "\n"
+
+
 def export(rows: list[dict[str, Any]], root: Path) -> list[Path]:
-    """Copy the best run of each recipe to <root>/<subset>/<model>, its card listing every seed.
+    """Copy the best run of each subset and model to <root>/<subset>/<model>, its card listing every seed.
+
+    Of several recipes for a model, the one with the highest mean validation accuracy is taken, and of its
+    seeds the best on validation.
 
     Raises:
         MedvitError: a folder is there already, or a run is damaged.
     """
+    chosen: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: row["validation_accuracy"]):
+        chosen[row["subset"], row["base"]] = row
     written = []
-    for row in rows:
-        target = root / row["subset"] / row["model"]
+    for (subset, model), row in sorted(chosen.items()):
+        target = root / subset / model
         if target.exists():
             raise MedvitError(f"{target} exists already and is not overwritten. Export to another folder.")
         source = checkpoint.load(row["best"].out).folder

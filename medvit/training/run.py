@@ -1,8 +1,7 @@
 """One training run: real images in, a checkpoint folder out.
 
-The pixels stay uint8 until they are on the training device; there they are augmented and normalised, a batch
-at a time. The epoch with the best validation accuracy is kept, of two equal ones that with the lower loss.
-The test split is read once, after that.
+The epoch with the best validation accuracy is kept, of two equal ones that with the lower loss. The test
+split is read once, after that.
 """
 
 import json
@@ -15,67 +14,20 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import transformers
-from torch import Tensor, nn
-from torch.utils.data import Dataset
-from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainingArguments
+from torch import nn
+from transformers import PreTrainedModel, TrainingArguments
 
 from medvit import checkpoint, models, subsets
 from medvit.errors import MedvitError
 from medvit.evaluation.metrics import evaluate
 from medvit.evaluation.predict import predict_logits
-from medvit.images import Preprocessing, to_tensor
+from medvit.images import Preprocessing
 from medvit.models.finetune import apply_strategy, merge_strategy
+from medvit.training.batches import Batches, Pixels
+from medvit.training.classifier import Classifier, bfloat16_pays
+from medvit.training.engine import Engine, Keeper, last_state
 from medvit.training.recipes import Recipe
-
-
-class PixelDataset(Dataset):
-    """uint8 images and labels in memory, fetched a batch at a time."""
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray, multi_label: bool):
-        self.pixels = to_tensor(images)
-        self.labels = torch.from_numpy(labels).to(torch.float32 if multi_label else torch.int64)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return self.__getitems__([index])
-
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        chosen = torch.as_tensor(indices)
-        return {"pixels": self.pixels[chosen], "labels": self.labels[chosen]}
-
-
-def _as_it_is(batch: Any) -> Any:
-    """Stands where the Trainer wants a collator: PixelDataset gives whole batches."""
-    return batch
-
-
-class Classifier(nn.Module):
-    """A model with all that surrounds it in training, from uint8 pixels to the loss.
-
-    The Trainer sees this plain module, so its checkpoints hold the parameters under the names they have in
-    memory; those of a Hugging Face ViT would be renamed on saving, and not be found again on loading.
-    """
-
-    def __init__(self, model: nn.Module, preprocessing: Preprocessing, recipe: Recipe):
-        super().__init__()
-        self.model = model
-        self.preprocessing = preprocessing
-        self.augmentation = recipe.augmentation
-        self.label_smoothing = recipe.label_smoothing
-
-    def forward(self, pixels: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """uint8 pixels (B, 3, s, s), labels (B,) or, multi-label, (B, C), to loss and logits (B, C)."""
-        if self.training:
-            pixels = self.augmentation(pixels)
-        logits = self.model(pixel_values=self.preprocessing(pixels)).logits.float()
-        if labels.ndim == 2:
-            return {"loss": F.binary_cross_entropy_with_logits(logits, labels), "logits": logits}
-        smoothing = self.label_smoothing if self.training else 0.0
-        return {"loss": F.cross_entropy(logits, labels, label_smoothing=smoothing), "logits": logits}
 
 
 def train(
@@ -89,21 +41,27 @@ def train(
     size: int = 28,
     data_root: str | Path | None = None,
     resume: bool = False,
-    config: dict[str, Any] | None = None,
+    engine: str = "auto",
+    save_seconds: float = 30.0,
 ) -> Path:
     """Train one model and write its checkpoint folder.
+
+    Under ``accelerate launch`` or ``torchrun`` the processes share the work, each taking its part of every
+    batch, and the first one writes the folder.
 
     Args:
         out: the folder to write. While training, the state to resume from lies beside it, in
             ``.<name>.training``.
         resume: go on from that state, if there is any.
-        config: more fields of the architecture's configuration.
+        engine: see `medvit.training.engine.Engine`.
+        save_seconds: least time between two saved states; 0 saves after each epoch.
 
     Returns:
         `out`
 
     Raises:
-        MedvitError: data absent, unusable backbone, `out` taken, or the state belongs to another run.
+        MedvitError: data absent, unusable backbone, an unknown field, `out` taken, or the state is that of
+            another run.
     """
     out = Path(out).resolve()
     if out.exists():
@@ -112,33 +70,42 @@ def train(
         )
     subset = subsets.get(subset_name)
     transformers.set_seed(seed)
-    model, preprocessing = models.build(model_name, subset, backbone, recipe.image_size, **(config or {}))
-    if model_name == "vit_finetuned" and not torch.cuda.is_available():
-        model.set_attn_implementation("eager")  # on a CPU its backward pass is the faster one
+    work = out.parent / f".{out.name}.training"
+    args = arguments(recipe, work, seed)
+    model, preprocessing = models.build(model_name, subset, backbone, recipe.image_size, **recipe.config)
+    known = type(model.config)()
+    if unknown := [name for name in recipe.config if not hasattr(known, name)]:
+        raise MedvitError(f"Neither a recipe nor the architecture of {model_name} has {', '.join(unknown)}.")
+    if model_name == "vit_finetuned" and args.device.type == "cpu" and bfloat16_pays(args.device):
+        model.set_attn_implementation("eager")  # the fused kernel's backward pass is slow in bfloat16 there
     trained = apply_strategy(model, recipe.strategy) if model_name == "vit_finetuned" else model
     splits = {split: subsets.load_split(subset_name, split, size, data_root) for split in ("train", "val")}
     images, labels = take_part(*splits["train"], recipe.train_images, seed)
 
-    work = out.parent / f".{out.name}.training"
-    settings = dict(
-        subset=subset_name, model=model_name, seed=seed, size=size, recipe=asdict(recipe), config=config or {}
-    )
-    resume_from = _prepare_work(work, settings, resume)
-    trainer = Trainer(
-        model=Classifier(trained, preprocessing, recipe),
-        data_collator=_as_it_is,
-        args=_arguments(recipe, work, seed),
-        train_dataset=PixelDataset(images, labels, subset.multi_label),
-        eval_dataset=PixelDataset(*splits["val"], subset.multi_label),
-        compute_metrics=lambda prediction: _validation_figures(prediction, subset),
+    settings = dict(subset=subset_name, model=model_name, seed=seed, size=size, recipe=asdict(recipe))
+    state = _prepare_work(work, args, settings, resume)
+    classifier = Classifier(trained, preprocessing, recipe, labels, len(subset.classes)).to(args.device)
+    keeper = Keeper(classifier, save_seconds)
+    if state:
+        keeper.restore(state)
+    data, validation = (Pixels(*split, args.device) for split in ((images, labels), splits["val"]))
+    trainer = Engine(
+        classifier,
+        args,
+        Batches(data, recipe.batch_size, seed, args.process_index, args.world_size),
+        validation,
+        subset,
+        engine,
+        callbacks=[keeper],
     )
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=resume_from)
+    trainer.train(resume_from_checkpoint=str(state) if state else None)
     seconds = time.monotonic() - started
-    if model_name == "vit_finetuned":
-        model = merge_strategy(trained, recipe.strategy)
 
     if trainer.is_world_process_zero():
+        trained.load_state_dict(keeper.best)
+        if model_name == "vit_finetuned":
+            model = merge_strategy(trained, recipe.strategy)
         card = settings | {
             "strategy": recipe.strategy if model_name == "vit_finetuned" else "from scratch",
             "backbone": Path(backbone).name if model_name == "vit_finetuned" else None,
@@ -150,7 +117,9 @@ def train(
             "data_md5": subsets.md5sum(subsets.archive_path(subset_name, size, data_root)),
             "history": _history(trainer.state.log_history),
             "selection": "best validation accuracy, the lower validation loss where equal",
-            "hardware": _hardware(trainer.args.device),
+            "hardware": _hardware(args.device),
+            "engine": trainer.engine,
+            "processes": args.world_size,
             "seconds": round(seconds, 1),
             "versions": {"python": platform.python_version(), "torch": torch.__version__}
             | {"transformers": transformers.__version__},
@@ -175,7 +144,7 @@ def take_part(
     return images[part], labels[part]
 
 
-def _prepare_work(work: Path, settings: dict[str, Any], resume: bool) -> str | None:
+def _prepare_work(work: Path, args: TrainingArguments, settings: dict[str, Any], resume: bool) -> Path | None:
     """Make the folder of the training state; return the state to resume from, if any."""
     note = work / "run.json"
     wanted = json.loads(json.dumps(settings))
@@ -184,49 +153,38 @@ def _prepare_work(work: Path, settings: dict[str, Any], resume: bool) -> str | N
             raise MedvitError(
                 f"{work} belongs to a run with other settings. Use the same ones, or leave out --resume."
             )
-        return transformers.trainer_utils.get_last_checkpoint(str(work))
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    note.write_text(json.dumps(wanted))
-    return None
+    elif args.process_index == 0:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        note.write_text(json.dumps(wanted))
+    args.distributed_state.wait_for_everyone()
+    return last_state(work)
 
 
-def _arguments(recipe: Recipe, work: Path, seed: int) -> TrainingArguments:
+def arguments(recipe: Recipe, work: Path, seed: int) -> TrainingArguments:
+    """What the Trainer is told; its states go to the folder `work`."""
     on_gpu = torch.cuda.is_available()
-    return TrainingArguments(
+    args = TrainingArguments(
         output_dir=str(work),
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=256,
-        learning_rate=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
         warmup_steps=recipe.warmup,
         lr_scheduler_type="cosine",
-        optim="adamw_torch_fused" if on_gpu else "adamw_torch",
-        bf16=True,
-        tf32=on_gpu or None,
+        tf32=(on_gpu and torch.cuda.get_device_capability()[0] >= 8) or None,  # Ampere has it, and newer ones
         use_cpu=not on_gpu,
         seed=seed,
         eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="score",
-        greater_is_better=True,
+        save_strategy="no",  # Keeper says when
         logging_strategy="epoch",
+        logging_nan_inf_filter=False,  # it would make the host wait for the device at each step
         remove_unused_columns=False,
-        label_names=["labels"],
         report_to="none",
-        dataloader_pin_memory=on_gpu,
+        ddp_find_unused_parameters=False,
     )
-
-
-def _validation_figures(prediction: EvalPrediction, subset: subsets.Subset) -> dict[str, float]:
-    logits, labels = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
-    figures = evaluate(logits, labels, subset.task, subset.classes)
-    kept = {key: figures[key] for key in ("accuracy", "macro_f1", "auc")}
-    # Accuracy decides; the loss, squashed below what one image can change, breaks ties.
-    return kept | {"score": figures["accuracy"] - 1e-6 * min(figures["loss"], 10.0)}
+    # One process, one GPU: the Trainer would spread a batch over all of them, which is slower than launching
+    # a process for each.
+    args._n_gpu = min(args.n_gpu, 1)
+    return args
 
 
 def _history(log: list[dict[str, float]]) -> list[dict[str, float]]:
