@@ -5,6 +5,8 @@ card.json                                                   where it comes from 
 test.npz                                                    logits (N, C) float16 and labels of the test split
 """
 
+from __future__ import annotations
+
 import copy
 import hashlib
 import json
@@ -17,16 +19,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForImageClassification, PreTrainedModel
 
 import medvit.models
 from medvit import subsets
 from medvit.errors import MedvitError
 from medvit.images import Preprocessing
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 WEIGHTS = "model.safetensors"
 REQUIRED = ("config.json", WEIGHTS, "preprocessor_config.json", "card.json", "test.npz")
@@ -64,6 +68,15 @@ class Checkpoint:
         """
         return load_model(self.folder)
 
+    def unload(self) -> None:
+        """Let go of the model; it is read again when next asked for. Who uses it keeps it until done."""
+        self.__dict__.pop("model", None)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is in memory."""
+        return "model" in self.__dict__
+
 
 def load_model(folder: Path) -> PreTrainedModel:
     """Read the model of a folder: safetensors only, no remote code, every parameter present.
@@ -71,6 +84,9 @@ def load_model(folder: Path) -> PreTrainedModel:
     Raises:
         MedvitError: anything missing, superfluous or of another shape.
     """
+    from transformers import AutoModelForImageClassification
+
+    medvit.models.register()
     try:
         model, report = AutoModelForImageClassification.from_pretrained(
             folder,

@@ -1,10 +1,8 @@
 """Arrays in, plotly figures and pictures out. Pure functions."""
 
-import matplotlib
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
-from sklearn.metrics import roc_curve
 
 from medvit.subsets import short_name
 
@@ -64,6 +62,8 @@ def roc_curves(
     Args:
         labels: (N,) class indices, or (N, C) of 0 and 1. scores: (N, C).
     """
+    from sklearn.metrics import roc_curve  # a second to import, and not for the first page
+
     one_hot = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(classes))
     figure = go.Figure()
     for name, truth, score in zip(classes, one_hot.T, scores.T, strict=True):
@@ -114,6 +114,8 @@ def enlarge(source: np.ndarray, side: int = 448) -> Image.Image:
 
 def overlay(source: np.ndarray, heatmap: np.ndarray, opacity: float = 0.5, side: int = 448) -> Image.Image:
     """Lay a map (g, g) in 0..1 over source pixels, uint8 (s, s, 3); the map is enlarged smoothly."""
+    from matplotlib import colormaps  # not for the first page
+
     smooth = Image.fromarray(heatmap.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
-    colours = matplotlib.colormaps["inferno"](np.asarray(smooth).clip(0, 1), bytes=True)[..., :3]
+    colours = colormaps["inferno"](np.asarray(smooth).clip(0, 1), bytes=True)[..., :3]
     return Image.blend(enlarge(source, side), Image.fromarray(np.ascontiguousarray(colours)), opacity)

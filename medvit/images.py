@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from medvit import limits
 from medvit.errors import MedvitError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-MAX_PIXELS = 40_000_000
-MAX_BYTES = 20 * 2**20
+MAX_PIXELS = limits.PICTURE_PIXELS
+MAX_BYTES = limits.PICTURE_BYTES
 MAX_ENLARGED = 1024  # larger pictures are not taken for an enlarged thumbnail
 ENLARGED_ERROR = 1.5  # mean grey levels between a picture and the thumbnail enlarged again
 ENLARGERS = tuple(getattr(Image.Resampling, name) for name in ("NEAREST", "BICUBIC", "BILINEAR", "LANCZOS"))

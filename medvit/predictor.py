@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from medvit import checkpoint, explain, images
+from medvit.batcher import Batcher
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation.metrics import probabilities
@@ -57,6 +58,7 @@ class Predictor:
     def __init__(self, found: Checkpoint):
         self.checkpoint = found
         self._lock = threading.RLock()
+        self._together = Batcher(self.predict_many, self._lock)
 
     def __call__(self, image: images.Picture) -> dict[str, Any]:
         """Classify a picture of any size: a path, the bytes of a file, a Pillow image or a uint8 array.
@@ -74,17 +76,31 @@ class Predictor:
         grey = self.checkpoint.subset.channels == 1
         return images.to_source(images.open_image(image), self.checkpoint.card["source_size"], grey)
 
-    @torch.inference_mode()
     def predict(self, source: np.ndarray) -> Prediction:
-        """Classify source pixels, uint8 (s, s, 3), as `source` gives them."""
+        """Classify source pixels, uint8 (s, s, 3), as `source` gives them.
+
+        Callers in several threads share forward passes.
+        """
+        return self._together(source)
+
+    @torch.inference_mode()
+    def predict_many(self, sources: list[np.ndarray]) -> list[Prediction]:
+        """Classify several source images in one forward pass."""
         model = self._model()
         wanted = {"output_attentions": True} if explain.has_attention(model) else {}
         with self._lock:  # a Grad-CAM in another thread has hooks on the model
-            output = model(pixel_values=self._input(source), **wanted)
-        attentions = torch.cat(output.attentions).half() if wanted else None  # (layers, heads, T, T)
+            output = model(pixel_values=self._input(np.stack(sources)), **wanted)
         subset = self.checkpoint.subset
-        shares = probabilities(output.logits.numpy(), subset.multi_label)[0]
-        return Prediction(subset.name, self.checkpoint.model_name, subset.classes, source, shares, attentions)
+        shares = probabilities(output.logits.numpy(), subset.multi_label)
+        # A copy each, (layers, heads, T, T): one kept prediction must not keep the whole batch.
+        attentions = [
+            torch.stack([layer[i] for layer in output.attentions]).half() if wanted else None
+            for i in range(len(sources))
+        ]
+        return [
+            Prediction(subset.name, self.checkpoint.model_name, subset.classes, *answer)
+            for answer in zip(sources, shares, attentions, strict=True)
+        ]
 
     def heatmap(
         self,
@@ -112,7 +128,7 @@ class Predictor:
         with self._lock:
             return explain.heatmap(
                 self._model(),
-                self._input(prediction.source),
+                self._input(prediction.source[None]),
                 prediction.attentions,
                 method,
                 layer,
@@ -128,8 +144,8 @@ class Predictor:
         with self._lock:
             return self.checkpoint.model
 
-    def _input(self, source: np.ndarray) -> Tensor:
-        return self.checkpoint.preprocessing(images.to_tensor(source[None]))
+    def _input(self, sources: np.ndarray) -> Tensor:
+        return self.checkpoint.preprocessing(images.to_tensor(sources))
 
 
 def load(subset: str, model: str, root: str | Path | None = None) -> Predictor:
