@@ -12,6 +12,7 @@ BODY_BYTES = 2 * MB  # body of any other request; pictures do not travel in JSON
 AT_ONCE = 16  # requests worked on at once, for each model or job
 THREADS = 64  # in all
 QUEUE = 128  # requests that wait; the next one is told to come back
+SESSIONS = 500  # visitors whose last prediction is remembered
 KEEP_SECONDS = 3600  # how long an uploaded file may lie on disk
 MODEL_BYTES = 2 * 2**30  # weights held in memory
 

@@ -97,4 +97,5 @@ def launch_options(uploads: Path, log: bool = False) -> dict[str, Any]:
         app_kwargs={"middleware": [Middleware(guard.Guard, log=log)], "lifespan": guard.swept(uploads)},
         max_file_size=limits.PICTURE_BYTES,
         max_threads=limits.THREADS,
+        state_session_capacity=limits.SESSIONS,
     )
