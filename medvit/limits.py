@@ -3,7 +3,7 @@
 MB = 2**20
 
 PICTURE_BYTES = 20 * MB  # of one picture file
-PICTURE_PIXELS = 40_000_000  # of one picture; checked before it is decoded
+PICTURE_PIXELS = 32_000_000  # of one picture; checked before it is decoded
 LARGE_PICTURE = 4_000_000  # pixels from which pictures are decoded one at a time
 DICOM_BYTES = 100 * MB  # of one DICOM file once inflated
 UPLOAD_BYTES = PICTURE_BYTES + MB  # body of one upload request: a picture, and the form around it

