@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from medvit import limits, pieces
+from medvit import dicom, limits, pieces
 from medvit.errors import MedvitError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -42,6 +42,8 @@ def open_image(source: Picture) -> Image.Image:
     Args:
         source: a path, the bytes of a file, a Pillow image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
+    A single-frame DICOM file is read where pydicom is installed.
+
     Raises:
         MedvitError: not a picture in one of `FORMATS`, damaged, or over `MAX_PIXELS` or `MAX_BYTES`.
     """
@@ -54,6 +56,8 @@ def open_image(source: Picture) -> Image.Image:
         raise MedvitError(f"The file has {size / 2**20:.0f} MB; at most {MAX_BYTES >> 20} MB are read.")
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        if dicom.is_dicom(data):
+            return dicom.open_dicom(data)
         pieces.check(data)
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             pixels = image.width * image.height

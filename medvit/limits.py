@@ -5,6 +5,7 @@ MB = 2**20
 PICTURE_BYTES = 20 * MB  # of one picture file
 PICTURE_PIXELS = 32_000_000  # of one picture; checked before it is decoded
 LARGE_PICTURE = 4_000_000  # pixels from which pictures are decoded one at a time
+DICOM_PIXELS = 16_000_000  # of one DICOM file: its values take more room than a picture's
 DICOM_BYTES = 100 * MB  # of one DICOM file once inflated
 UPLOAD_BYTES = PICTURE_BYTES + MB  # body of one upload request: a picture, and the form around it
 UPLOAD_FILES = 20  # files in one upload request

@@ -5,8 +5,8 @@ import ast
 from .conftest import REPOSITORY
 
 ORDER = (
-    "errors", "limits", "pieces", "subsets", "images", "phantoms", "models", "explain", "figures",
-    "checkpoint", "evaluation", "training", "batcher", "predictor", "ui",
+    "errors", "limits", "pieces", "dicom", "subsets", "images", "phantoms", "models", "explain",
+    "figures", "checkpoint", "evaluation", "training", "batcher", "predictor", "ui",
 )  # fmt: skip
 
 
