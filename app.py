@@ -3,10 +3,15 @@
 import argparse
 import atexit
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
+# Uploads lie apart from those of other programs; Gradio reads this when it is imported.
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="medvit-")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything the app shows lies in checkpoints/
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -14,7 +19,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("MEDVIT_LAZY", "1")  # the first page does not wait for transformers
 
 from medvit import MedvitError, limits, models, ui
-from medvit.ui import guard, hosting
+from medvit.ui import hosting
 from medvit.ui.store import Store
 
 
@@ -58,6 +63,8 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
+    uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+    atexit.register(shutil.rmtree, uploads, ignore_errors=True)
     args = parse()
     stopped = (
         threading.Event()
@@ -73,11 +80,9 @@ def main() -> None:
         sys.exit(f"app.py: {error}")
     for problem in store.problems.values():
         print(f"app.py: left out: {problem}", file=sys.stderr)
+    hosting.declare_gpu()
     if args.warm:
         store.warm()
-    uploads = guard.private_folder()
-    atexit.register(guard.remove, uploads)
-    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     demo = ui.build(store)
     demo.launch(
         server_name=args.host,

@@ -340,18 +340,18 @@ def test_mcp_without_its_package_is_one_sentence(trained):
 
 def test_a_full_queue_says_so_at_once(trained, tmp_path):
     code = (
-        "import os, sys, time, gradio as gr\nfrom medvit import limits, ui\nfrom medvit.ui import guard\n"
+        "import os, sys, time, gradio as gr\nfrom medvit import limits, ui\nimport pathlib\n"
         "from medvit.ui.store import Store\n"
         "limits.QUEUE = 1\nlimits.AT_ONCE = 1\n"
         "Store.checkpoint_ = Store.checkpoint\n"
         "Store.checkpoint = lambda self, *name: (time.sleep(3), self.checkpoint_(*name))[1]\n"
         f"demo = ui.build(Store.open({str(trained)!r}))\n"
-        "demo.launch(server_port=int(sys.argv[1]), quiet=True, **ui.launch_options(guard.private_folder()))\n"
+        "demo.launch(server_port=int(sys.argv[1]), **ui.launch_options(pathlib.Path(sys.argv[2])))\n"
     )
     port = 18123
     log = (tmp_path / "log").open("w")
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(port)], cwd=REPOSITORY, stdout=log, stderr=log
+        [sys.executable, "-c", code, str(port), str(tmp_path)], cwd=REPOSITORY, stdout=log, stderr=log
     )
     address = f"http://127.0.0.1:{port}"
     try:

@@ -2,9 +2,7 @@
 
 import json
 import re
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +20,11 @@ from medvit import limits
 
 API = "/gradio_api"
 # The largest body of a request by the start of its path; `limits.BODY_BYTES` for all others.
-BODIES = {f"{API}/upload": limits.UPLOAD_BYTES, f"{API}/component_server": limits.UPLOAD_BYTES}
+BODIES = {
+    f"{API}/upload": limits.UPLOAD_BYTES,
+    f"{API}/component_server": limits.UPLOAD_BYTES,
+    f"{API}/mcp": limits.UPLOAD_BYTES * 4 // 3,  # a picture in base64: MCP has no uploads
+}
 # Routes of Gradio that this app does not use: proxies, recordings, dashboards, code editing.
 CLOSED = re.compile(
     rf"/monitoring|/pwa_icon|({API})?/(proxy=|process_recording|deep_link|run-history|runs|vibe|custom_component"
@@ -175,11 +177,6 @@ def _refusing_addresses(move: Any) -> Any:
     return checked
 
 
-def private_folder() -> Path:
-    """A folder for uploads that no other program uses; `swept` empties and finally removes it."""
-    return Path(tempfile.mkdtemp(prefix="medvit-"))
-
-
 def swept(folder: Path, seconds: int = limits.KEEP_SECONDS):
     """A lifespan for the server: while it runs, files older than `seconds` vanish from `folder`.
 
@@ -215,8 +212,3 @@ def sweep(folder: Path, seconds: float) -> None:
                 path.unlink()
         except OSError:
             continue
-
-
-def remove(folder: Path) -> None:
-    """Delete a folder and all it holds."""
-    shutil.rmtree(folder, ignore_errors=True)
