@@ -66,9 +66,8 @@ def main() -> None:
     uploads = Path(os.environ["GRADIO_TEMP_DIR"])
     atexit.register(shutil.rmtree, uploads, ignore_errors=True)
     args = parse()
-    stopped = (
-        threading.Event()
-    )  # an exception out of a signal handler can get lost in the middle of an import
+    # An event, as an exception out of a signal handler can get lost in the middle of an import.
+    stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     try:

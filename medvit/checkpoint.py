@@ -182,13 +182,22 @@ def discover(root: str | Path | None = None) -> tuple[list[Checkpoint], dict[str
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder that takes the name `target` when the block ends well, and vanishes otherwise."""
+    """A temporary folder that takes the name `target` when the block ends well, and vanishes otherwise.
+
+    Raises:
+        MedvitError: the disk is full, or does not take it for another reason.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
         temporary.rename(target)
+    except OSError as error:
+        raise MedvitError(
+            f"{target} could not be written ({error.strerror or error}). Nothing is left of it; make room, and "
+            "start again or resume."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
