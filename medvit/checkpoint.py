@@ -195,8 +195,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
         temporary.rename(target)
     except OSError as error:
         raise MedvitError(
-            f"{target} could not be written ({error.strerror or error}). Nothing is left of it; make room, and "
-            "start again or resume."
+            f"{target} could not be written ({error.strerror or error}); nothing is left of it. "
+            "Make room and start again, or resume."
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -263,10 +263,10 @@ def _large() -> Iterator[tuple[str, bytes]]:
 def attack(files: Iterator[tuple[str, bytes]]) -> None:
     """Open each file as an upload is opened; print a JSON line of outcome, seconds of CPU and MB for each.
 
-    A file that takes a minute ends the process with a traceback.
+    A file that takes two minutes ends the process with a traceback.
     """
     for name, data in files:
-        faulthandler.dump_traceback_later(60, exit=True)
+        faulthandler.dump_traceback_later(120, exit=True)
         Path("/proc/self/clear_refs").write_text("5")  # the peak of memory starts anew
         before, started = _memory("VmRSS"), time.thread_time()
         try:
@@ -276,6 +276,7 @@ def attack(files: Iterator[tuple[str, bytes]]) -> None:
             outcome = str(error)
         except Exception as error:
             outcome = f"bug: {error!r}"
+        faulthandler.cancel_dump_traceback_later()
         line = {
             "name": name,
             "outcome": outcome,
@@ -283,7 +284,6 @@ def attack(files: Iterator[tuple[str, bytes]]) -> None:
             "megabytes": _memory("VmHWM") - before,
         }
         print(json.dumps(line), flush=True)
-    faulthandler.cancel_dump_traceback_later()
 
 
 def _memory(field: str) -> float:
