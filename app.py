@@ -1,16 +1,25 @@
 """The medvit demo: python app.py, then open http://127.0.0.1:7860"""
 
 import argparse
+import atexit
 import os
+import shutil
+import signal
 import sys
+import tempfile
+import threading
+from pathlib import Path
 
+# Uploads lie apart from those of other programs; Gradio reads this when it is imported.
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="medvit-")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything the app shows lies in checkpoints/
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("MEDVIT_LAZY", "1")  # the first page does not wait for transformers
 
-from transformers.utils import logging
-
-from medvit import MedvitError, ui
+from medvit import MedvitError, limits, models, ui
+from medvit.ui import hosting
 from medvit.ui.store import Store
 
 
@@ -30,19 +39,61 @@ def parse() -> argparse.Namespace:
     )
     add("--host", help="0.0.0.0 lets other machines in [127.0.0.1]")
     add("--port", type=int, help="[the first free one from 7860]")
+    add(
+        "--auth",
+        metavar="USER:PASSWORD",
+        help="ask for these first; $MEDVIT_AUTH does the same and is not seen by other users of the machine",
+    )
+    add(
+        "--memory",
+        type=float,
+        default=limits.MODEL_BYTES / 2**30,
+        metavar="GB",
+        help="for models; beyond it, those not asked for longest are unloaded [%(default)g]",
+    )
+    add("--warm", action="store_true", help="load the models before the first page, not when first asked for")
+    add("--mcp", action="store_true", help="serve the API as MCP tools too (needs gradio[mcp])")
+    add(
+        "--log",
+        action="store_true",
+        default=hosting.in_space(),
+        help="one JSON line a request on stderr, without file names; always so in a Space",
+    )
     return parser.parse_args()
 
 
 def main() -> None:
+    uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+    atexit.register(shutil.rmtree, uploads, ignore_errors=True)
     args = parse()
-    logging.disable_progress_bar()
+    # An event, as an exception out of a signal handler can get lost in the middle of an import.
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
     try:
-        store = Store.open(args.checkpoints, args.data_root)
+        auth = hosting.credentials(args.auth or os.environ.pop("MEDVIT_AUTH", None))
+        if args.mcp:
+            hosting.check_mcp()
+        store = Store.open(args.checkpoints, args.data_root, int(args.memory * 2**30))
     except MedvitError as error:
         sys.exit(f"app.py: {error}")
     for problem in store.problems.values():
         print(f"app.py: left out: {problem}", file=sys.stderr)
-    ui.build(store).launch(server_name=args.host, server_port=args.port, **ui.launch_options())
+    hosting.declare_gpu()
+    if args.warm:
+        store.warm()
+    demo = ui.build(store)
+    demo.launch(
+        server_name=args.host,
+        server_port=args.port,
+        auth=auth,
+        mcp_server=args.mcp,
+        prevent_thread_lock=True,
+        **ui.launch_options(uploads, args.log),
+    )
+    models.register()  # the first page is out: what the first answer needs
+    stopped.wait()
+    demo.close(verbose=False)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ test.npz                                                    float16 logits (N, C
                                                             was made, the map (N, 2) of the test split
 """
 
+from __future__ import annotations
+
 import copy
 import hashlib
 import json
@@ -18,16 +20,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForImageClassification, PreTrainedModel
 
 import medvit.models
 from medvit import subsets
 from medvit.errors import MedvitError
 from medvit.images import Preprocessing
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 WEIGHTS = "model.safetensors"
 REQUIRED = ("config.json", WEIGHTS, "preprocessor_config.json", "card.json", "test.npz")
@@ -69,6 +73,15 @@ class Checkpoint:
         """
         return load_model(self.folder)
 
+    def unload(self) -> None:
+        """Let go of the model; it is read again when next asked for. Who uses it keeps it until done."""
+        self.__dict__.pop("model", None)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is in memory."""
+        return "model" in self.__dict__
+
 
 def load_model(folder: Path) -> PreTrainedModel:
     """Read the model of a folder: safetensors only, no remote code, every parameter present.
@@ -76,6 +89,9 @@ def load_model(folder: Path) -> PreTrainedModel:
     Raises:
         MedvitError: anything missing, superfluous or of another shape.
     """
+    from transformers import AutoModelForImageClassification
+
+    medvit.models.register()
     try:
         model, report = AutoModelForImageClassification.from_pretrained(
             folder,
@@ -173,13 +189,22 @@ def discover(root: str | Path | None = None) -> tuple[list[Checkpoint], dict[str
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder that takes the name `target` when the block ends well, and vanishes otherwise."""
+    """A temporary folder that takes the name `target` when the block ends well, and vanishes otherwise.
+
+    Raises:
+        MedvitError: the disk is full, or does not take it for another reason.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
         yield temporary
         temporary.chmod(0o755)
         temporary.rename(target)
+    except OSError as error:
+        raise MedvitError(
+            f"{target} could not be written ({error.strerror or error}); nothing is left of it. "
+            "Make room and start again, or resume."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

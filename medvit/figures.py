@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 
-import matplotlib
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
 from medvit.explain.faithfulness import Curves
 from medvit.subsets import short_name
@@ -72,6 +70,8 @@ def roc_curves(
     Args:
         labels: (N,) class indices, or (N, C) of 0 and 1. scores: (N, C).
     """
+    from sklearn.metrics import roc_curve  # a second to import, and not for the first page
+
     grid = np.linspace(0, 1, POINTS)
     figure, means, areas = go.Figure(), [], []
     for name, truth, score in _each_class(labels, scores, classes):
@@ -97,6 +97,8 @@ def precision_recall_curves(
     labels: np.ndarray, scores: np.ndarray, classes: tuple[str, ...], title: str = ""
 ) -> go.Figure:
     """One precision-recall curve a class against the rest, and their mean; arguments as `roc_curves`."""
+    from sklearn.metrics import average_precision_score, precision_recall_curve
+
     grid = np.linspace(0, 1, POINTS)
     figure, means, areas = go.Figure(), [], []
     for name, truth, score in _each_class(labels, scores, classes):
@@ -221,6 +223,8 @@ def strip(maps: list[np.ndarray], chosen: int | None = None) -> Image.Image:
 
 def _coloured(values: np.ndarray, signed: bool = False) -> Image.Image:
     """Inferno, and coolwarm for signed maps: both readable by colour-blind people."""
+    from matplotlib import colormaps
+
     shares = (values + 1) / 2 if signed else values
-    colours = matplotlib.colormaps["coolwarm" if signed else "inferno"](shares.clip(0, 1), bytes=True)
+    colours = colormaps["coolwarm" if signed else "inferno"](shares.clip(0, 1), bytes=True)
     return Image.fromarray(np.ascontiguousarray(colours[..., :3]))

@@ -5,7 +5,9 @@ Training, evaluation, the app and the API all end in `Preprocessing.__call__`.
 
 import io
 import json
-import warnings
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,14 +18,17 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from medvit import dicom, limits, pieces
 from medvit.errors import MedvitError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-MAX_PIXELS = 40_000_000
-MAX_BYTES = 20 * 2**20
+MAX_PIXELS = limits.PICTURE_PIXELS
+MAX_BYTES = limits.PICTURE_BYTES
 MAX_ENLARGED = 1024  # larger pictures are not taken for an enlarged thumbnail
 ENLARGED_ERROR = 1.5  # mean grey levels between a picture and the thumbnail enlarged again
 ENLARGERS = tuple(getattr(Image.Resampling, name) for name in ("NEAREST", "BICUBIC", "BILINEAR", "LANCZOS"))
+STRIP = 1_000_000  # pixels converted at a time
+_large_ones = threading.Lock()  # one at a time, as each takes hundreds of megabytes
 
 Picture = str | Path | bytes | Image.Image | np.ndarray
 
@@ -37,28 +42,33 @@ def open_image(source: Picture) -> Image.Image:
     Args:
         source: a path, the bytes of a file, a Pillow image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
+    A single-frame DICOM file is read where pydicom is installed.
+
     Raises:
         MedvitError: not a picture in one of `FORMATS`, damaged, or over `MAX_PIXELS` or `MAX_BYTES`.
     """
     if isinstance(source, np.ndarray):
         source = _from_array(source)
     if isinstance(source, Image.Image):
-        return _to_rgb(source)
+        return _to_rgb(ImageOps.exif_transpose(source))
     size = len(source) if isinstance(source, bytes) else _file_size(source)
     if size > MAX_BYTES:
         raise MedvitError(f"The file has {size / 2**20:.0f} MB; at most {MAX_BYTES >> 20} MB are read.")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of a decompression bomb or of broken metadata; the first is checked below, exactly.
-            warnings.simplefilter("ignore")
-            with Image.open(
-                io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
-            ) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise MedvitError(
-                        f"The picture has {image.width} x {image.height} pixels; at most "
-                        f"{MAX_PIXELS // 10**6} million are read. Make it smaller and try again."
-                    )
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        if dicom.is_dicom(data):
+            return dicom.open_dicom(data)
+        pieces.check(data)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            pixels = image.width * image.height
+            if pixels > MAX_PIXELS:
+                raise MedvitError(
+                    f"The picture has {image.width} x {image.height} pixels; at most "
+                    f"{MAX_PIXELS // 10**6} million are read. Make it smaller and try again."
+                )
+            pieces.check_passes(data, pixels)
+            with _large_ones if pixels > limits.LARGE_PICTURE else nullcontext():
+                ImageOps.exif_transpose(image, in_place=True)
                 return _to_rgb(image)
     except UnidentifiedImageError:
         raise MedvitError(
@@ -102,22 +112,36 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F"):
-        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    deep = image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+    if not deep and not image.has_transparency_data:
+        return image.convert("RGB")
+    scale = _scale_to_8_bit(image) if deep else 1.0
+    result = Image.new("RGB", image.size)
+    for top, strip in _strips(image):  # in the whole, forty million pixels would take a gigabyte
+        if deep:
+            grey = np.clip(np.rint(_finite(strip) * scale), 0, 255).astype(np.uint8)
+            strip = Image.fromarray(grey)
+        else:
+            strip = strip.convert("RGBA")
+            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
+        result.paste(strip.convert("RGB"), (0, top))
+    return result
 
 
-def _to_8_bit(grey: np.ndarray) -> np.ndarray:
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _finite(grey: Image.Image) -> np.ndarray:
+    return np.nan_to_num(np.asarray(grey).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _scale_to_8_bit(image: Image.Image) -> float:
     """Grey of more than 8 bits onto 0..255: a maximum to 1, to 255, or beyond tells which range it has."""
-    grey = np.nan_to_num(grey.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    top = grey.max(initial=0)
-    scale = 255.0 if top <= 1 else 1.0 if top <= 255 else 255.0 / 65535.0
-    return np.clip(np.rint(grey * scale), 0, 255).astype(np.uint8)
+    top = max(_finite(strip).max() for _, strip in _strips(image))
+    return 255.0 if top <= 1 else 1.0 if top <= 255 else 255.0 / 65535.0
 
 
 def to_source(image: Image.Image, size: int = 28, grey: bool = False) -> np.ndarray:

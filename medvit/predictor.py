@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from medvit import checkpoint, explain, images
+from medvit.batcher import Batcher
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation.features import features
@@ -56,6 +57,7 @@ class Predictor:
         self.checkpoint = found
         self._lock = threading.Lock()
         self._explainer: explain.Explainer | None = None
+        self._together = Batcher(self.predict_many, threading.RLock())
 
     @property
     def explainer(self) -> explain.Explainer:
@@ -82,11 +84,21 @@ class Predictor:
         return images.to_source(images.open_image(image), self.checkpoint.card["source_size"], grey)
 
     def predict(self, source: np.ndarray) -> Prediction:
-        """Classify source pixels, uint8 (s, s, 3), as `source` gives them."""
-        seen = self.explainer(images.to_tensor(source[None]))
+        """Classify source pixels, uint8 (s, s, 3), as `source` gives them.
+
+        Callers in several threads share forward passes.
+        """
+        return self._together(source)
+
+    def predict_many(self, sources: list[np.ndarray]) -> list[Prediction]:
+        """Classify several source images in one forward pass."""
         subset = self.checkpoint.subset
-        shares = probabilities(seen.logits[None].numpy(), subset.multi_label)[0]
-        return Prediction(subset.name, self.checkpoint.model_name, subset.classes, source, shares, seen)
+        passes = self.explainer.many(images.to_tensor(np.stack(sources)))
+        shares = probabilities(np.stack([seen.logits.numpy() for seen in passes]), subset.multi_label)
+        return [
+            Prediction(subset.name, self.checkpoint.model_name, subset.classes, *answer)
+            for answer in zip(sources, shares, passes, strict=True)
+        ]
 
     def features(self, source: np.ndarray) -> np.ndarray:
         """What the classifier is given of source pixels, uint8 (s, s, 3): float32 (D,)."""

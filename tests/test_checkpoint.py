@@ -114,3 +114,14 @@ def test_loading_by_name_lists_what_exists(trained):
         medvit.load("breastmnist", "cnn", root=trained)
     with pytest.raises(MedvitError, match="There are"):
         medvit.load("../breastmnist", "spt_lsa", root=trained)
+
+
+def test_a_full_disk_leaves_no_half_folder(tmp_path):
+    with (
+        pytest.raises(MedvitError, match="No space left"),
+        checkpoint.whole_folder(tmp_path / "model") as folder,
+    ):
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").symlink_to("/dev/full")
+        (folder / "model.safetensors").write_bytes(bytes(100_000))
+    assert list(tmp_path.iterdir()) == []

@@ -5,8 +5,8 @@ import ast
 from .conftest import REPOSITORY
 
 ORDER = (
-    "errors", "subsets", "images", "phantoms", "models", "explain", "figures", "checkpoint", "evaluation",
-    "training", "predictor", "ui",
+    "errors", "limits", "pieces", "dicom", "subsets", "images", "phantoms", "models", "explain",
+    "figures", "checkpoint", "evaluation", "training", "batcher", "predictor", "ui",
 )  # fmt: skip
 
 

@@ -3,8 +3,6 @@
 import threading
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from torch import Tensor, nn
 
 from medvit.evaluation.predict import predict_logits
@@ -69,6 +67,9 @@ def layout(vectors: np.ndarray) -> np.ndarray:
     count = len(vectors)
     if count < FEWEST:
         return np.zeros((count, 2), np.float16)
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
     reduced = PCA(min(50, *vectors.shape), random_state=0).fit_transform(unit(vectors))
     perplexity = min(30, (count - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init="pca", max_iter=500, random_state=0, n_jobs=1)

@@ -1,11 +1,13 @@
-"""Figures of a set of predictions, with 95 % intervals. Pure functions of logits and labels."""
+"""Figures of a set of predictions, with 95 % intervals. Pure functions of logits and labels.
+
+scikit-learn and scipy.stats are imported where they are used: they take seconds, and the app shows its first
+page without.
+"""
 
 from typing import Any
 
 import numpy as np
 from scipy.special import expit, softmax
-from scipy.stats import binomtest, rankdata
-from sklearn import metrics as sk
 
 
 def probabilities(logits: np.ndarray, multi_label: bool = False) -> np.ndarray:
@@ -20,6 +22,8 @@ def auc(labels: np.ndarray, scores: np.ndarray, task: str) -> float:
     For two classes it is that of the last class, else the mean over classes. A class that is absent, or
     alone, has no ROC curve and is left out; NaN where none is left.
     """
+    from scipy.stats import rankdata
+
     if task == "binary-class":
         truth, scores = labels[:, None] == 1, scores[:, -1:]
     else:
@@ -35,12 +39,16 @@ def auc(labels: np.ndarray, scores: np.ndarray, task: str) -> float:
 
 def wilson(correct: int, total: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of a proportion."""
+    from scipy.stats import binomtest
+
     interval = binomtest(int(correct), int(total)).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Counts (C, C) of single-label predictions; rows are the truth."""
+    from sklearn import metrics as sk
+
     return sk.confusion_matrix(labels, logits.argmax(1), labels=np.arange(logits.shape[1]))
 
 
@@ -57,6 +65,8 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, task: str, classes: tuple[s
         and its
         support. Ordinal tasks add quadratic weighted kappa and mean absolute error. Shares are in 0..1.
     """
+    from sklearn import metrics as sk
+
     multi_label = task == "multi-label, binary-class"
     scores = probabilities(logits, multi_label)
     one_hot = np.eye(len(classes), dtype=bool)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medvit.evaluation.metrics import wilson
 
@@ -41,6 +40,8 @@ def per_class(labels: np.ndarray, scores: np.ndarray, classes: tuple[str, ...]) 
 
 
 def _row(name: str, truth: np.ndarray, guess: np.ndarray, score: np.ndarray) -> ClassFigures:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     hit, said, support, total = int((truth & guess).sum()), int(guess.sum()), int(truth.sum()), len(truth)
     counts = np.array([hit, said - hit, support - hit, total - said - support + hit])  # TP, FP, FN, TN
     draws = np.random.default_rng(0).multinomial(total, counts / total, DRAWS)

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from medvit.errors import MedvitError
 from medvit.images import Picture
-from medvit.models.cnn import BasicBlock
-from medvit.models.recording import IMPLEMENTATION, Record, listen, recording
+from medvit.models.recording import Record, listen, make_recordable, recording
 
 
 @dataclass(frozen=True)
@@ -130,9 +129,13 @@ class Explainer:
             pixels = self.read(image)
         if target is not None:
             return self._differentiated(pixels, target)
+        return self.many(pixels)[0]
+
+    def many(self, pixels: Tensor) -> list[Seen]:
+        """One forward pass over several images (N, 3, H, W)."""
         with torch.no_grad(), recording() as record:
             inputs = self.prepare(pixels)
-            logits = self.model(pixel_values=inputs).logits[0]
+            logits = self.model(pixel_values=inputs).logits
         return self._seen(pixels, inputs, logits, record)
 
     def gradients(self, seen: Seen, target: int) -> Gradients:
@@ -156,7 +159,7 @@ class Explainer:
         with torch.enable_grad(), recording(with_gradients=True) as record:
             inputs = self.prepare(pixels).requires_grad_()  # the weights are frozen
             logits = self.model(pixel_values=inputs).logits[0]
-            seen = self._seen(pixels, inputs, logits.detach(), record)
+            (seen,) = self._seen(pixels, inputs, logits.detach()[None], record)
             target = int(logits.argmax()) if target == -1 else target
             layers = [] if record.activations is None else [record.activations]
             found = torch.autograd.grad(logits[target], [*record.weights, *layers])
@@ -170,19 +173,25 @@ class Explainer:
         """Tokens (1, T, C) to the map of their patches (1, C, gh, gw); a map stays as it is."""
         return output if output.ndim == 4 else seen.to_grid(output[:, seen.patches].transpose(1, 2))
 
-    def _seen(self, pixels: Tensor, inputs: Tensor, logits: Tensor, record: Record) -> Seen:
+    def _seen(self, pixels: Tensor, inputs: Tensor, logits: Tensor, record: Record) -> list[Seen]:
+        each = list(zip(pixels.split(1), logits, strict=True))
         if not self.has_attention:
             cell = max(1, round(pixels.shape[-1] / 7))
-            return Seen(pixels, logits, None, (pixels.shape[-2] // cell, pixels.shape[-1] // cell))
+            grid = pixels.shape[-2] // cell, pixels.shape[-1] // cell
+            return [Seen(*one, None, grid) for one in each]
         layers = record.weights or [queries for queries, _, _ in record.scores]
         if len({layer.shape for layer in layers}) != 1:
             raise MedvitError(
                 f"The attention of a {self.config.model_type} model cannot be read: its layers differ in "
                 "shape, or do not use transformers' attention interface. Those of ViT, DeiT and DINOv2 can."
             )
-        attentions = record.attentions()[:, 0]  # (layers, heads, T, T)
+        attentions = record.attentions()  # (layers, B, heads, T, T)
         height, width = (side // self.config.patch_size for side in inputs.shape[-2:])
-        return Seen(pixels, logits, attentions, self._grid(height, width, attentions.shape[-1]))
+        grid = self._grid(height, width, attentions.shape[-1])
+        if len(each) == 1:
+            return [Seen(*each[0], attentions[:, 0], grid)]
+        # A copy for each: one that is kept must not keep the whole batch.
+        return [Seen(*one, attentions[:, i].clone(), grid) for i, one in enumerate(each)]
 
     def _grid(self, height: int, width: int, tokens: int) -> tuple[int, int]:
         if not 1 <= tokens - height * width <= 8:  # the class token, and what some models put beside it
@@ -201,7 +210,7 @@ def find_cam_layer(model: nn.Module) -> nn.Module | None:
     norms = ("layernorm_before", "norm1", "layer_norm1")
     layers = [module for name, module in model.named_modules() if name.rpartition(".")[2] in norms]
     # In medvit's CNN, what its last residual block gives, rather than the last convolution inside it.
-    layers = layers or [module for module in model.modules() if isinstance(module, BasicBlock)]
+    layers = layers or list(getattr(model, "blocks", []))
     layers = layers or [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     return layers[-1] if layers else None
 
@@ -212,5 +221,5 @@ def twin(model: nn.Module) -> nn.Module:
     shared |= {id(buffer): buffer for buffer in model.buffers()}
     copied = copy.deepcopy(model, shared).eval()
     if getattr(model, "_supports_sdpa", False):
-        copied.set_attn_implementation(IMPLEMENTATION)
+        make_recordable(copied)
     return copied

@@ -1,37 +1,49 @@
-"""The architectures; importing this registers them with the Auto classes of transformers."""
+"""The architectures; `register` makes the Auto classes of transformers know them."""
 
-from typing import Any
+from __future__ import annotations
 
-from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedModel
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from medvit.errors import MedvitError
 from medvit.images import Preprocessing
-from medvit.models.cnn import CnnConfig, CnnForImageClassification
-from medvit.models.finetune import DEFAULT_BACKBONE, from_backbone
-from medvit.models.spt_lsa import SptLsaConfig, SptLsaForImageClassification
-from medvit.models.vit import VitConfig, VitForImageClassification
 from medvit.subsets import Subset
 
-FROM_SCRATCH: dict[str, type[PreTrainedModel]] = {
-    "cnn": CnnForImageClassification,
-    "vit": VitForImageClassification,
-    "spt_lsa": SptLsaForImageClassification,
-}
-NAMES = (*FROM_SCRATCH, "vit_finetuned")
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 TITLES = {
     "cnn": "CNN (ResNet-18)",
     "vit": "ViT from scratch",
     "spt_lsa": "SPT-LSA ViT",
     "vit_finetuned": "ViT, fine-tuned",
 }
+NAMES = tuple(TITLES)
+DEFAULT_BACKBONE = "WinKawaks/vit-tiny-patch16-224"
 
-for _config, _model in (
-    (CnnConfig, CnnForImageClassification),
-    (VitConfig, VitForImageClassification),
-    (SptLsaConfig, SptLsaForImageClassification),
-):
-    AutoConfig.register(_config.model_type, _config)
-    AutoModelForImageClassification.register(_config, _model)
+
+@cache
+def register() -> dict[str, type[PreTrainedModel]]:
+    """Make transformers know the architectures of this package; return those that are trained from scratch.
+
+    The imports stand here because transformers takes seconds, which the first page of the app does not wait
+    for.
+    """
+    from transformers import AutoConfig, AutoModelForImageClassification
+
+    from medvit.models.cnn import CnnConfig, CnnForImageClassification
+    from medvit.models.spt_lsa import SptLsaConfig, SptLsaForImageClassification
+    from medvit.models.vit import VitConfig, VitForImageClassification
+
+    found: dict[str, tuple[Any, Any]] = {
+        "cnn": (CnnConfig, CnnForImageClassification),
+        "vit": (VitConfig, VitForImageClassification),
+        "spt_lsa": (SptLsaConfig, SptLsaForImageClassification),
+    }
+    for config, model in found.values():
+        AutoConfig.register(config.model_type, config)
+        AutoModelForImageClassification.register(config, model)
+    return {name: model for name, (_, model) in found.items()}
 
 
 def build(
@@ -57,11 +69,14 @@ def build(
         label2id={label: i for i, label in enumerate(subset.classes)},
         problem_type="multi_label_classification" if subset.multi_label else "single_label_classification",
     )
+    from_scratch = register()
     if name == "vit_finetuned":
+        from medvit.models.finetune import from_backbone
+
         return from_backbone(backbone, image_size, **labels, **config_kwargs)
-    if name not in FROM_SCRATCH:
+    if name not in from_scratch:
         raise MedvitError(f"There is no model {name!r}. The models are: {', '.join(NAMES)}.")
-    model_class = FROM_SCRATCH[name]
+    model_class = from_scratch[name]
     if image_size:
         config_kwargs["image_size"] = image_size
         if name != "cnn":  # a grid of 7 or 8 patches a side, as 4 pixels give it at 28

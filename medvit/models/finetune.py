@@ -10,9 +10,8 @@ from transformers import AutoConfig, PreTrainedModel, ViTForImageClassification
 
 from medvit.errors import MedvitError
 from medvit.images import Preprocessing
-from medvit.models import rlrr
+from medvit.models import DEFAULT_BACKBONE, rlrr
 
-DEFAULT_BACKBONE = "WinKawaks/vit-tiny-patch16-224"
 STRATEGIES = "full, last-K, linear, lora, rlrr"
 
 

@@ -9,16 +9,20 @@ are part of the graph, so that a logit can be differentiated with respect to the
 A recording belongs to the thread that made it: others may use the same model meanwhile.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 IMPLEMENTATION = "medvit"
 
@@ -103,5 +107,11 @@ def _attend_as_hugging_face(
     return output.transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(IMPLEMENTATION, _attend_as_hugging_face)
-AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+def make_recordable(model: PreTrainedModel) -> None:
+    """Have a Hugging Face model's attention go through `attend`."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+    AttentionInterface.register(IMPLEMENTATION, _attend_as_hugging_face)
+    AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+    model.set_attn_implementation(IMPLEMENTATION)

@@ -1,13 +1,16 @@
 """The interface: pickers on top, one tab a file below."""
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
-from medvit import images
+from medvit import limits
 from medvit.ui import about, api, compare, explore, guard, look, parts, test_set
 from medvit.ui.store import Store
+
+KEEP = (limits.KEEP_SECONDS, limits.KEEP_SECONDS)
 
 
 def build(store: Store) -> gr.Blocks:
@@ -16,7 +19,7 @@ def build(store: Store) -> gr.Blocks:
     first = subsets[0][1]
     models = store.model_choices(first)
     start = next((name for _, name in models if name == "spt_lsa"), models[0][1])
-    with gr.Blocks(title="medvit", analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
+    with gr.Blocks(title="medvit", analytics_enabled=False, delete_cache=KEEP) as demo:
         with gr.Row(elem_id="top"):
             gr.HTML(
                 "<h1>medvit</h1><p>How Vision Transformers read small biomedical images</p>", elem_id="title"
@@ -98,11 +101,19 @@ def build(store: Store) -> gr.Blocks:
         compare_tab.select(**comparing)
         compared_map.input(**comparing)
         switch.click(None, js=look.SWITCH_THEME, api_visibility="private")
-    return demo
+    guard.fetch_nothing(demo)
+    return demo.queue(
+        max_size=limits.QUEUE, default_concurrency_limit=limits.AT_ONCE, api_open=False, status_update_rate=5
+    )
 
 
-def launch_options() -> dict[str, Any]:
-    """Arguments of `launch` that belong to the look, to privacy and to safety."""
+def launch_options(uploads: Path, log: bool = False) -> dict[str, Any]:
+    """Arguments of `launch` that belong to the look, to privacy and to safety.
+
+    Args:
+        uploads: the folder that `$GRADIO_TEMP_DIR` names; it is kept swept.
+        log: one JSON line a request on stderr.
+    """
     return dict(
         theme=look.theme(),
         css_paths=look.CSS,
@@ -110,6 +121,9 @@ def launch_options() -> dict[str, Any]:
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
-        app_kwargs={"middleware": [Middleware(guard.Guard)]},
-        max_file_size=f"{images.MAX_BYTES >> 20}mb",
+        pwa=False,
+        app_kwargs={"middleware": [Middleware(guard.Guard, log=log)], "lifespan": guard.swept(uploads)},
+        max_file_size=limits.PICTURE_BYTES,
+        max_threads=limits.THREADS,
+        state_session_capacity=limits.SESSIONS,
     )

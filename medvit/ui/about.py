@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import gradio as gr
 
-from medvit import figures
+from medvit import figures, limits
 from medvit.ui import parts
 from medvit.ui.store import Store
 
@@ -38,6 +38,7 @@ def build(store: Store) -> tuple[Callable, list]:
             gr.HTML("<div class='panel-title'>How it learned</div>")
             curve = gr.Plot(show_label=False, container=False)
     gr.Markdown(LIMITS)
+    gr.Markdown(f"### Uploads\n\n{limits.in_words()}")
     if store.problems:
         gr.Markdown("### Left out\n\n" + "\n".join(f"- {reason}" for reason in store.problems.values()))
 

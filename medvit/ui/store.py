@@ -2,13 +2,14 @@
 
 import random
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from medvit import checkpoint, phantoms, subsets
+from medvit import checkpoint, limits, phantoms, subsets
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.predictor import Predictor
@@ -27,16 +28,27 @@ class Case:
 
 @dataclass
 class Store:
-    """All checkpoints below a folder, and test images below a data root. Safe to share between threads."""
+    """All checkpoints below a folder, and test images below a data root. Safe to share between threads.
+
+    `model_bytes`: the weights held in memory; beyond it, the models that were not asked for longest leave.
+    """
 
     root: Path
     data_root: Path
     problems: dict[str, str] = field(default_factory=dict)
+    model_bytes: int = limits.MODEL_BYTES
+    _asked: OrderedDict[Path, Checkpoint] = field(default_factory=OrderedDict)
+    _room: threading.Lock = field(default_factory=threading.Lock)
     _predictors: dict[str, dict[str, Predictor]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def open(cls, root: str | Path | None = None, data_root: str | Path | None = None) -> "Store":
+    def open(
+        cls,
+        root: str | Path | None = None,
+        data_root: str | Path | None = None,
+        model_bytes: int = limits.MODEL_BYTES,
+    ) -> "Store":
         """Look through the folder of checkpoints; damaged ones are kept in `problems` and left out."""
         root = Path(root or checkpoint.DEFAULT_ROOT)
         found, problems = checkpoint.discover(root)
@@ -47,7 +59,7 @@ class Store:
                 f"another "
                 "folder with --checkpoints."
             )
-        store = cls(root, subsets.data_root(data_root), problems)
+        store = cls(root, subsets.data_root(data_root), problems, model_bytes)
         for one in found:
             store._predictors.setdefault(one.subset.name, {})[one.model_name] = Predictor(one)
         return store
@@ -61,19 +73,46 @@ class Store:
         return [(p.checkpoint.title, name) for name, p in self._of_subset(subset).items()]
 
     def predictor(self, subset: str, model: str) -> Predictor:
-        """The predictor of a checkpoint.
+        """The predictor of a checkpoint; others may have to leave memory for it.
 
         Raises:
             MedvitError: there is none; the text names those that exist.
         """
+        predictor = self._find(subset, model)
+        self._make_room(predictor.checkpoint)
+        return predictor
+
+    def _find(self, subset: str, model: str) -> Predictor:
         models = self._of_subset(subset)
         if model not in models:
             raise MedvitError(f"There is no model {model!r} for {subset}. There are: {', '.join(models)}.")
         return models[model]
 
+    def _make_room(self, wanted: Checkpoint) -> None:
+        """Count a model as the one last asked for, and unload others while all together are too large."""
+        with self._room:
+            self._asked[wanted.folder] = wanted
+            self._asked.move_to_end(wanted.folder)
+            others = [one for one in self._asked.values() if one.loaded and one is not wanted]
+            size = sum(map(_weights, [*others, wanted]))
+            for oldest in others:
+                if size <= self.model_bytes:
+                    break
+                oldest.unload()
+                size -= _weights(oldest)
+
+    def warm(self) -> None:
+        """Load every model, as far as there is room."""
+        size = 0
+        for subset, models in self._predictors.items():
+            for name, predictor in models.items():
+                size += _weights(predictor.checkpoint)
+                if size <= self.model_bytes:
+                    self.predictor(subset, name).methods()  # which loads it
+
     def checkpoint(self, subset: str, model: str) -> Checkpoint:
         """The checkpoint of a model; raises like `predictor`."""
-        return self.predictor(subset, model).checkpoint
+        return self._find(subset, model).checkpoint
 
     def _of_subset(self, subset: str) -> dict[str, Predictor]:
         if subset not in self._predictors:
@@ -148,6 +187,10 @@ class Store:
     def open_upload(self, subset: str, model: str, path: str) -> Case:
         """A picture from outside, in the form the model takes; raises MedvitError where that fails."""
         return Case(self.predictor(subset, model).source(path), "your image")
+
+
+def _weights(found: Checkpoint) -> int:
+    return 4 * found.card["parameters"]  # float32
 
 
 @cache
