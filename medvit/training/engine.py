@@ -81,7 +81,7 @@ class Engine(Trainer):
             groups.setdefault((rate, recipe.weight_decay if name in decayed else 0.0), []).append(parameter)
         self.optimizer = torch.optim.AdamW(
             [dict(params=params, lr=rate, weight_decay=decay) for (rate, decay), params in groups.items()],
-            fused=self.args.device.type == "cuda",
+            fused=True,
         )
         return self.optimizer
 
