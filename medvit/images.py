@@ -21,6 +21,9 @@ from medvit.errors import MedvitError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 40_000_000
 MAX_BYTES = 20 * 2**20
+MAX_BATCH_FILES = 10_000  # of one batch from a visitor, as are the next two
+MAX_BATCH_BYTES = 500 * 2**20
+MAX_RATIO = 100  # a zip member that shrank further than any picture does is taken for a bomb
 MAX_ENLARGED = 1024  # larger pictures are not taken for an enlarged thumbnail
 ENLARGED_ERROR = 1.5  # mean grey levels between a picture and the thumbnail enlarged again
 ENLARGERS = tuple(getattr(Image.Resampling, name) for name in ("NEAREST", "BICUBIC", "BILINEAR", "LANCZOS"))

@@ -86,6 +86,17 @@ class Predictor:
         shares = probabilities(output.logits.numpy(), subset.multi_label)[0]
         return Prediction(subset.name, self.checkpoint.model_name, subset.classes, source, shares, attentions)
 
+    @torch.inference_mode()
+    def predict_many(self, sources: np.ndarray) -> list[Prediction]:
+        """Classify many source images, uint8 (N, s, s, 3), in one forward pass and without attentions."""
+        pixels = self.checkpoint.preprocessing(images.to_tensor(sources))
+        with self._lock:
+            output = self._model()(pixel_values=pixels)
+        subset = self.checkpoint.subset
+        shares = probabilities(output.logits.numpy(), subset.multi_label)  # (N, C)
+        names = (subset.name, self.checkpoint.model_name, subset.classes)
+        return [Prediction(*names, *pair, None) for pair in zip(sources, shares, strict=True)]
+
     def heatmap(
         self,
         prediction: Prediction,

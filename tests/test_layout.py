@@ -6,7 +6,7 @@ from .conftest import REPOSITORY
 
 ORDER = (
     "errors", "subsets", "images", "phantoms", "models", "explain", "figures", "checkpoint", "evaluation",
-    "training", "predictor", "ui",
+    "training", "predictor", "batch", "ui",
 )  # fmt: skip
 
 
