@@ -107,6 +107,31 @@ def learning_curve(history: list[dict[str, float]]) -> go.Figure:
     return figure.update_layout(margin_r=70, margin_t=10)
 
 
+def batch_summary(answers: list[tuple[str, float]]) -> go.Figure:
+    """How many pictures got each label, and how surely: (label, probability) of each picture."""
+    labels = sorted({label for label, _ in answers}, key=lambda name: [one for one, _ in answers].count(name))
+    bands = (
+        ("90 % and more", 0.9, 1.01, "#0f766e"),
+        ("50 to 90 %", 0.5, 0.9, "#5fb3a8"),
+        ("below 50 %", 0.0, 0.5, "#d97706"),
+    )
+    figure = go.Figure()
+    for name, low, high, colour in bands:
+        inside = [label for label, share in answers if low <= share < high]
+        figure.add_bar(
+            y=[short_name(label) for label in labels],
+            x=[inside.count(label) for label in labels],
+            name=name,
+            orientation="h",
+            marker_color=colour,
+            hovertemplate="%{y}<br>%{x} pictures at " + name + "<extra></extra>",
+        )
+    figure.update_xaxes(title="pictures", rangemode="tozero")
+    figure.update_yaxes(automargin=True)
+    legend = dict(title="probability", orientation="h", y=-0.25, yanchor="top", traceorder="normal")
+    return _layout(figure, 340, barmode="stack", legend=legend).update_layout(margin_t=10, margin_b=100)
+
+
 def enlarge(source: np.ndarray, side: int = 448) -> Image.Image:
     """Source pixels, uint8 (s, s, 3), as a picture of `side` pixels with hard pixel edges."""
     return Image.fromarray(source).resize((side, side), Image.Resampling.NEAREST)

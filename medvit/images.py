@@ -21,8 +21,9 @@ from medvit.errors import MedvitError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 40_000_000
 MAX_BYTES = 20 * 2**20
-MAX_BATCH_FILES = 10_000  # of one batch from a visitor, as are the next two
-MAX_BATCH_BYTES = 500 * 2**20
+MAX_BATCH_FILES = 10_000  # in one batch from a visitor, zips counted by what they hold
+MAX_BATCH_LOOSE = 1_000  # of them not in a zip: Gradio takes no more in one request
+MAX_BATCH_BYTES = 500 * 2**20  # of one batch, unpacked
 MAX_RATIO = 100  # a zip member that shrank further than any picture does is taken for a bomb
 MAX_ENLARGED = 1024  # larger pictures are not taken for an enlarged thumbnail
 ENLARGED_ERROR = 1.5  # mean grey levels between a picture and the thumbnail enlarged again

@@ -13,6 +13,7 @@ from PIL import Image
 import medvit
 from medvit import batch, images, phantoms
 from medvit.errors import MedvitError
+from medvit.ui.multipart import FieldBytes
 
 from .conftest import run_script
 
@@ -217,3 +218,25 @@ def test_the_command_names_what_it_cannot_do(trained, tmp_path):
     assert "nowhere" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def part(body: bytes, disposition: bytes) -> bytes:
+    return b"--x\r\nContent-Disposition: form-data; " + disposition + b"\r\n\r\n" + body + b"\r\n"
+
+
+def test_bytes_outside_of_files_are_counted_however_they_are_cut():
+    body = (
+        part(b"f" * 5000, b'name="files"; filename="a.png"')
+        + part(b"v" * 300, b'name="text"')
+        + part(b"f" * 5000, b'name="files"; filename="b.png"')
+        + b"--x--\r\n"
+    )
+    sums = set()
+    for step in (1, 7, len(body)):
+        fields = FieldBytes(b"multipart/form-data; boundary=x")
+        for start in range(0, len(body), step):
+            total = fields(body[start : start + step])
+        sums.add(total)
+    (total,) = sums
+    assert 300 < total < 700  # the field, and the heads of the parts
+    assert FieldBytes(b"application/json")(bytes(50)) == 50

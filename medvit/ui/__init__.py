@@ -6,7 +6,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from medvit import images
-from medvit.ui import about, api, explore, guard, look, parts, test_set
+from medvit.ui import about, api, batch, explore, guard, look, parts, test_set
 from medvit.ui.store import Store
 
 
@@ -32,6 +32,8 @@ def build(store: Store) -> gr.Blocks:
                 tab = explore.build(store, subset, model)
             with gr.Tab("Test set"):
                 fill_test_set, view, test_outputs = test_set.build(store, subset, model)
+            with gr.Tab("Batch"):
+                batch.build(store, subset, model)
             with gr.Tab("About"):
                 fill_about, about_outputs = about.build(store)
         api.build(store)
@@ -83,5 +85,5 @@ def launch_options() -> dict[str, Any]:
         enable_monitoring=False,
         ssr_mode=False,
         app_kwargs={"middleware": [Middleware(guard.Guard)]},
-        max_file_size=f"{images.MAX_BYTES >> 20}mb",
+        max_file_size=f"{images.MAX_BATCH_BYTES >> 20}mb",  # a zip; `images.open_image` takes less
     )
