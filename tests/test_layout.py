@@ -5,8 +5,8 @@ import ast
 from .conftest import REPOSITORY
 
 ORDER = (
-    "errors", "subsets", "images", "phantoms", "models", "explain", "figures", "checkpoint", "evaluation",
-    "training", "predictor", "batch", "ui",
+    "errors", "subsets", "images", "phantoms", "models", "explain", "figures", "eda", "checkpoint",
+    "evaluation", "training", "predictor", "batch", "ui",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from medvit import images
-from medvit.ui import about, api, batch, explore, guard, look, parts, test_set
+from medvit.ui import about, api, batch, data, explore, guard, look, parts, test_set
 from medvit.ui.store import Store
 
 
@@ -32,6 +32,8 @@ def build(store: Store) -> gr.Blocks:
                 tab = explore.build(store, subset, model)
             with gr.Tab("Test set"):
                 fill_test_set, view, test_outputs = test_set.build(store, subset, model)
+            with gr.Tab("Data") as data_tab:
+                data.build(store, subset, data_tab)
             with gr.Tab("Batch"):
                 batch.build(store, subset, model)
             with gr.Tab("About"):
