@@ -75,7 +75,6 @@ def load_model(folder: Path) -> PreTrainedModel:
         model, report = AutoModelForImageClassification.from_pretrained(
             folder,
             dtype=torch.float32,
-            attn_implementation="eager" if (folder / "config.json").read_text().count('"vit"') else None,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,

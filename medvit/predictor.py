@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from medvit import checkpoint, explain, images
 from medvit.checkpoint import Checkpoint
@@ -20,9 +18,8 @@ class Prediction:
     """What a model says about one image.
 
     `source`: the pixels it was given, uint8 (s, s, 3). `probabilities`: (C,), in the order of `classes`;
-    they sum to
-    one unless the subset is multi-label. `attentions`: float16 (layers, heads, T, T), class token first, or
-    None where the model has no attention.
+    they sum to one unless the subset is multi-label. `seen`: the pass behind it, with the attention of every
+    layer.
     """
 
     subset: str
@@ -30,7 +27,7 @@ class Prediction:
     classes: tuple[str, ...]
     source: np.ndarray
     probabilities: np.ndarray
-    attentions: Tensor | None
+    seen: explain.Seen
 
     @property
     def top(self) -> int:
@@ -56,7 +53,16 @@ class Predictor:
 
     def __init__(self, found: Checkpoint):
         self.checkpoint = found
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        self._explainer: explain.Explainer | None = None
+
+    @property
+    def explainer(self) -> explain.Explainer:
+        """The model behind it, for `medvit.explain`; read from disk at first use."""
+        with self._lock:
+            if self._explainer is None:
+                self._explainer = explain.Explainer(self.checkpoint.model, self.checkpoint.preprocessing)
+            return self._explainer
 
     def __call__(self, image: images.Picture) -> dict[str, Any]:
         """Classify a picture of any size: a path, the bytes of a file, a Pillow image or a uint8 array.
@@ -74,17 +80,12 @@ class Predictor:
         grey = self.checkpoint.subset.channels == 1
         return images.to_source(images.open_image(image), self.checkpoint.card["source_size"], grey)
 
-    @torch.inference_mode()
     def predict(self, source: np.ndarray) -> Prediction:
         """Classify source pixels, uint8 (s, s, 3), as `source` gives them."""
-        model = self._model()
-        wanted = {"output_attentions": True} if explain.has_attention(model) else {}
-        with self._lock:  # a Grad-CAM in another thread has hooks on the model
-            output = model(pixel_values=self._input(source), **wanted)
-        attentions = torch.cat(output.attentions).half() if wanted else None  # (layers, heads, T, T)
+        seen = self.explainer(images.to_tensor(source[None]))
         subset = self.checkpoint.subset
-        shares = probabilities(output.logits.numpy(), subset.multi_label)[0]
-        return Prediction(subset.name, self.checkpoint.model_name, subset.classes, source, shares, attentions)
+        shares = probabilities(seen.logits[None].numpy(), subset.multi_label)[0]
+        return Prediction(subset.name, self.checkpoint.model_name, subset.classes, source, shares, seen)
 
     @torch.inference_mode()
     def predict_many(self, sources: np.ndarray) -> list[Prediction]:
@@ -98,49 +99,18 @@ class Predictor:
         return [Prediction(*names, *pair, None) for pair in zip(sources, shares, strict=True)]
 
     def heatmap(
-        self,
-        prediction: Prediction,
-        method: str,
-        layer: int = -1,
-        head: int | None = None,
-        target: int | None = None,
+        self, prediction: Prediction, method: str, choice: explain.Choice | None = None
     ) -> np.ndarray:
-        """Where the model looked: a float map (g, g) in 0..1, one value a patch.
-
-        Args:
-            method: one of `explain.METHODS` that `explain.methods_for` allows for this model.
-            layer, head: for "attention"; `head` None is the mean over heads.
-            target: class index for "grad_cam"; None is the predicted class.
+        """Where the model looked: a float map (gh, gw), one value a patch; see `explain.heatmap`.
 
         Raises:
-            MedvitError: the method does not fit the model, or layer, head or class is out of range.
+            MedvitError: the method does not fit the model, or the choice is out of range.
         """
-        target = prediction.top if target is None else target
-        if not 0 <= target < len(prediction.classes):
-            raise MedvitError(
-                f"There is no class {target}; {prediction.subset} has {len(prediction.classes)}."
-            )
-        with self._lock:
-            return explain.heatmap(
-                self._model(),
-                self._input(prediction.source),
-                prediction.attentions,
-                method,
-                layer,
-                head,
-                target,
-            )
+        return explain.heatmap(self.explainer, prediction.seen, method, choice)
 
     def methods(self) -> tuple[str, ...]:
         """The maps that this model can give."""
-        return explain.methods_for(self._model())
-
-    def _model(self):
-        with self._lock:
-            return self.checkpoint.model
-
-    def _input(self, source: np.ndarray) -> Tensor:
-        return self.checkpoint.preprocessing(images.to_tensor(source[None]))
+        return explain.methods_for(self.explainer)
 
 
 def load(subset: str, model: str, root: str | Path | None = None) -> Predictor:

@@ -5,6 +5,7 @@ from transformers import AutoModelForImageClassification, ViTForImageClassificat
 from medvit import models, subsets
 from medvit.errors import MedvitError
 from medvit.models.finetune import resize_position_embedding
+from medvit.models.recording import recording
 from medvit.models.spt_lsa import (
     LocalitySelfAttention,
     ShiftedPatchTokenization,
@@ -50,7 +51,9 @@ def test_locality_self_attention_by_hand():
     with torch.no_grad():
         attention.temperature.fill_(2.0)
     q = torch.tensor([[1.0, 0], [0, 1], [1, 1]]).view(1, 1, 3, 2)
-    _, weights = attention.attend(q, q, q, output_attentions=True)
+    with torch.no_grad(), recording() as record:
+        attention.attend(q, q, q)
+    (weights,) = record.attentions()
     e = torch.tensor(2.0).exp().item()
     # Scores are 2 q.k; each row leaves its own entry out: (0, 2), (0, 2), (2, 2).
     expected = torch.tensor([[0, 1 / (1 + e), e / (1 + e)], [1 / (1 + e), 0, e / (1 + e)], [0.5, 0.5, 0]])

@@ -7,6 +7,7 @@ from PIL import Image
 import medvit
 from medvit import phantoms
 from medvit.errors import MedvitError
+from medvit.explain import Choice
 
 
 @pytest.fixture(scope="module")
@@ -52,4 +53,4 @@ def test_many_threads_get_the_answers_of_one(predictor):
 def test_a_class_that_is_not_there_is_refused(predictor):
     prediction = predictor.predict(phantoms.draw("breastmnist", 0))
     with pytest.raises(MedvitError, match="There is no class 2"):
-        predictor.heatmap(prediction, "grad_cam", target=2)
+        predictor.heatmap(prediction, "grad_cam", Choice(target=2))

@@ -1,83 +1,179 @@
-"""Where a model looks: one method a file, all giving one value a patch, (g, g) in 0..1."""
+"""Where a model looks, what moved its answer, and whether a map can be believed.
+
+One method a file. Each is a function of an `Explainer`, of what it has `Seen` and of a `Choice`, and gives
+one value a patch.
+
+    explainer = medvit.explain.load("google/vit-base-patch16-224")
+    seen = explainer("cat.png")
+    values = medvit.explain.heatmap(explainer, seen, "relevance")
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from medvit import images
 from medvit.errors import MedvitError
-from medvit.explain import attention, cam, rollout
+from medvit.explain.attention import attention
+from medvit.explain.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
+from medvit.explain.explainer import Choice, Explainer, Seen
+from medvit.explain.occlusion import occlusion
+from medvit.explain.relevance import relevance
+from medvit.explain.rollout import gradient_rollout, rollout
 
-METHODS = {"attention": "Attention", "rollout": "Rollout", "grad_cam": "Grad-CAM"}
-ABOUT = {
-    "attention": "What the class token attends to, in one layer. It does not depend on a class.",
-    "rollout": "Attention followed through all layers (Abnar and Zuidema, 2020). It does not depend on a "
-    "class.",
-    "grad_cam": "What raises the score of the chosen class (Selvaraju et al., 2017).",
+
+@dataclass(frozen=True)
+class Method:
+    """A kind of map. `by_class`: it answers for one class. `signed`: it may be negative, against the
+    class."""
+
+    title: str
+    about: str
+    draw: Callable[[Explainer, Seen, Choice], Tensor]
+    needs_attention: bool = True
+    by_class: bool = True
+    signed: bool = False
+
+
+METHODS = {
+    "attention": Method(
+        "Attention", "What the class token, or a patch, attends to in one layer.", attention, by_class=False
+    ),
+    "rollout": Method(
+        "Rollout",
+        "Attention followed through all layers (Abnar and Zuidema, 2020).",
+        rollout,
+        by_class=False,
+    ),
+    "gradient_rollout": Method(
+        "Gradient rollout",
+        "Rollout in which attention counts as much as it raises the chosen class.",
+        gradient_rollout,
+    ),
+    "relevance": Method(
+        "Relevance", "Attention times gradient, through all layers (Chefer et al., 2021).", relevance
+    ),
+    "grad_cam": Method(
+        "Grad-CAM", "What raises the chosen class (Selvaraju et al., 2017).", grad_cam, needs_attention=False
+    ),
+    "grad_cam_plus_plus": Method(
+        "Grad-CAM++",
+        "Grad-CAM that favours what is seen in several places (Chattopadhay et al., 2018).",
+        grad_cam_plus_plus,
+        needs_attention=False,
+    ),
+    "hires_cam": Method(
+        "HiResCAM",
+        "Each place by its own gradient (Draelos and Carin, 2020).",
+        hires_cam,
+        needs_attention=False,
+    ),
+    "layer_cam": Method(
+        "LayerCAM",
+        "Each place by the positive part of its own gradient (Jiang et al., 2021).",
+        layer_cam,
+        needs_attention=False,
+    ),
+    "occlusion": Method(
+        "Occlusion",
+        "The probability that the chosen class loses when a patch is blurred (Zeiler and Fergus, 2014).",
+        occlusion,
+        needs_attention=False,
+        signed=True,
+    ),
 }
 
 
-def has_attention(model: nn.Module) -> bool:
-    """Whether the model returns `attentions`."""
-    return getattr(model.config, "num_attention_heads", 0) > 0
+def methods_for(explainer: Explainer) -> tuple[str, ...]:
+    """The maps that make sense for a model."""
+    return tuple(name for name, one in METHODS.items() if explainer.has_attention or not one.needs_attention)
 
 
-def methods_for(model: nn.Module) -> tuple[str, ...]:
-    """The methods that make sense for a model."""
-    return tuple(METHODS) if has_attention(model) else ("grad_cam",)
-
-
-def heatmap(
-    model: nn.Module,
-    pixel_values: Tensor,
-    attentions: Tensor | None,
-    method: str,
-    layer: int = -1,
-    head: int | None = None,
-    target: int = 0,
-) -> np.ndarray:
-    """One map by any method.
+def heatmap(explainer: Explainer, seen: Seen, method: str, choice: Choice | None = None) -> np.ndarray:
+    """One map by any method; kept in `seen`, so that asking again costs nothing.
 
     Args:
-        pixel_values: one preprocessed image (1, 3, H, W).
-        attentions: (layers, heads, T, T) of that image, class token first; None for a model without
-            attention.
-        layer, head: for "attention"; `head` None is the mean over heads. target: class index for "grad_cam".
+        seen: the image, as `explainer` saw it.
+        choice: class, layer, head, ...; by default the class on top, the last layer, all heads.
 
     Returns:
-        float32 (g, g), scaled so that the least patch is 0 and the most is 1.
+        float32 (gh, gw) in the method's own unit, not scaled; see `scale`.
 
     Raises:
-        MedvitError: unknown method, one that the model cannot give, or layer or head out of range.
+        MedvitError: unknown method, one that the model cannot give, or a choice that is out of range.
     """
     if method not in METHODS:
         raise MedvitError(f"There is no map {method!r}. The maps are: {', '.join(METHODS)}.")
-    if method not in methods_for(model):
+    if method not in methods_for(explainer):
         raise MedvitError(
-            f"{METHODS[method]} needs a model with attention, and this one has none. Use Grad-CAM."
+            f"{METHODS[method].title} needs a model with attention, and this one has none. It can give: "
+            f"{', '.join(methods_for(explainer))}."
         )
-    if method == "grad_cam":
-        return scale(cam.grad_cam(model, pixel_values, target)).numpy()
-    assert attentions is not None, "a model with attention was asked for them"
-    if method == "attention":
-        values = attention.attention_map(attentions.float(), layer, head)
-    else:
-        values = rollout.rollout(attentions.float())
-    return scale(values).numpy()
+    choice = choice or Choice(int(seen.logits.argmax()))
+    if not 0 <= choice.target < len(seen.logits):
+        raise MedvitError(f"There is no class {choice.target}; the model has {len(seen.logits)}.")
+    if choice.fusion not in ("mean", "max", "min") or not 0 <= choice.discard < 1:
+        raise MedvitError("Heads are fused by mean, max or min, and the share to discard is 0 to below 1.")
+    key = method, choice
+    if key not in seen.maps:
+        seen.maps[key] = METHODS[method].draw(explainer, seen, choice)
+    return seen.maps[key].float().numpy()
 
 
-def scale(values: Tensor) -> Tensor:
-    """Shift and scale a map to 0..1; a constant map becomes zeros."""
+def scale(values: np.ndarray, signed: bool = False) -> np.ndarray:
+    """Scale a map for showing: to 0..1, or where signed to -1..1 with zero kept; a constant map to zeros."""
+    if signed:
+        most = np.abs(values).max()
+        return values / most if most > 0 else np.zeros_like(values)
     low, high = values.min(), values.max()
-    return (values - low) / (high - low) if high > low else torch.zeros_like(values)
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)
+
+
+def load(source: str | Path) -> Explainer:
+    """Explain any Hugging Face image classifier, by folder or hub id.
+
+    Only safetensors are read, and no code that comes with a model is run.
+
+    Raises:
+        MedvitError: there is no such model, or it is no image classifier.
+    """
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    try:
+        model = AutoModelForImageClassification.from_pretrained(
+            source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
+        processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:  # whatever a damaged folder makes the library raise
+        raise MedvitError(f"The model {source} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+    def read(picture: images.Picture) -> Tensor:
+        shown = processor(images.open_image(picture), do_normalize=False, return_tensors="pt")
+        return shown["pixel_values"] / processor.rescale_factor  # (1, 3, H, W) in 0..255
+
+    normalise = images.Preprocessing(
+        size=int(read(np.zeros((32, 32, 3), np.uint8)).shape[-1]),
+        mean=tuple(processor.image_mean if processor.do_normalize else (0, 0, 0)),
+        std=tuple(processor.image_std if processor.do_normalize else (1, 1, 1)),
+    )
+    return Explainer(model, normalise, read)
 
 
 def describe(values: np.ndarray) -> str:
-    """Say in words where the mass of a map (g, g) lies, for those who cannot see it."""
+    """Say in words where the mass of a map (gh, gw) lies, for those who cannot see it."""
+    values = np.clip(values, 0, None)
     total = float(values.sum())
-    if total == 0:
+    if total == 0 or np.ptp(values) == 0:
         return "The map is flat: no part stands out."
     rows, columns = np.indices(values.shape)
-    y, x = ((axis * values).sum() / total / (values.shape[0] - 1) for axis in (rows, columns))
+    y, x = (
+        (axis * values).sum() / total / (side - 1)
+        for axis, side in zip((rows, columns), values.shape, strict=True)
+    )
     vertical = "upper" if y < 0.42 else "lower" if y > 0.58 else ""
     horizontal = "left" if x < 0.42 else "right" if x > 0.58 else ""
     place = " ".join(filter(None, (vertical, horizontal, "part"))) if vertical or horizontal else "centre"

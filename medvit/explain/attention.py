@@ -1,33 +1,29 @@
-"""Raw attention of one layer: how much the class token takes from each patch."""
+"""Raw attention of one layer: what the class token, or a patch, takes from each patch."""
 
 from torch import Tensor
 
 from medvit.errors import MedvitError
+from medvit.explain.explainer import Choice, Explainer, Seen
 
 
-def attention_map(attentions: Tensor, layer: int = -1, head: int | None = None) -> Tensor:
-    """Attention from the class token to the patches.
-
-    Args:
-        attentions: (layers, heads, T, T), class token first.
-        layer: index, negative from the end. head: index, or None for the mean over heads.
+def attention(_: Explainer, seen: Seen, choice: Choice) -> Tensor:
+    """The attention weights of one layer, by one head or the mean of all, from one token to the patches.
 
     Returns:
-        (g, g)
+        (gh, gw); together with what goes to the other tokens they sum to one.
 
     Raises:
-        MedvitError: there is no such layer or head.
+        MedvitError: there is no such layer, head or patch.
     """
-    layers, heads = attentions.shape[:2]
-    if not -layers <= layer < layers:
-        raise MedvitError(f"There is no layer {layer}; the model has {layers}.")
-    if head is not None and not 0 <= head < heads:
-        raise MedvitError(f"There is no head {head}; the model has {heads}.")
-    rows = attentions[layer, :, 0, 1:]  # (heads, patches)
-    return to_grid(rows.mean(0) if head is None else rows[head])
-
-
-def to_grid(patches: Tensor) -> Tensor:
-    """Values of the patches (..., g*g) to (..., g, g)."""
-    side = round(patches.shape[-1] ** 0.5)
-    return patches.unflatten(-1, (side, side))
+    assert seen.attentions is not None
+    layers, heads = seen.attentions.shape[:2]
+    patches = seen.grid[0] * seen.grid[1]
+    if not -layers <= choice.layer < layers:
+        raise MedvitError(f"There is no layer {choice.layer}; the model has {layers}.")
+    if choice.head is not None and not 0 <= choice.head < heads:
+        raise MedvitError(f"There is no head {choice.head}; the model has {heads}.")
+    if choice.patch is not None and not 0 <= choice.patch < patches:
+        raise MedvitError(f"There is no patch {choice.patch}; the image has {patches}.")
+    token = 0 if choice.patch is None else choice.patch - patches
+    rows = seen.attentions[choice.layer, :, token, seen.patches]  # (heads, patches)
+    return seen.to_grid(rows.mean(0) if choice.head is None else rows[choice.head])

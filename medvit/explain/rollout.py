@@ -1,23 +1,50 @@
-"""Attention rollout. Abnar and Zuidema: Quantifying Attention Flow in Transformers (ACL 2020)."""
+"""Attention rollout, plain and for one class.
+
+Abnar and Zuidema: Quantifying Attention Flow in Transformers (ACL 2020). Weighting each attention by the
+positive part of its gradient makes it specific to a class.
+"""
 
 import torch
 from torch import Tensor
 
-from medvit.explain.attention import to_grid
+from medvit.explain.explainer import Choice, Explainer, Seen
 
 
-def rollout(attentions: Tensor) -> Tensor:
-    """Attention of the class token followed through all layers, the residual path counted as identity.
+def rollout(_: Explainer, seen: Seen, choice: Choice) -> Tensor:
+    """Attention of the class token followed through all layers. Returns (gh, gw)."""
+    assert seen.attentions is not None
+    flow = follow(fuse(seen.attentions, choice.fusion), choice.discard)
+    return seen.to_grid(flow[0, seen.patches])
+
+
+def gradient_rollout(explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
+    """The same, each weight counting as much as it raises the logit of `choice.target`. Returns (gh, gw)."""
+    assert seen.attentions is not None
+    raised = (seen.attentions * explainer.gradients(seen, choice.target)).relu()
+    return seen.to_grid(follow(fuse(raised, choice.fusion), choice.discard)[0, seen.patches])
+
+
+def fuse(attentions: Tensor, fusion: str = "mean") -> Tensor:
+    """Join the heads: (layers, heads, T, T) to (layers, T, T) by "mean", "max" or "min"."""
+    return attentions.mean(1) if fusion == "mean" else getattr(attentions, f"a{fusion}")(1)
+
+
+def follow(layers: Tensor, discard: float = 0.0) -> Tensor:
+    """Multiply all layers, the residual path counted as identity and rows summing to one.
 
     Args:
-        attentions: (layers, heads, T, T), class token first; rows sum to one.
+        layers: (layers, T, T), not negative. discard: the share of each layer's weakest entries to drop
+        first.
 
     Returns:
-        (g, g)
+        (T, T): row i says from where the information in token i came.
     """
-    identity = torch.eye(attentions.shape[-1], dtype=attentions.dtype)
+    identity = torch.eye(layers.shape[-1], dtype=layers.dtype, device=layers.device)
     flow = identity
-    for weights in attentions.mean(1):  # (T, T)
+    for weights in layers:
+        if discard > 0:
+            weakest = weights.flatten().kthvalue(max(1, int(discard * weights.numel()))).values
+            weights = weights * (weights > weakest)
         mixed = weights + identity
         flow = mixed / mixed.sum(-1, keepdim=True) @ flow
-    return to_grid(flow[0, 1:])
+    return flow

@@ -9,13 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medvit.models.vit import (
-    Attention,
-    PatchEmbedding,
-    VitConfig,
-    VitForImageClassification,
-    scaled_attention,
-)
+from medvit.models.recording import attend
+from medvit.models.vit import Attention, PatchEmbedding, VitConfig, VitForImageClassification
 
 
 class SptLsaConfig(VitConfig):
@@ -65,12 +60,10 @@ class LocalitySelfAttention(Attention):
         head_dim = config.hidden_size // config.num_attention_heads
         self.temperature = nn.Parameter(torch.full((config.num_attention_heads, 1, 1), head_dim**-0.5))
 
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, output_attentions: bool
-    ) -> tuple[Tensor, Tensor | None]:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         tokens = q.shape[-2]
         mask = torch.zeros(tokens, tokens, dtype=q.dtype, device=q.device).fill_diagonal_(float("-inf"))
-        return scaled_attention((q * self.temperature).to(k.dtype), k, v, mask, output_attentions)
+        return attend((q * self.temperature).to(k.dtype), k, v, mask)
 
 
 class SptLsaForImageClassification(VitForImageClassification):

@@ -4,11 +4,14 @@ Dosovitskiy et al.: An Image is Worth 16x16 Words (ICLR 2021). Width, depth and 
 and Song (2021) use for small datasets, so that `spt_lsa` differs from this model in its two ideas alone.
 """
 
+from contextlib import nullcontext
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
+
+from medvit.models.recording import attend, recording
 
 
 class VitConfig(PretrainedConfig):
@@ -63,31 +66,14 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
         self.out = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, x: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor) -> Tensor:
         q, k, v = (
             self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )  # 3 x (B, heads, T, dim)
-        y, weights = self.attend(q, k, v, output_attentions)
-        return self.out(y.transpose(1, 2).flatten(2)), weights
+        return self.out(self.attend(q, k, v).transpose(1, 2).flatten(2))
 
-    def attend(
-        self, q: Tensor, k: Tensor, v: Tensor, output_attentions: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        return scaled_attention(q * q.shape[-1] ** -0.5, k, v, None, output_attentions)
-
-
-def scaled_attention(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, output_attentions: bool
-) -> tuple[Tensor, Tensor | None]:
-    """softmax(q kT + mask) v for already scaled q; the weights (B, heads, T, T) only when asked for."""
-    # On a CPU the fused kernel's backward pass is slower than this one's: 55 against 143 images/s in bf16 on
-    # one core.
-    training_on_cpu = q.device.type == "cpu" and q.requires_grad
-    if not (output_attentions or training_on_cpu):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0), None
-    scores = q @ k.transpose(-2, -1)  # (B, heads, T, T)
-    weights = (scores if mask is None else scores + mask).softmax(-1)
-    return weights @ v, weights if output_attentions else None
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attend(q * q.shape[-1] ** -0.5, k, v)
 
 
 class DropPath(nn.Module):
@@ -118,10 +104,9 @@ class Block(nn.Module):
         )
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, output_attentions: bool = False) -> tuple[Tensor, Tensor | None]:
-        y, weights = self.attention(self.norm1(x), output_attentions)
-        x = x + self.drop_path(y)
-        return x + self.drop_path(self.mlp(self.norm2(x))), weights
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attention(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class VitForImageClassification(PreTrainedModel):
@@ -176,15 +161,15 @@ class VitForImageClassification(PreTrainedModel):
         x = (
             torch.cat([self.class_token.expand(len(x), -1, -1), x], 1) + self.position_embedding
         )  # (B, T, dim)
-        hidden_states, attentions = [x], []
-        for block in self.blocks:
-            x, weights = block(x, output_attentions)
-            hidden_states.append(x)
-            attentions.append(weights)
+        hidden_states = [x]
+        with recording() if output_attentions else nullcontext() as record:
+            for block in self.blocks:
+                x = block(x)
+                hidden_states.append(x)
         logits = self.classifier(self.norm(x[:, 0]))  # (B, classes)
         return ImageClassifierOutput(
             loss=None if labels is None else self.loss_function(labels, logits, self.config),
             logits=logits,
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
-            attentions=tuple(attentions) if output_attentions else None,
+            attentions=record.attentions().unbind() if record else None,
         )

@@ -34,9 +34,9 @@ class Explore:
 
 def _layers_and_heads(prediction: Prediction) -> tuple[int, int]:
     """How many there are to choose from; one of each stands for a model without attention."""
-    if prediction.attentions is None:
+    if prediction.seen.attentions is None:
         return 1, 1
-    layers, heads = prediction.attentions.shape[:2]
+    layers, heads = prediction.seen.attentions.shape[:2]
     return layers, heads
 
 
@@ -92,13 +92,15 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         predictor = store.predictor(prediction.subset, prediction.model)
         heads = None if head in (MEAN, None) else int(head) - 1
         classes = list(prediction.classes)
-        values = predictor.heatmap(
-            prediction, method, int(layer) - 1, heads, classes.index(target) if target in classes else None
-        )
+        chosen = classes.index(target) if target in classes else prediction.top
+        values = predictor.heatmap(prediction, method, explain.Choice(chosen, int(layer) - 1, heads))
+        values = explain.scale(values)
         image = figures.overlay(prediction.source, values, opacity / 100)
         words = explain.describe(values)
-        alt = f"{explain.METHODS[method]} map over the image. {words}"
-        return gr.Image(image, alt_text=alt), f"<span class='quiet'>{explain.ABOUT[method]} {words}</span>"
+        alt = f"{explain.METHODS[method].title} map over the image. {words}"
+        return gr.Image(
+            image, alt_text=alt
+        ), f"<span class='quiet'>{explain.METHODS[method].about} {words}</span>"
 
     @parts.plain_errors
     def ask(subset, model, case: Case, method, layer, head, target, opacity):
@@ -109,9 +111,11 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         layers, heads = _layers_and_heads(prediction)
         layer = min(layer, layers)
         head = head if head and (head == MEAN or int(head) <= heads) else MEAN
-        target = target if target in prediction.classes and method == "grad_cam" else prediction.label
+        target = (
+            target if target in prediction.classes and explain.METHODS[method].by_class else prediction.label
+        )
         updates = [
-            gr.Radio([(explain.METHODS[name], name) for name in methods], value=method),
+            gr.Radio([(explain.METHODS[name].title, name) for name in methods], value=method),
             *_settings(method, layers, layer, heads, head, prediction.classes, target),
         ]
         drawn = draw(prediction, method, layer, head, target, opacity)
@@ -123,7 +127,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         return (
             gr.Slider(1, max(layers, 2), value=layer, visible=attention),
             gr.Dropdown([MEAN, *map(str, range(1, heads + 1))], value=head, visible=attention),
-            gr.Dropdown(list(classes), value=target, visible=method == "grad_cam"),
+            gr.Dropdown(list(classes), value=target, visible=explain.METHODS[method].by_class),
         )
 
     def switch_method(prediction: Prediction, method, layer, head, target):

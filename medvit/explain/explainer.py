@@ -1,0 +1,180 @@
+"""Ask a model about one image: what it says, its attention, and gradients for any class.
+
+An `Explainer` works on a twin of the model that shares its weights: in evaluation mode, frozen, with
+attention that can be recorded. So the model itself is never changed, hooked or differentiated.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medvit.errors import MedvitError
+from medvit.images import Picture
+from medvit.models.recording import IMPLEMENTATION, Record, recording
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a map is asked for; each method reads what it needs.
+
+    `target`: class index. `layer`: index, negative from the end. `head`: index, or None for all. `patch`:
+    index of the patch (row by row) whose attention is shown, None for the class token. `fusion`: how rollout
+    joins heads, "mean", "max" or "min". `discard`: the share of each layer's weakest attention that rollout
+    drops.
+    """
+
+    target: int
+    layer: int = -1
+    head: int | None = None
+    patch: int | None = None
+    fusion: str = "mean"
+    discard: float = 0.0
+
+
+@dataclass
+class Seen:
+    """One image through the model.
+
+    `pixels` (1, 3, H, W) in 0..255, as given. `logits` (classes,). `attentions` (layers, heads, T, T), or
+    None where the model has none; the last `grid[0] * grid[1]` tokens are the patches, row by row, the first
+    is the class token. `grid`: patches down and across; without attention, the cells that are erased one at
+    a time. `gradients`: of a class's logit by the attentions, in their shape, for the classes that were
+    asked for.
+    """
+
+    pixels: Tensor
+    logits: Tensor
+    attentions: Tensor | None
+    grid: tuple[int, int]
+    gradients: dict[int, Tensor] = field(default_factory=dict)
+    maps: dict[tuple[str, Choice], Tensor] = field(default_factory=dict)
+
+    @property
+    def picture(self) -> np.ndarray:
+        """The pixels as uint8 (H, W, 3)."""
+        return self.pixels[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
+
+    @property
+    def patches(self) -> slice:
+        """The tokens that are patches; before them stand the class token and, in some models, others."""
+        return slice(-self.grid[0] * self.grid[1], None)
+
+    def to_grid(self, values: Tensor) -> Tensor:
+        """Values of the patches (..., gh * gw) to (..., gh, gw)."""
+        return values.unflatten(-1, self.grid)
+
+
+class Explainer:
+    """Explains the answers of one image classifier. Safe to share between threads.
+
+    Args:
+        model: any Hugging Face image classifier whose attention goes through transformers' attention
+            interface and that has a class token (ViT, DeiT, DINOv2, ...), one of medvit's, or any other for
+            the methods that need no attention.
+        prepare: what turns pixels (B, 3, H, W) in 0..255 into the model's input, as `Preprocessing` does.
+            Maps that erase parts of a picture do so before it.
+        read: what turns any picture into such pixels (1, 3, H, W), for those who call with a picture.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        prepare: Callable[[Tensor], Tensor],
+        read: Callable[[Picture], Tensor] | None = None,
+    ):
+        self.model = twin(model)
+        self.prepare = prepare
+        self.read = read
+        self.config = model.config
+        self.last_attention: nn.Module | None = None
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether there is an attention from a class token to show."""
+        return bool(getattr(self.config, "num_attention_heads", None))
+
+    def __call__(self, image: Tensor | Picture, target: int | None = None) -> Seen:
+        """One forward pass over one image: pixels (1, 3, H, W) in 0..255, or any picture where `read` is
+        given.
+
+        With a `target`, or -1 for the class that comes out on top, a backward pass follows at once, and the
+        maps that need that class's gradient cost nothing more.
+
+        Raises:
+            MedvitError: a picture that cannot be read, or a transformer whose attention cannot be.
+        """
+        if isinstance(image, Tensor):
+            pixels = image
+        else:
+            assert self.read is not None, "give pixels, or build the Explainer with `read`"
+            pixels = self.read(image)
+        if target is not None and self.has_attention:
+            return self._differentiated(pixels, target)
+        with torch.no_grad(), recording() as record:
+            inputs = self.prepare(pixels)
+            logits = self.model(pixel_values=inputs).logits[0]
+        return self._seen(pixels, inputs, logits, record)
+
+    def gradients(self, seen: Seen, target: int) -> Tensor:
+        """The gradient of a class's logit by every attention weight, (layers, heads, T, T)."""
+        if target not in seen.gradients:
+            seen.gradients |= self._differentiated(seen.pixels, target).gradients
+        return seen.gradients[target]
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Logits (..., classes) to probabilities: of each class alone where the task is multi-label."""
+        multi_label = self.config.problem_type == "multi_label_classification"
+        return logits.sigmoid() if multi_label else logits.softmax(-1)
+
+    @torch.no_grad()
+    def ask(self, pixels: Tensor, batch: int = 64) -> Tensor:
+        """Probabilities (N, classes) of many images (N, 3, H, W)."""
+        logits = [self.model(pixel_values=self.prepare(part)).logits for part in pixels.split(batch)]
+        return self.probabilities(torch.cat(logits))
+
+    def _differentiated(self, pixels: Tensor, target: int) -> Seen:
+        with torch.enable_grad(), recording(with_gradients=True) as record:
+            inputs = self.prepare(pixels).requires_grad_()  # the weights are frozen
+            logits = self.model(pixel_values=inputs).logits[0]
+            seen = self._seen(pixels, inputs, logits.detach(), record)
+            target = int(logits.argmax()) if target == -1 else target
+            seen.gradients[target] = torch.stack(torch.autograd.grad(logits[target], record.weights))[:, 0]
+        return seen
+
+    def _seen(self, pixels: Tensor, inputs: Tensor, logits: Tensor, record: Record) -> Seen:
+        if not self.has_attention:
+            cell = max(1, round(pixels.shape[-1] / 7))
+            return Seen(pixels, logits, None, (pixels.shape[-2] // cell, pixels.shape[-1] // cell))
+        layers = record.weights or [queries for queries, _, _ in record.scores]
+        if len({layer.shape for layer in layers}) != 1:
+            raise MedvitError(
+                f"The attention of a {self.config.model_type} model cannot be read: its layers differ in "
+                "shape, or do not use transformers' attention interface. Those of ViT, DeiT and DINOv2 can."
+            )
+        if record.modules:
+            self.last_attention = record.modules[-1]
+        attentions = record.attentions()[:, 0]  # (layers, heads, T, T)
+        height, width = (side // self.config.patch_size for side in inputs.shape[-2:])
+        return Seen(pixels, logits, attentions, self._grid(height, width, attentions.shape[-1]))
+
+    def _grid(self, height: int, width: int, tokens: int) -> tuple[int, int]:
+        if not 1 <= tokens - height * width <= 8:  # the class token, and what some models put beside it
+            raise MedvitError(
+                f"A {self.config.model_type} model with {tokens} tokens for {height} x {width} patches has "
+                "no class token, so its maps cannot be drawn."
+            )
+        return height, width
+
+
+def twin(model: nn.Module) -> nn.Module:
+    """A copy of a model that shares its weights, in evaluation mode, frozen, with recordable attention."""
+    shared = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
+    shared |= {id(buffer): buffer for buffer in model.buffers()}
+    copied = copy.deepcopy(model, shared).eval()
+    if getattr(model, "_supports_sdpa", False):
+        copied.set_attn_implementation(IMPLEMENTATION)
+    return copied
