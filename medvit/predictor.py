@@ -11,6 +11,7 @@ from medvit import checkpoint, explain, images
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation.metrics import probabilities
+from medvit.evaluation.predict import predict_logits
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Prediction:
 
     `source`: the pixels it was given, uint8 (s, s, 3). `probabilities`: (C,), in the order of `classes`;
     they sum to one unless the subset is multi-label. `seen`: the pass behind it, with the attention of every
-    layer.
+    layer; None where it was one of many.
     """
 
     subset: str
@@ -27,7 +28,7 @@ class Prediction:
     classes: tuple[str, ...]
     source: np.ndarray
     probabilities: np.ndarray
-    seen: explain.Seen
+    seen: explain.Seen | None = None
 
     @property
     def top(self) -> int:
@@ -87,16 +88,13 @@ class Predictor:
         shares = probabilities(seen.logits[None].numpy(), subset.multi_label)[0]
         return Prediction(subset.name, self.checkpoint.model_name, subset.classes, source, shares, seen)
 
-    @torch.inference_mode()
     def predict_many(self, sources: np.ndarray) -> list[Prediction]:
-        """Classify many source images, uint8 (N, s, s, 3), in one forward pass and without attentions."""
-        pixels = self.checkpoint.preprocessing(images.to_tensor(sources))
-        with self._lock:
-            output = self._model()(pixel_values=pixels)
-        subset = self.checkpoint.subset
-        shares = probabilities(output.logits.numpy(), subset.multi_label)  # (N, C)
-        names = (subset.name, self.checkpoint.model_name, subset.classes)
-        return [Prediction(*names, *pair, None) for pair in zip(sources, shares, strict=True)]
+        """Classify many source images, uint8 (N, s, s, 3), in one pass that keeps nothing for maps."""
+        found = self.checkpoint
+        logits = predict_logits(found.model, found.preprocessing, sources, batch_size=len(sources))
+        shares = probabilities(logits, found.subset.multi_label)  # (N, C)
+        names = (found.subset.name, found.model_name, found.subset.classes)
+        return [Prediction(*names, *pair) for pair in zip(sources, shares, strict=True)]
 
     def heatmap(
         self, prediction: Prediction, method: str, choice: explain.Choice | None = None
@@ -106,7 +104,8 @@ class Predictor:
         Raises:
             MedvitError: the method does not fit the model, or the choice is out of range.
         """
-        return explain.heatmap(self.explainer, prediction.seen, method, choice)
+        seen = prediction.seen or self.explainer(images.to_tensor(prediction.source[None]))
+        return explain.heatmap(self.explainer, seen, method, choice)
 
     def methods(self) -> tuple[str, ...]:
         """The maps that this model can give."""

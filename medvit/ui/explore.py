@@ -34,7 +34,7 @@ class Explore:
 
 def _layers_and_heads(prediction: Prediction) -> tuple[int, int]:
     """How many there are to choose from; one of each stands for a model without attention."""
-    if prediction.seen.attentions is None:
+    if prediction.seen is None or prediction.seen.attentions is None:
         return 1, 1
     layers, heads = prediction.seen.attentions.shape[:2]
     return layers, heads
