@@ -9,7 +9,7 @@ import gradio as gr
 from medvit import explain, figures
 from medvit.images import MAX_BYTES
 from medvit.predictor import Prediction
-from medvit.ui import parts
+from medvit.ui import parts, report
 from medvit.ui.store import Case, Store
 
 MEAN = "mean"
@@ -83,6 +83,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         with gr.Column(scale=4, min_width=280):
             gr.HTML("<div class='panel-title'>What it says</div>")
             answer = gr.HTML(min_height=330, elem_id="answer")
+            report.build(store, seen, case)
 
     controls = [method, layer, head, target]
     shown = [overlay, about]

@@ -19,11 +19,18 @@ _SAVE = """([name, content]) => {
 }"""
 
 
-def button(label: str, make: Callable, inputs: list, **options: Any) -> gr.Button:
+def button(
+    label: str, make: Callable, inputs: list, concurrency_id: str | None = None, **options: Any
+) -> gr.Button:
     """A button that calls ``make(*inputs)``, which returns (file name, text), and saves the text."""
     clicked = gr.Button(label, **options)
     parcel = gr.JSON(visible="hidden")
     clicked.click(
-        parts.plain_errors(make), inputs, parcel, api_visibility="private", show_progress="hidden"
+        parts.plain_errors(make),
+        inputs,
+        parcel,
+        api_visibility="private",
+        show_progress="hidden",
+        concurrency_id=concurrency_id,
     ).success(None, parcel, None, js=_SAVE, api_visibility="private")
     return clicked
