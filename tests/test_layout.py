@@ -6,7 +6,7 @@ from .conftest import REPOSITORY
 
 ORDER = (
     "errors", "subsets", "images", "phantoms", "models", "explain", "figures", "eda", "checkpoint",
-    "evaluation", "training", "predictor", "batch", "case_report", "ui",
+    "evaluation", "training", "predictor", "batch", "batch_ray", "case_report", "ui",
 )  # fmt: skip
 
 
