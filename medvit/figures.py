@@ -1,5 +1,7 @@
 """Arrays in, plotly figures and pictures out. Pure functions."""
 
+import base64
+import io
 from collections.abc import Iterator
 
 import numpy as np
@@ -163,6 +165,69 @@ def learning_curve(history: list[dict[str, float]]) -> go.Figure:
     return figure.update_layout(margin_r=70, margin_t=10)
 
 
+def class_balance(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> go.Figure:
+    """Images of each class by split, as shares of the split: counts (C,) keyed by split."""
+    figure = go.Figure()
+    for split, count in counts.items():
+        figure.add_bar(
+            y=[short_name(name) for name in classes],
+            x=count / max(1, count.sum()),
+            customdata=count,
+            name=f"{split}, {count.sum():,}",
+            orientation="h",
+            hovertemplate="%{y}<br>%{customdata:,} images of " + split + ", %{x:.1%}<extra></extra>",
+        )
+    figure.update_xaxes(title="share of the split", tickformat=".0%")
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    legend = dict(orientation="h", y=-0.2, yanchor="top")
+    height = 150 + 42 * len(classes)
+    return _layout(figure, height, legend=legend, bargap=0.25).update_layout(margin_t=10, margin_b=90)
+
+
+def intensities(histogram: np.ndarray) -> go.Figure:
+    """Shares of pixels (channels, bins) over the grey levels 0..255; one line a channel."""
+    figure = go.Figure()
+    names = (
+        [("grey", INK)]
+        if len(histogram) == 1
+        else [("red", "#D55E00"), ("green", "#009E73"), ("blue", "#0072B2")]
+    )
+    levels = (np.arange(histogram.shape[1]) + 0.5) * 256 / histogram.shape[1]
+    for (name, line_colour), shares in zip(names, histogram, strict=True):
+        figure.add_scatter(
+            x=levels, y=shares, name=name, mode="lines", line=dict(color=line_colour, shape="hvh"),
+            hovertemplate=name + " near %{x:.0f}<br>%{y:.1%} of the pixels<extra></extra>",
+        )  # fmt: skip
+    figure.update_xaxes(title="intensity, 0 black to 255", range=[0, 256])
+    figure.update_yaxes(title="share of pixels", tickformat=".0%", rangemode="tozero")
+    return _layout(figure, 300, legend=dict(orientation="h", y=1.1)).update_layout(margin_t=10)
+
+
+def batch_summary(answers: list[tuple[str, float]]) -> go.Figure:
+    """How many pictures got each label, and how surely: (label, probability) of each picture."""
+    labels = sorted({label for label, _ in answers}, key=lambda name: [one for one, _ in answers].count(name))
+    bands = (
+        ("90 % and more", 0.9, 1.01, "#0f766e"),
+        ("50 to 90 %", 0.5, 0.9, "#5fb3a8"),
+        ("below 50 %", 0.0, 0.5, "#d97706"),
+    )
+    figure = go.Figure()
+    for name, low, high, colour in bands:
+        inside = [label for label, share in answers if low <= share < high]
+        figure.add_bar(
+            y=[short_name(label) for label in labels],
+            x=[inside.count(label) for label in labels],
+            name=name,
+            orientation="h",
+            marker_color=colour,
+            hovertemplate="%{y}<br>%{x} pictures at " + name + "<extra></extra>",
+        )
+    figure.update_xaxes(title="pictures", rangemode="tozero")
+    figure.update_yaxes(automargin=True)
+    legend = dict(title="probability", orientation="h", y=-0.25, yanchor="top", traceorder="normal")
+    return _layout(figure, 340, barmode="stack", legend=legend).update_layout(margin_t=10, margin_b=100)
+
+
 def deletion_curves(curves: Curves) -> go.Figure:
     """Deletion and insertion of a map beside those of random orders."""
     figure = go.Figure()
@@ -195,6 +260,13 @@ def enlarge(source: np.ndarray, side: int = SIDE) -> Image.Image:
     factor = side / max(source.shape[:2])
     size = round(source.shape[1] * factor), round(source.shape[0] * factor)
     return Image.fromarray(source).resize(size, Image.Resampling.NEAREST)
+
+
+def data_address(picture: np.ndarray | Image.Image) -> str:
+    """A picture, uint8 (H, W, 3), as a ``data:`` address of a PNG, for pages that load nothing."""
+    buffer = io.BytesIO()
+    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def overlay(source: np.ndarray, values: np.ndarray, opacity: float = 0.5, side: int = SIDE) -> Image.Image:

@@ -7,8 +7,14 @@ PICTURE_PIXELS = 32_000_000  # of one picture; checked before it is decoded
 LARGE_PICTURE = 4_000_000  # pixels from which pictures are decoded one at a time
 DICOM_PIXELS = 16_000_000  # of one DICOM file: its values take more room than a picture's
 DICOM_BYTES = 100 * MB  # of one DICOM file once inflated
-UPLOAD_BYTES = PICTURE_BYTES + MB  # body of one upload request: a picture, and the form around it
-UPLOAD_FILES = 20  # files in one upload request
+BATCH_FILES = 10_000  # pictures in one batch from a visitor, zips counted by what they hold
+BATCH_LOOSE = 1_000  # of them not in a zip: Gradio takes no more in one request
+BATCH_BYTES = 500 * MB  # of one batch, unpacked
+ZIP_RATIO = 100  # a zip member that shrank further than any picture does is taken for a bomb
+FORM_BYTES = PICTURE_BYTES + MB  # body of a request that is kept in memory: a picture, and the form around it
+UPLOAD_BYTES = BATCH_BYTES + 4 * MB  # body of an upload, which goes to disk as it comes
+UPLOAD_FILES = BATCH_LOOSE  # files in one upload request
+FIELD_BYTES = MB  # of an upload that belong to no file, and so stay in memory
 BODY_BYTES = 2 * MB  # body of any other request; pictures do not travel in JSON
 AT_ONCE = 16  # requests worked on at once, for each model or job
 THREADS = 64  # in all
@@ -21,7 +27,7 @@ MODEL_BYTES = 2 * 2**30  # weights held in memory
 def in_words() -> str:
     """The limits that a visitor can meet, in one sentence."""
     return (
-        f"A picture may have {PICTURE_BYTES // MB} MB and {PICTURE_PIXELS // 10**6} million pixels; "
-        f"{UPLOAD_FILES} files may come at once and {QUEUE} requests may wait. "
+        f"A picture may have {PICTURE_BYTES // MB} MB and {PICTURE_PIXELS // 10**6} million pixels, "
+        f"a batch {BATCH_FILES:,} of them and {BATCH_BYTES // MB} MB; {QUEUE} requests may wait. "
         f"Uploads are deleted within {KEEP_SECONDS * 2 // 3600} hours and kept nowhere else."
     )

@@ -13,6 +13,7 @@ from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation.features import features
 from medvit.evaluation.metrics import probabilities
+from medvit.evaluation.predict import predict_logits
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Prediction:
     """What a model says about one image.
 
     `source`: the pixels it was given, uint8 (s, s, 3). `probabilities`: (C,), in the order of `classes`;
-    they sum to one unless the subset is multi-label. `seen`: the pass behind it, with the attention of every
-    layer.
+    they sum to one unless the subset is multi-label. `forward_pass`: what `seen` gives, or None where it was
+    one of many.
     """
 
     subset: str
@@ -29,7 +30,13 @@ class Prediction:
     classes: tuple[str, ...]
     source: np.ndarray
     probabilities: np.ndarray
-    seen: explain.Seen
+    forward_pass: explain.Seen | None = None
+
+    @property
+    def seen(self) -> explain.Seen:
+        """The pass behind it, with the attention of every layer."""
+        assert self.forward_pass is not None, "predict_many keeps nothing for maps"
+        return self.forward_pass
 
     @property
     def top(self) -> int:
@@ -57,7 +64,7 @@ class Predictor:
         self.checkpoint = found
         self._lock = threading.Lock()
         self._explainer: explain.Explainer | None = None
-        self._together = Batcher(self.predict_many, threading.RLock())
+        self._together = Batcher(self._predict_together, threading.RLock())
 
     @property
     def explainer(self) -> explain.Explainer:
@@ -90,8 +97,7 @@ class Predictor:
         """
         return self._together(source)
 
-    def predict_many(self, sources: list[np.ndarray]) -> list[Prediction]:
-        """Classify several source images in one forward pass."""
+    def _predict_together(self, sources: list[np.ndarray]) -> list[Prediction]:
         subset = self.checkpoint.subset
         passes = self.explainer.many(images.to_tensor(np.stack(sources)))
         shares = probabilities(np.stack([seen.logits.numpy() for seen in passes]), subset.multi_label)
@@ -104,6 +110,14 @@ class Predictor:
         """What the classifier is given of source pixels, uint8 (s, s, 3): float32 (D,)."""
         return features(self.explainer.model, self.checkpoint.preprocessing, source[None])[0]
 
+    def predict_many(self, sources: np.ndarray) -> list[Prediction]:
+        """Classify many source images, uint8 (N, s, s, 3), in one pass that keeps nothing for maps."""
+        found = self.checkpoint
+        logits = predict_logits(found.model, found.preprocessing, sources, batch_size=len(sources))
+        shares = probabilities(logits, found.subset.multi_label)  # (N, C)
+        names = (found.subset.name, found.model_name, found.subset.classes)
+        return [Prediction(*names, *pair) for pair in zip(sources, shares, strict=True)]
+
     def heatmap(
         self, prediction: Prediction, method: str, choice: explain.Choice | None = None
     ) -> np.ndarray:
@@ -112,7 +126,8 @@ class Predictor:
         Raises:
             MedvitError: the method does not fit the model, or the choice is out of range.
         """
-        return explain.heatmap(self.explainer, prediction.seen, method, choice)
+        seen = prediction.forward_pass or self.explainer(images.to_tensor(prediction.source[None]))
+        return explain.heatmap(self.explainer, seen, method, choice)
 
     def methods(self) -> tuple[str, ...]:
         """The maps that this model can give."""

@@ -4,6 +4,7 @@ Names, classes, tasks, licences, addresses and checksums come from the ``medmnis
 """
 
 import hashlib
+import http.client
 import importlib.util
 import os
 import urllib.error
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from medvit.errors import MedvitError
 
 SPLITS = ("train", "val", "test")
 SIZES = (28, 64, 128, 224)
+BLOCK = 2**18  # bytes between two steps of a download
 MAIN = ("bloodmnist", "breastmnist", "pathmnist", "pneumoniamnist", "retinamnist")
 
 
@@ -177,41 +180,83 @@ def download(
     """Fetch the official archive unless it is there already, and check its md5.
 
     The file appears under its name only when it is whole: it is written as ``*.part`` and renamed at the end.
+    After a broken transfer the part stays, and the next call goes on from its end; a part that turns out
+    wrong is deleted.
 
     Args:
-        progress: called with (bytes done, bytes in all; 0 where the server does not say).
+        progress: called with (bytes done, bytes in all; 0 where the server does not say). What it raises ends
+            the transfer, as if it had broken off.
 
     Raises:
-        MedvitError: no network, a broken transfer, or a wrong md5. The text says where the file can be put
-            by hand.
+        MedvitError: no network, a broken transfer, a wrong md5, or another process at the same file. The text
+            says where the file can be put by hand.
     """
     subset, path = get(name), archive_path(name, size, root)
     url, md5 = subset.url[size], subset.md5[size]
-    if path.is_file():
-        if md5sum(path) == md5:
-            return path
-        raise MedvitError(f"{path} is there, but its md5 is not {md5}. Delete or rename it, then try again.")
-    part = path.with_suffix(".npz.part")
     by_hand = f"To do it by hand: fetch {url}, save it as {path} (md5 {md5})."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.md5(usedforsecurity=False)
-        with urllib.request.urlopen(url, timeout=30) as response, part.open("wb") as file:
-            total, done = int(response.headers.get("Content-Length") or 0), 0
-            while block := response.read(1 << 20):
-                file.write(block)
-                digest.update(block)
-                done += len(block)
-                progress(done, total)
-        if total and done != total:
-            raise MedvitError(
-                f"The transfer of {subset.title} broke off after {done} of {total} bytes. {by_hand}"
-            )
-        if digest.hexdigest() != md5:
-            raise MedvitError(f"What came from {url} has md5 {digest.hexdigest()}, not {md5}. {by_hand}")
-        part.replace(path)
-    except (urllib.error.URLError, OSError) as error:
+        with part_path(path).open("ab") as part:
+            _lock(part, path)
+            if path.is_file():
+                part_path(path).unlink()
+                if md5sum(path) == md5:
+                    return path
+                raise MedvitError(
+                    f"{path} is there, but its md5 is not {md5}. Delete or rename it, then try again."
+                )
+            whole = _transfer(url, part, progress)
+            if not whole:
+                raise MedvitError(
+                    f"The transfer of {subset.title} broke off after {part.tell()} bytes. Try again: it goes "
+                    f"on from there. {by_hand}"
+                )
+            found = md5sum(part_path(path))
+            if found != md5:
+                part_path(path).unlink()
+                raise MedvitError(f"What came from {url} has md5 {found}, not {md5}. {by_hand}")
+            part_path(path).replace(path)
+    except (OSError, http.client.HTTPException) as error:
         raise MedvitError(f"{subset.title} could not be fetched from {url} ({error}). {by_hand}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if part_path(path).is_file() and not part_path(path).stat().st_size:
+            part_path(path).unlink(missing_ok=True)
     return path
+
+
+def part_path(archive: Path) -> Path:
+    """Where an archive lies while it is being fetched."""
+    return archive.with_name(f"{archive.name}.part")
+
+
+def _lock(part: BinaryIO, path: Path) -> None:
+    """Keep other processes from writing to the same part; the lock ends with the file's closing."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two downloads of one archive at once are not noticed there
+        return
+    try:
+        fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise MedvitError(f"{path.name} is being fetched already. Wait until that is done.") from None
+
+
+def _transfer(url: str, part: BinaryIO, progress: Callable[[int, int], None]) -> bool:
+    """Append to `part` what it lacks of the file at `url`; whether all came that the server announced."""
+    request = urllib.request.Request(url, headers={"Range": f"bytes={part.tell()}-"} if part.tell() else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=30)
+    except urllib.error.HTTPError as error:
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        return True  # nothing is lacking; the md5 tells whether it is right
+    with response:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:  # a server that sends all of it again
+            part.truncate(0)
+        length = int(response.headers.get("Content-Length") or 0)
+        total = length and part.seek(0, os.SEEK_END) + length
+        while block := response.read(BLOCK):
+            part.write(block)
+            progress(part.tell(), total)
+        part.flush()
+        return not total or part.tell() == total

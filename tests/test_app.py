@@ -132,7 +132,7 @@ def test_a_body_that_says_it_is_large_is_refused_before_it_is_sent(app, path, ki
     connection = http.client.HTTPConnection(app[0].src.split("/")[2], timeout=60)
     connection.putrequest("POST", path)
     connection.putheader("Content-Type", kind)
-    connection.putheader("Content-Length", str(30 * 2**20))
+    connection.putheader("Content-Length", str(600 * 2**20))
     connection.endheaders()
     assert connection.getresponse().status == 413
 

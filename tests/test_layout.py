@@ -6,7 +6,8 @@ from .conftest import REPOSITORY
 
 ORDER = (
     "errors", "limits", "pieces", "dicom", "subsets", "images", "phantoms", "models", "explain",
-    "figures", "checkpoint", "evaluation", "training", "batcher", "predictor", "ui",
+    "figures", "eda", "checkpoint", "evaluation", "training", "batcher", "predictor", "batch", "batch_ray",
+    "case_report", "ui",
 )  # fmt: skip
 
 

@@ -1,3 +1,4 @@
+import hashlib
 import http.server
 import threading
 
@@ -125,6 +126,101 @@ def test_a_wrong_checksum_leaves_nothing_behind(server, origin, tmp_path):
     with pytest.raises(MedvitError, match="0" * 32):
         subsets.download("breastmnist", root=tmp_path / "data")
     assert list((tmp_path / "data").iterdir()) == []
+
+
+class Breaking(http.server.BaseHTTPRequestHandler):
+    """Serves `content`, but hangs up after `breaks` bytes; knows ranges where `ranges` is true."""
+
+    content = b""
+    breaks: int | None = None
+    ranges = True
+    asked: list
+
+    def do_GET(self):
+        asked = self.headers.get("Range")
+        self.asked.append(asked)
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.ranges else 0
+        if start >= len(self.content):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(self.content) - start))
+        self.end_headers()
+        self.wfile.write(self.content[start : self.breaks])
+        self.close_connection = True
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def breaking(origin, tmp_path):
+    """A handler class to set up, over the phantom archive as the official one; and the folder to fetch to."""
+    content = phantoms.write_archive("breastmnist", tmp_path / "official").read_bytes()
+    handler = type("Handler", (Breaking,), {"content": content, "asked": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        origin(f"http://127.0.0.1:{running.server_port}/breastmnist.npz", md5)
+        yield handler, tmp_path / "data"
+        running.shutdown()
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_broken_transfer_goes_on_where_it_broke(breaking, ranges):
+    handler, folder = breaking
+    handler.ranges, handler.breaks = ranges, 5000
+    with pytest.raises(MedvitError, match="Try again|IncompleteRead"):
+        subsets.download("breastmnist", root=folder)
+    assert [p.name for p in folder.iterdir()] == ["breastmnist.npz.part"]
+    handler.breaks = None
+    seen = []
+    path = subsets.download("breastmnist", root=folder, progress=lambda *step: seen.append(step))
+    assert path.read_bytes() == handler.content
+    assert handler.asked == [None, "bytes=5000-"]
+    assert seen[-1] == (len(handler.content),) * 2
+    assert list(folder.iterdir()) == [path]
+
+
+def test_a_part_that_is_whole_already_is_only_checked(breaking):
+    handler, folder = breaking
+    folder.mkdir()
+    (folder / "breastmnist.npz.part").write_bytes(handler.content)
+    assert subsets.download("breastmnist", root=folder).read_bytes() == handler.content
+
+
+def test_a_part_with_wrong_bytes_is_deleted_and_the_next_try_starts_anew(breaking):
+    handler, folder = breaking
+    folder.mkdir()
+    (folder / "breastmnist.npz.part").write_bytes(b"x" * 100)
+    with pytest.raises(MedvitError, match="has md5"):
+        subsets.download("breastmnist", root=folder)
+    assert list(folder.iterdir()) == []
+    assert subsets.download("breastmnist", root=folder).is_file()
+
+
+def test_what_progress_raises_ends_the_transfer_and_keeps_the_part(breaking):
+    handler, folder = breaking
+
+    def stop(done, total):
+        raise MedvitError(f"Stopped at {done}")
+
+    with pytest.raises(MedvitError, match="Stopped at"):
+        subsets.download("breastmnist", root=folder, progress=stop)
+    assert [p.name for p in folder.iterdir()] == ["breastmnist.npz.part"]
+
+
+def test_two_downloads_of_one_archive_do_not_mix(breaking):
+    _, folder = breaking
+    second = []
+
+    def start_another(done, total):
+        with pytest.raises(MedvitError, match="already") as error:
+            subsets.download("breastmnist", root=folder)
+        second.append(error)
+
+    assert subsets.download("breastmnist", root=folder, progress=start_another).is_file()
+    assert second
 
 
 def test_a_file_that_is_not_the_official_one_is_not_overwritten(tmp_path):

@@ -7,7 +7,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from medvit import limits
-from medvit.ui import about, api, compare, explore, guard, look, parts, test_set
+from medvit.ui import about, api, batch, compare, data, explore, guard, look, parts, test_set
 from medvit.ui.store import Store
 
 KEEP = (limits.KEEP_SECONDS, limits.KEEP_SECONDS)
@@ -37,6 +37,10 @@ def build(store: Store) -> gr.Blocks:
                 fill_compare, compared_map, compared = compare.build(store)
             with gr.Tab("Test set"):
                 test = test_set.build(store, subset, model)
+            with gr.Tab("Data") as data_tab:
+                data.build(store, subset, data_tab)
+            with gr.Tab("Batch"):
+                batch.build(store, subset, model)
             with gr.Tab("About"):
                 fill_about, about_outputs = about.build(store)
         api.build(store)
@@ -123,7 +127,7 @@ def launch_options(uploads: Path, log: bool = False) -> dict[str, Any]:
         ssr_mode=False,
         pwa=False,
         app_kwargs={"middleware": [Middleware(guard.Guard, log=log)], "lifespan": guard.swept(uploads)},
-        max_file_size=limits.PICTURE_BYTES,
+        max_file_size=limits.BATCH_BYTES,  # a zip; `images.open_image` takes less
         max_threads=limits.THREADS,
         state_session_capacity=limits.SESSIONS,
     )

@@ -8,7 +8,7 @@ import gradio as gr
 
 from medvit import figures
 from medvit.images import MAX_BYTES
-from medvit.ui import believe, erase, maps, parts, similar
+from medvit.ui import believe, erase, maps, parts, report, similar
 from medvit.ui.store import Case, Store
 
 
@@ -57,6 +57,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         with gr.Column(scale=4, min_width=280):
             gr.HTML("<div class='panel-title'>What it says</div>")
             answer = gr.HTML(min_height=300, elem_id="answer")
+            report.build(store, seen, case)
             judge, judged = believe.build(store, seen, panel.settings)
     with gr.Accordion("Erase and ask again", open=False, elem_id="erase"):
         prepare, canvas = erase.build(store, seen)

@@ -12,18 +12,18 @@ from typing import Any
 import anyio
 import gradio as gr
 from gradio_client.utils import is_http_url_like
-from python_multipart.multipart import parse_options_header
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medvit import limits
+from medvit.ui.multipart import Multipart
 
 API = "/gradio_api"
 # The largest body of a request by the start of its path; `limits.BODY_BYTES` for all others.
 BODIES = {
     f"{API}/upload": limits.UPLOAD_BYTES,
-    f"{API}/component_server": limits.UPLOAD_BYTES,
-    f"{API}/mcp": limits.UPLOAD_BYTES * 4 // 3,  # a picture in base64: MCP has no uploads
+    f"{API}/component_server": limits.FORM_BYTES,
+    f"{API}/mcp": limits.FORM_BYTES * 4 // 3,  # a picture in base64: MCP has no uploads
 }
 # Routes of Gradio that this app does not use: proxies, recordings, dashboards, code editing.
 CLOSED = re.compile(
@@ -66,7 +66,7 @@ class Guard:
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
         headers = dict(scope["headers"])
         limit = next((size for start, size in BODIES.items() if path.startswith(start)), limits.BODY_BYTES)
-        files = _FileCounter(headers.get(b"content-type", b""))
+        form = Multipart(headers.get(b"content-type", b""))
         started, received, status = time.perf_counter(), 0, 0
         refused: _RefusedError | None = None
 
@@ -77,8 +77,11 @@ class Guard:
             received += len(body)
             if received > limit:
                 refused = _too_large(limit)
-            elif files.count(body) > limits.UPLOAD_FILES:
+            form.take(body)
+            if form.parts > limits.UPLOAD_FILES:
                 refused = _RefusedError(413, f"At most {limits.UPLOAD_FILES} files may come in one request.")
+            elif limit == limits.UPLOAD_BYTES and form.field_bytes > limits.FIELD_BYTES:
+                refused = _too_large(limits.FIELD_BYTES)
             if refused:
                 raise refused
             return message
@@ -120,25 +123,6 @@ class Guard:
 
 def _too_large(limit: int) -> _RefusedError:
     return _RefusedError(413, f"The request is larger than {limit // limits.MB} MB.")
-
-
-class _FileCounter:
-    """Counts the parts of a multipart body as it passes by."""
-
-    def __init__(self, content_type: bytes):
-        boundary = parse_options_header(content_type)[1].get(b"boundary")
-        self.mark = b"--" + boundary if boundary else b""
-        self.tail = b""
-        self.parts = -1  # the last mark closes the body
-
-    def count(self, body: bytes) -> int:
-        if not self.mark:
-            return 0
-        text = self.tail + body
-        self.parts += text.count(self.mark)
-        # Less than one mark, so that none is counted twice.
-        self.tail = text[max(0, len(text) - len(self.mark) + 1) :]
-        return self.parts
 
 
 def _write_line(method: str, path: str, status: int, received: int, seconds: float) -> None:

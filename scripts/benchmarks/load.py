@@ -101,10 +101,10 @@ predictor = medvit.load(subset, model)
 pictures = [open(path, "rb").read() for path in paths] * 6
 def predict():
     for start in range(0, len(pictures), LARGEST):
-        predictor.predict_many([predictor.source(one) for one in pictures[start : start + LARGEST]])
+        predictor.predict_many(np.stack([predictor.source(p) for p in pictures[start : start + LARGEST]]))
 def explain():
     method = predictor.methods()[0]
-    for one in predictor.predict_many([predictor.source(one) for one in pictures[:LARGEST]]):
+    for one in predictor.predict_many(np.stack([predictor.source(p) for p in pictures[:LARGEST]])):
         predictor.heatmap(one, method)
 def matrix():
     confusion(predictor.checkpoint.test_logits, predictor.checkpoint.test_labels)

@@ -1,0 +1,35 @@
+"""The button that saves the case on the table as one HTML file."""
+
+from datetime import UTC, datetime
+
+import gradio as gr
+
+from medvit import case_report
+from medvit.errors import MedvitError
+from medvit.predictor import Prediction
+from medvit.ui import save
+from medvit.ui.store import Case, Store
+
+METHODS = ("rollout", "relevance", "grad_cam")  # those of them that the model can give
+
+
+def build(store: Store, seen: gr.State, case: gr.State) -> gr.Button:
+    """Lay out the button.
+
+    Args:
+        seen: holds the Prediction that is shown. case: holds the Case that it is about.
+    """
+
+    def make(prediction: Prediction | None, on_table: Case | None) -> tuple[str, str]:
+        if prediction is None or on_table is None:
+            raise MedvitError("There is nothing to report yet. Put an image on the table first.")
+        predictor = store.predictor(prediction.subset, prediction.model)
+        methods = [name for name in METHODS if name in predictor.methods()]
+        maps = {name: predictor.heatmap(prediction, name) for name in methods}
+        now = datetime.now(UTC)
+        page = case_report.render(
+            prediction, maps, predictor.checkpoint, now, on_table.origin, on_table.truth
+        )
+        return f"medvit-{prediction.subset}-{prediction.model}-{now:%Y%m%d-%H%M%S}.html", page
+
+    return save.button("Save a report", make, [seen, case], size="sm", concurrency_id="model")
