@@ -73,7 +73,7 @@ def build(store: Store) -> gr.Blocks:
             )
         model.select(choose_model, [subset, model, view, tab.case, *tab.settings], outputs, **private)
         switch.click(None, js=look.SWITCH_THEME, api_visibility="private")
-    guard.fetch_nothing(demo)
+    guard.open_uploads_only(demo)
     return demo.queue(
         max_size=limits.QUEUE, default_concurrency_limit=limits.AT_ONCE, api_open=False, status_update_rate=5
     )
