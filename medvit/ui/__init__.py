@@ -105,7 +105,7 @@ def build(store: Store) -> gr.Blocks:
         compare_tab.select(**comparing)
         compared_map.input(**comparing)
         switch.click(None, js=look.SWITCH_THEME, api_visibility="private")
-    guard.fetch_nothing(demo)
+    guard.open_uploads_only(demo)
     return demo.queue(
         max_size=limits.QUEUE, default_concurrency_limit=limits.AT_ONCE, api_open=False, status_update_rate=5
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import gradio as gr
+from gradio.exceptions import InvalidPathError
 from gradio_client.utils import is_http_url_like
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -144,12 +145,13 @@ def _write_line(method: str, path: str, status: int, received: int, seconds: flo
     print(json.dumps(line), file=sys.stderr, flush=True)
 
 
-def fetch_nothing(demo: gr.Blocks) -> None:
-    """Let no component fetch an address that a visitor names in place of a file."""
+def open_uploads_only(demo: gr.Blocks) -> None:
+    """Let no component open a path or fetch an address that a visitor names in place of an uploaded file."""
     for block in demo.blocks.values():
         block.async_move_resource_to_block_cache = _refusing_addresses(  # type: ignore[method-assign]
             block.async_move_resource_to_block_cache
         )
+    demo.preprocess_data = _in_one_sentence(demo.preprocess_data)  # type: ignore[method-assign]
 
 
 def _refusing_addresses(move: Any) -> Any:
@@ -157,6 +159,16 @@ def _refusing_addresses(move: Any) -> Any:
         if is_http_url_like(str(resource)):
             raise gr.Error("Addresses are not fetched here. Send the file itself.", print_exception=False)
         return await move(resource)
+
+    return checked
+
+
+def _in_one_sentence(preprocess: Any) -> Any:
+    async def checked(*args, **kwargs):
+        try:
+            return await preprocess(*args, **kwargs)
+        except InvalidPathError:  # it and its traceback would repeat the path
+            raise gr.Error("Only files that were uploaded here are opened.", print_exception=False) from None
 
     return checked
 
