@@ -63,9 +63,14 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
 
         @parts.plain_errors
         def draw(subset, model, title=title):
+            # A tab also says that it is open when it first appears, and the pickers may be changing just then:
+            # what changes them fills this tab too.
+            if model not in dict(store.model_choices(subset)).values():
+                return gr.skip()
             return [title, *drawn(title, subset, model)]
 
-        tab.select(draw, [subset, model], [open_tab, *shown[title]], **private)
+        # Without preprocessing, as that refuses a model that the picker is about to lose.
+        tab.select(draw, [subset, model], [open_tab, *shown[title]], preprocess=False, **private)
     outputs = [open_tab, *(output for outputs in shown.values() for output in outputs)]
     return fill, outputs, plane.select
 
