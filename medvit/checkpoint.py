@@ -3,6 +3,7 @@
 config.json, model.safetensors, preprocessor_config.json    Hugging Face format, weights in fp16
 card.json                                                   where it comes from and what it reached
 test.npz                                                    logits (N, C) float16 and labels of the test split
+trust.npz (optional)                                        what `medvit.evaluation.trust` fitted on validation
 """
 
 import copy
@@ -12,7 +13,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,19 +30,25 @@ from medvit.errors import MedvitError
 from medvit.images import Preprocessing
 
 WEIGHTS = "model.safetensors"
+TRUST = "trust.npz"
 REQUIRED = ("config.json", WEIGHTS, "preprocessor_config.json", "card.json", "test.npz")
 DEFAULT_ROOT = Path(__file__).resolve().parent.parent / "checkpoints"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder that was found whole. `card` is the content of card.json."""
+    """A checkpoint folder that was found whole. `card` is the content of card.json.
+
+    `trust` is the content of trust.npz; where it is None, `trust_problem` says in a sentence why.
+    """
 
     folder: Path
     card: dict[str, Any]
     preprocessing: Preprocessing
     test_logits: np.ndarray
     test_labels: np.ndarray
+    trust: dict[str, np.ndarray] | None = None
+    trust_problem: str = ""
 
     @property
     def subset(self) -> subsets.Subset:
@@ -121,7 +128,28 @@ def load(folder: str | Path) -> Checkpoint:
         zlib.error,
     ) as error:
         raise MedvitError(f"The checkpoint {folder} is damaged: {error}.") from error
-    return Checkpoint(folder, card, preprocessing, logits, labels)
+    try:
+        trust, problem = _read_trust(folder, card["sha256"]), ""
+    except MedvitError as error:
+        trust, problem = None, str(error)
+    return Checkpoint(folder, card, preprocessing, logits, labels, trust, problem)
+
+
+def _read_trust(folder: Path, weights: str) -> dict[str, np.ndarray]:
+    """The arrays of trust.npz, if they were fitted to these weights."""
+    fit_it = f"Fit it with `python scripts/evaluate.py --fit {folder}`."
+    path = folder / TRUST
+    if not path.is_file():
+        raise MedvitError(f"This model has no {TRUST}, so its probabilities are as they come. {fit_it}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        belongs = str(arrays["sha256"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise MedvitError(f"{path} is damaged and left aside ({error}). {fit_it}") from error
+    if belongs != weights:
+        raise MedvitError(f"{path} was fitted to other weights than these, and is left aside. {fit_it}")
+    return arrays
 
 
 def _read_test(path: Path, subset: subsets.Subset) -> tuple[np.ndarray, np.ndarray]:
@@ -187,6 +215,21 @@ def write_model(folder: Path, model: PreTrainedModel, preprocessing: Preprocessi
 def write_test(folder: Path, logits: np.ndarray, labels: np.ndarray) -> None:
     """Write test.npz; `logits` as `to_half` gives them."""
     np.savez_compressed(folder / "test.npz", logits=logits, labels=labels.astype(np.uint8))
+
+
+def write_trust(folder: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write trust.npz, whole or not at all."""
+    temporary = folder / f".{TRUST}"
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    temporary.replace(folder / TRUST)
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Replace card.json, whole or not at all."""
+    temporary = folder / ".card.json"
+    temporary.write_text(json.dumps(card, indent=1) + "\n")
+    temporary.replace(folder / "card.json")
 
 
 def to_half(logits: np.ndarray) -> np.ndarray:

@@ -59,8 +59,8 @@ def test_the_interval_of_the_auc_is_that_of_the_bootstrap(task, classes):
     scores = metrics.probabilities(logits, task == "multi-label, binary-class")
     low, high = metrics.auc_interval(labels, scores, task)
     rng = np.random.default_rng(1)
-    drawn = [metrics.auc(labels[i], scores[i], task) for i in rng.integers(0, 300, (400, 300))]
-    assert (low, high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.25 * (high - low))
+    drawn = [metrics.auc(labels[i], scores[i], task) for i in rng.integers(0, 300, (120, 300))]
+    assert (low, high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.3 * (high - low))
     assert low < metrics.auc(labels, scores, task) < high
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from medvit import phantoms
 from medvit.images import to_source
 
 # Photographs of people, things and places that scikit-image and scikit-learn carry; no medical ones.
@@ -213,3 +214,21 @@ def as_seen_by(images: np.ndarray, grey: bool) -> np.ndarray:
     if not grey:
         return images
     return np.stack([np.asarray(Image.fromarray(image).convert("L").convert("RGB")) for image in images])
+
+
+def near(subset: str, grey: bool, size: int = 28) -> dict[str, np.ndarray]:
+    """Pictures close to a subset that are not of it, (N, s, s, 3) each: another stain, another camera, phantoms.
+
+    There are too few of them, from too few sources, to claim anything from.
+    """
+    pictures = {"phantoms of the subset": [Image.fromarray(phantoms.draw(subset, i)) for i in range(60)]}
+    if subset in ("bloodmnist", "pathmnist"):
+        slide = _photograph("ihc.png")  # immunohistochemistry of the colon, 512 pixels
+        corners = [(x, y) for x in range(0, 449, 64) for y in range(0, 449, 64)]
+        pictures["another stain"] = [slide.crop((x, y, x + 64, y + 64)) for x, y in corners]
+    if subset == "retinamnist":
+        eye = _photograph("retina.jpg")  # one fundus photograph, 1411 pixels
+        side = eye.width // 20
+        crops = [eye.crop((d, d, eye.width - d, eye.height - d)) for d in range(0, 3 * side, side)]
+        pictures["another fundus camera"] = [crop.rotate(turn) for crop in crops for turn in (0, 90, 180, 270)]
+    return {kind: np.stack([to_source(one, size, grey) for one in every]) for kind, every in pictures.items()}

@@ -6,7 +6,7 @@ import gradio as gr
 
 from medvit import figures
 from medvit.evaluation.metrics import confusion, probabilities
-from medvit.ui import parts
+from medvit.ui import parts, trust
 from medvit.ui.store import Store
 
 VIEWS = ["counts", "by row", "by column"]
@@ -25,6 +25,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
             roc = gr.Plot(show_label=False, container=False)
     gr.HTML("<div class='panel-title'>Each class</div>")
     classes = gr.HTML()
+    fill_trust, trust_outputs = trust.build(store, subset, model)
     gr.HTML(f"<p class='quiet'>{parts.DISCLAIMER} Intervals are Wilson's, at 95 %.</p>")
 
     @parts.plain_errors
@@ -41,7 +42,8 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
         found = store.checkpoint(subset, model)
         scores = probabilities(found.test_logits, found.subset.multi_label)
         curves = figures.roc_curves(found.test_labels, scores, found.subset.classes)
-        return parts.figures(found), draw_matrix(subset, model, view), curves, parts.class_table(found)
+        matrix = draw_matrix(subset, model, view)
+        return [parts.figures(found), matrix, curves, parts.class_table(found), *fill_trust(subset, model)]
 
     view.input(
         draw_matrix,
@@ -51,4 +53,4 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
         show_progress="hidden",
         queue=False,
     )
-    return fill, view, [tiles, matrix, roc, classes]
+    return fill, view, [tiles, matrix, roc, classes, *trust_outputs]
