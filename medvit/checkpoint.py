@@ -3,7 +3,7 @@
 config.json, model.safetensors, preprocessor_config.json    Hugging Face format, weights in fp16
 card.json                                                   where it comes from and what it reached
 test.npz                                                    logits (N, C) float16 and labels of the test split
-trust.npz (optional)                                        what `medvit.evaluation.trust` fitted on validation
+trust.npz (optional)                                        what evaluation/trust.py fitted on validation
 """
 
 import copy

@@ -126,8 +126,9 @@ def reliability(
     """How often answers are right, against how sure they are; on the diagonal where both agree.
 
     Args:
-        answers: name of a curve -> confidences (N,) in 0..1, and bool (N,), whether each answer is right. Each of
-            the `bins` holds as many images; the bars are Wilson's 95 % intervals.
+        answers: name of a curve -> confidences (N,) in 0..1, and bool (N,), whether each answer is right.
+            Each of the `bins` (fewer where there are few images) holds as many; the bars are Wilson's 95 %
+            intervals.
     """
     figure = go.Figure()
     chance = dict(color=INK, dash="dot", width=1)
@@ -135,7 +136,7 @@ def reliability(
     lowest = 1.0
     for name, (confidences, correct) in answers.items():
         order = np.argsort(confidences, kind="stable")
-        parts = np.array_split(order, min(bins, len(order)))
+        parts = np.array_split(order, min(bins, max(1, len(order) // 25)))
         sure = np.array([confidences[part].mean() for part in parts])
         right = np.array([correct[part].mean() for part in parts])
         limits = [
@@ -146,7 +147,9 @@ def reliability(
         figure.add_scatter(
             x=sure,
             y=right,
-            error_y=dict(array=(high - right).clip(0), arrayminus=(right - low).clip(0), thickness=1, width=2),
+            error_y=dict(
+                array=(high - right).clip(0), arrayminus=(right - low).clip(0), thickness=1, width=2
+            ),
             name=name,
             mode="lines+markers",
             customdata=np.stack([[len(part) for part in parts], low, high], 1),

@@ -34,7 +34,11 @@ def parse() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("folders", nargs="*", type=Path, metavar="FOLDER", help="checkpoint folders")
-    add("--all", action="store_true", help="every checkpoint below --checkpoints; a quarter of an hour on two cores")
+    add(
+        "--all",
+        action="store_true",
+        help="every checkpoint below --checkpoints; a quarter of an hour on two cores",
+    )
     add(
         "--fit",
         action="store_true",
@@ -58,7 +62,7 @@ def parse() -> argparse.Namespace:
         type=Path,
         default=Path("results"),
         metavar="DIR",
-        help="where the csv files and the pages go; a page weighs 5 MB, so they are not kept in git [results]",
+        help="where the csv files and the pages go; a page weighs 5 MB, so none is in git [results]",
     )
     args = parser.parse_args()
     if not args.folders and not args.all:

@@ -1,4 +1,4 @@
-"""Whether a probability of 90 % is right nine times in ten. Pure functions of logits, probabilities and labels.
+"""Whether a probability of 90 % is right nine times in ten. Pure functions of arrays.
 
 A temperature divides the logits (Guo et al., 2017); it changes no answer, only how sure it sounds.
 
@@ -24,10 +24,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         logits: (N, C), or (V, N, C) of several views of each image (see `medvit.evaluation.views`).
         labels: (N,), or (N, C) of 0 and 1 for a multi-label task.
     """
+
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         multi_label = labels.ndim == 2
-        shares = views.combine(scaled, multi_label)[0] if logits.ndim == 3 else probabilities(scaled, multi_label)
+        shares = (
+            views.combine(scaled, multi_label)[0] if logits.ndim == 3 else probabilities(scaled, multi_label)
+        )
         return cross_entropy(labels, shares)
 
     return float(np.exp(minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded").x))
@@ -44,7 +47,7 @@ def confidence(shares: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def calibration_error(confidences: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error: mean distance of confidence and accuracy over bins of equally many images."""
+    """Expected calibration error: mean distance of confidence and accuracy, in bins of equally many images."""
     order = np.argsort(confidences, kind="stable")
     gap = (confidences - correct)[order]
     sums = [abs(part.sum()) for part in np.array_split(gap, min(bins, len(gap)))]

@@ -56,8 +56,8 @@ def sets(shares: np.ndarray, method: str, limit: float) -> np.ndarray:
 def choose_method(shares: np.ndarray, labels: np.ndarray, level: float) -> str:
     """The method of the smallest sets among those that cover no less than LAC's.
 
-    Fitted on every other image and measured on the rest, and vice versa. On few images the comparison would be
-    noise, and LAC it is.
+    Fitted on every other image and measured on the rest, and vice versa. On few images the comparison would
+    be noise, and LAC it is.
     """
     if len(labels) < FEW:
         return "lac"
@@ -80,7 +80,7 @@ def needed(level: float) -> int:
 
 
 def expected_range(level: float, count: int) -> tuple[float, float]:
-    """Where the coverage of sets fitted on `count` images lies in 95 of 100 cases, however many are tested."""
+    """Where the coverage of sets fitted on `count` images lies in 95 of 100 cases."""
     rank = math.ceil((count + 1) * level - 1e-9)
     if rank > count:
         return 1.0, 1.0

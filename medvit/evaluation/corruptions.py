@@ -1,7 +1,7 @@
 """The corruptions of MedMNIST-C, a batch at a time, on the device where it lies.
 
-Di Salvo, Doerrich, Ledig: MedMNIST-C (2024). Families and severities are theirs, of images of 224 pixels. Their
-ink marks are pictures; the marks here are drawn. Motion blur follows ImageMagick's kernel.
+Di Salvo, Doerrich, Ledig: MedMNIST-C (2024). Families and severities are theirs, of images of 224 pixels.
+Their ink marks are pictures; the marks here are drawn. Motion blur follows ImageMagick's kernel.
 Every function takes and gives float (B, 3, H, W) in 0..1; random ones draw from torch's generator.
 """
 
@@ -96,7 +96,9 @@ def saturate(x: Tensor, amount: float) -> Tensor:
     span = value - least
     saturation = span / value.clamp(min=1e-6)
     more = (saturation + amount).clamp(0, 1)
-    red = x.new_tensor([0.0, 1.0, 1.0]).view(1, 3, 1, 1)  # how far each channel of pure red lies below its value
+    red = x.new_tensor([0.0, 1.0, 1.0]).view(
+        1, 3, 1, 1
+    )  # how far each channel of pure red lies below its value
     below = torch.where(span > 1e-6, (value - x) / span.clamp(min=1e-6), red)
     return value * (1 - more * below)
 
@@ -110,7 +112,9 @@ def stain_deposit(x: Tensor, most: int) -> Tensor:
     y, z = _grid(x)
     ink = torch.zeros_like(x[:, :1])
     for mark in range(most):
-        there = torch.randint(1, most + 1, (len(x), 1, 1, 1), device=x.device) > mark  # the first one always is
+        there = (
+            torch.randint(1, most + 1, (len(x), 1, 1, 1), device=x.device) > mark
+        )  # the first one always is
         centre = 35 + torch.rand(2, len(x), 1, 1, 1, device=x.device) * (SIDE - 70)
         for _ in range(6):
             offset = torch.randn(2, len(x), 1, 1, 1, device=x.device) * 9

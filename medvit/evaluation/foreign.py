@@ -81,7 +81,9 @@ def shared(root: Path) -> Shared | None:
         if (folder / checkpoint.WEIGHTS).is_file():
             text = (folder / "preprocessor_config.json").read_text()
             model = checkpoint.load_model(folder)
-            return Shared(model, Preprocessing.from_json(text), checkpoint.sha256(folder / checkpoint.WEIGHTS))
+            return Shared(
+                model, Preprocessing.from_json(text), checkpoint.sha256(folder / checkpoint.WEIGHTS)
+            )
     return None
 
 

@@ -92,7 +92,8 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, task: str, classes: tuple[s
     Returns:
         accuracy (for a multi-label task the mean over labels, as medmnist has it) with its Wilson interval,
         balanced accuracy, macro precision, recall and F1, AUC with its DeLong interval, and `per_class` with
-        the same for each class and its support. Ordinal tasks add quadratic weighted kappa and mean absolute error. Shares are in 0..1.
+        the same for each class and its support. Ordinal tasks add quadratic weighted kappa and mean absolute
+        error. Shares are in 0..1.
     """
     multi_label = task == "multi-label, binary-class"
     scores = probabilities(logits, multi_label)
@@ -137,7 +138,7 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, task: str, classes: tuple[s
 
 
 def cross_entropy(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Mean negative log-likelihood in nats of labels (N,), or (N, C) of 0 and 1, under probabilities (N, C)."""
+    """Mean negative log-likelihood, in nats, of labels (N,), or (N, C) of 0 and 1, under scores (N, C)."""
     scores = scores.clip(1e-12, 1)
     if labels.ndim == 2:
         return float(-np.where(labels, np.log(scores), np.log1p(-scores.clip(max=1 - 1e-12))).mean())

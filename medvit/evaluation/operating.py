@@ -18,17 +18,19 @@ def positive_class(subset: str) -> int:
 
 def choose(score: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The thresholds of `PRESETS` on a split: the highest that finds 90 % of the positives, and that of the
-    largest sum of sensitivity and specificity (Youden, 1950). float32 (2,)."""
+    largest sum of sensitivity and specificity (Youden, 1950); (2,)."""
     false, true, thresholds = roc_curve(truth, score, drop_intermediate=False)
     sensitive = thresholds[np.argmax(true >= 0.9)]
-    return np.array([sensitive, thresholds[np.argmax(true - false)]], np.float32).clip(0, 1)
+    return np.array([sensitive, thresholds[np.argmax(true - false)]]).clip(0, 1)
 
 
-def at(score: np.ndarray, truth: np.ndarray, threshold: float, prevalence: float | None = None) -> dict[str, Any]:
+def at(
+    score: np.ndarray, truth: np.ndarray, threshold: float, prevalence: float | None = None
+) -> dict[str, Any]:
     """What a threshold means.
 
     Args:
-        truth: bool (N,). prevalence: share of positives where the test would be used; that of `truth` if None.
+        truth: bool (N,). prevalence: share of positives where it would be used; that of `truth` if None.
 
     Returns:
         sensitivity and specificity with Wilson intervals, ppv and npv at the prevalence with intervals on the

@@ -1,8 +1,8 @@
 """How a model fares on corrupted test images.
 
-Each image is enlarged to the 224 pixels that the corruptions are meant for, corrupted, and then takes the path
-of an upload: antialiased down to the source size. A model of 28 pixels is therefore blind to much of the noise,
-blur and blocks that one of 224 pixels sees.
+Each image is enlarged to the 224 pixels that the corruptions are meant for, corrupted, and then takes the
+path of an upload: antialiased down to the source size. A model of 28 pixels is therefore blind to much of the
+noise, blur and blocks that one of 224 pixels sees.
 """
 
 from functools import lru_cache
@@ -35,7 +35,9 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
     """
     name = found.subset.name
     if name not in corruptions.SEVERITIES:
-        raise MedvitError(f"There are no corruptions for {name}; there are for {', '.join(corruptions.SEVERITIES)}.")
+        raise MedvitError(
+            f"There are no corruptions for {name}; there are for {', '.join(corruptions.SEVERITIES)}."
+        )
     clean, labels, corrupted = corrupted_images(name, found.card["source_size"], data_root)
 
     def error(images: np.ndarray) -> float:
@@ -85,7 +87,12 @@ def write_card(found: Checkpoint, section: dict[str, Any]) -> None:
 
 def rows(found: Checkpoint, section: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of robustness.csv: one a corruption, and their mean."""
-    common = {"subset": found.subset.name, "model": found.model_name, "n": section["n"], "clean": section["clean"]}
+    common = {
+        "subset": found.subset.name,
+        "model": found.model_name,
+        "n": section["n"],
+        "clean": section["clean"],
+    }
     result = [common | {"corruption": "mean of all", "error": section["mean"]}]
     for name, errors in section["errors"].items():
         steps = {f"s{severity}": error for severity, error in enumerate(errors, 1)}

@@ -1,8 +1,8 @@
 """Pictures that belong to no subset: what a check for foreign images is trained against, and tested on.
 
-The two are kept apart. `exposure` draws abstract pictures for training and for choices. The tests use `KINDS`:
-photographs (samples that come with scikit-image and scikit-learn), screenshots and text pages, none of which
-training saw in any form, and noise and flat colours, which it saw in other draws.
+The two are kept apart. `exposure` draws abstract pictures for training and for choices. The tests use
+`KINDS`: photographs (samples that come with scikit-image and scikit-learn), screenshots and text pages, none
+of which training saw in any form, and noise and flat colours, which it saw in other draws.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,21 @@ PHOTOGRAPHS = (
     "brick.png", "moon.png", "motorcycle_left.png", "rocket.jpg", "hubble_deep_field.jpg",
     "china.jpg", "flower.jpg",
 )  # fmt: skip
-WORDS = "the model says that most pictures of this kind were taken in March and sent by post to a reader".split()
+WORDS = (
+    "the",
+    "model",
+    "says",
+    "that",
+    "most",
+    "pictures",
+    "of",
+    "this",
+    "kind",
+    "were",
+    "sent",
+    "by",
+    "post",
+)
 
 
 def exposure(count: int, seed: int, size: int = 28) -> np.ndarray:
@@ -106,7 +120,9 @@ def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _flat(rng: np.random.Generator, size: int) -> np.ndarray:
-    return np.broadcast_to(_colour(rng), (size, size, 3)) + rng.normal(size=(size, size, 1)) * rng.uniform(0, 2)
+    return np.broadcast_to(_colour(rng), (size, size, 3)) + rng.normal(size=(size, size, 1)) * rng.uniform(
+        0, 2
+    )
 
 
 def photographs(count: int) -> list[Image.Image]:
@@ -143,7 +159,12 @@ def text_pages(count: int) -> list[Image.Image]:
         font, margin = ImageFont.load_default(size), int(rng.integers(5, 60))
         for y in range(margin, 448 - margin, int(size * rng.uniform(1.2, 1.8))):
             line = " ".join(rng.choice(WORDS, 16))
-            pen.text((margin, y), line[: int(rng.uniform(0.7, 1) * (448 - 2 * margin) / size * 2)], (ink,) * 3, font)
+            pen.text(
+                (margin, y),
+                line[: int(rng.uniform(0.7, 1) * (448 - 2 * margin) / size * 2)],
+                (ink,) * 3,
+                font,
+            )
         result.append(page)
     return result
 
@@ -217,7 +238,7 @@ def as_seen_by(images: np.ndarray, grey: bool) -> np.ndarray:
 
 
 def near(subset: str, grey: bool, size: int = 28) -> dict[str, np.ndarray]:
-    """Pictures close to a subset that are not of it, (N, s, s, 3) each: another stain, another camera, phantoms.
+    """Pictures close to a subset that are not of it, (N, s, s, 3) each: another stain or camera, phantoms.
 
     There are too few of them, from too few sources, to claim anything from.
     """
@@ -230,5 +251,7 @@ def near(subset: str, grey: bool, size: int = 28) -> dict[str, np.ndarray]:
         eye = _photograph("retina.jpg")  # one fundus photograph, 1411 pixels
         side = eye.width // 20
         crops = [eye.crop((d, d, eye.width - d, eye.height - d)) for d in range(0, 3 * side, side)]
-        pictures["another fundus camera"] = [crop.rotate(turn) for crop in crops for turn in (0, 90, 180, 270)]
+        pictures["another fundus camera"] = [
+            crop.rotate(turn) for crop in crops for turn in (0, 90, 180, 270)
+        ]
     return {kind: np.stack([to_source(one, size, grey) for one in every]) for kind, every in pictures.items()}

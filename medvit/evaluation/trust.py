@@ -217,10 +217,14 @@ def _fit_sets(model, preprocessing, subset, images, labels, logits) -> dict[str,
             level = conformal.default_level(subset.name)
             arrays["set_method"] = np.array(conformal.choose_method(shares[one], truth[one], level))
         rows = shares[other]
-        true_scores.append(conformal.scores(rows, str(arrays["set_method"]))[np.arange(len(rows)), truth[other]])
+        true_scores.append(
+            conformal.scores(rows, str(arrays["set_method"]))[np.arange(len(rows)), truth[other]]
+        )
     arrays["temperature"] = np.array(temperatures, np.float32)
     if true_scores:
-        arrays["set_scores"], arrays["set_scores_views"] = (np.sort(s).astype(np.float32) for s in true_scores)
+        arrays["set_scores"], arrays["set_scores_views"] = (
+            np.sort(s).astype(np.float32) for s in true_scores
+        )
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""What the content of trust.npz is worth on the test split, for the card, results/trust.csv and the screens."""
+"""What trust.npz is worth on the test split, for the card, results/trust.csv and the screens."""
 
 import io
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from medvit import checkpoint, subsets
 from medvit.checkpoint import Checkpoint
-from medvit.evaluation import calibration, conformal, foreign, operating, strangers, trust, views
+from medvit.evaluation import calibration, conformal, operating, strangers, trust, views
 from medvit.evaluation.metrics import evaluate, mcnemar, probabilities, wilson
 from medvit.evaluation.trust import Trust
 from medvit.images import open_image, to_source
@@ -30,13 +30,8 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def complete(
-    folder: Path, data_root: str | Path | None = None, root: Path | None = None
-) -> dict[str, Any]:
+def complete(folder: Path, data_root: str | Path | None = None) -> dict[str, Any]:
     """Fit trust.npz of a checkpoint folder, measure it on the test split, and note it in the card.
-
-    Args:
-        root: of the checkpoints, if the folder is not in its place there yet.
 
     Returns:
         the section "trust" of the card.
@@ -45,10 +40,9 @@ def complete(
         MedvitError: the folder is damaged, or data are absent.
     """
     found = checkpoint.load(folder)
-    root = root or folder.resolve().parent.parent
     arrays, compared = trust.fit(
         found.model, found.preprocessing, found.subset, found.card["sha256"], found.card["source_size"],
-        data_root, root,
+        data_root, folder.parent.parent,
     )  # fmt: skip
     checkpoint.write_trust(folder, arrays)
     found = checkpoint.load(folder)
@@ -171,7 +165,9 @@ def _foreign(found: Checkpoint, applied: Trust, images: np.ndarray, data_root) -
             for name, pictures in _forms(some, size, grey).items()
         },
         "kinds": {kind: against(pictures) for kind, pictures in kinds.items()},
-        "near": {kind: against(pictures) for kind, pictures in strangers.near(subset.name, grey, size).items()},
+        "near": {
+            kind: against(pictures) for kind, pictures in strangers.near(subset.name, grey, size).items()
+        },
     }
 
 

@@ -281,4 +281,4 @@ def _export(
         ]
         card["sha256"] = checkpoint.sha256(folder / checkpoint.WEIGHTS)
         (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-        trust_figures.complete(folder, data_root, root=out.parent.parent)
+        trust_figures.complete(folder, data_root)

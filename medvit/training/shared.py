@@ -46,7 +46,9 @@ def train_shared(
     """
     out = Path(out).resolve()
     if out.exists():
-        raise MedvitError(f"{out} exists already and is not overwritten. Choose another --out, or move it away.")
+        raise MedvitError(
+            f"{out} exists already and is not overwritten. Choose another --out, or move it away."
+        )
     transformers.set_seed(seed)
     rng = np.random.default_rng(seed)
     labels_of = [f"{name}: {label}" for name in names for label in subsets.get(name).classes] + [NOTHING]
@@ -69,7 +71,9 @@ def train_shared(
         optimizer.zero_grad()
         schedule.step()
         if step % 100 == 0:
-            print(f"step {step}/{steps}, loss {loss.item():.3f}, {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"step {step}/{steps}, loss {loss.item():.3f}, {time.monotonic() - started:.0f} s", flush=True
+            )
     card = {
         "subsets": list(names),
         "steps": steps,

@@ -83,6 +83,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         with gr.Column(scale=4, min_width=280):
             gr.HTML("<div class='panel-title'>What it says</div>")
             answer = gr.HTML(min_height=330, elem_id="answer")
+            level, with_views = parts.trust_controls()
 
     controls = [method, layer, head, target]
     shown = [overlay, about]
@@ -101,9 +102,9 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         return gr.Image(image, alt_text=alt), f"<span class='quiet'>{explain.ABOUT[method]} {words}</span>"
 
     @parts.plain_errors
-    def ask(subset, model, case: Case, method, layer, head, target, opacity):
+    def ask(subset, model, case: Case, method, layer, head, target, opacity, level, with_views):
         predictor = store.predictor(subset, model)
-        prediction = predictor.predict(predictor.source(case.source))
+        prediction = predictor.predict(predictor.source(case.source), with_views)
         methods = predictor.methods()
         method = method if method in methods else methods[0]
         layers, heads = _layers_and_heads(prediction)
@@ -116,7 +117,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         ]
         drawn = draw(prediction, method, layer, head, target, opacity)
         view = parts.thumbnail(prediction.source, case.origin)
-        return [prediction, view, parts.answer(prediction, case), *updates, *drawn]
+        return [prediction, view, parts.answer(prediction, case, level or None), *updates, *drawn]
 
     def _settings(method, layers, layer, heads, head, classes, target):
         attention = method == "attention"
@@ -163,7 +164,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     private: dict[str, Any] = dict(api_visibility="private")
     asked: dict[str, Any] = dict(
         fn=ask,
-        inputs=[subset, model, case, *controls, opacity],
+        inputs=[subset, model, case, *controls, opacity, level, with_views],
         outputs=[seen, thumbnail, answer, *controls, *shown],
         **private,
         concurrency_id="model",
@@ -177,6 +178,14 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     surprise.click(draw_lot, subset, [case, picture], show_progress="hidden", **private).success(**asked)
     mistake.click(draw_mistake, [subset, model], [case, picture], show_progress="hidden", **private).success(
         **asked
+    )
+    with_views.input(**asked)
+    level.select(
+        lambda prediction, case, level: parts.answer(prediction, case, level or None),
+        [seen, case, level],
+        answer,
+        show_progress="hidden",
+        **private,
     )
     drawn: dict[str, Any] = dict(
         fn=draw,

@@ -15,7 +15,7 @@ from medvit.ui.store import Store
 
 
 def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callable, list]:
-    """Lay out the panel; return `fill(subset, model)` and the outputs to fill. Hidden where classes are many."""
+    """Lay out the panel, hidden where classes are many; return `fill(subset, model)` and its outputs."""
     with gr.Column(visible=False) as panel:
         title = gr.HTML()
         with gr.Row(equal_height=False):
@@ -29,7 +29,12 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
                 with gr.Row():
                     presets = [gr.Button(name, size="sm") for name in operating.PRESETS]
                 prevalence = gr.Slider(
-                    0.1, 99.9, 25, step=0.1, label="Prevalence where it would be used, %", elem_id="prevalence"
+                    0.1,
+                    99.9,
+                    25,
+                    step=0.1,
+                    label="Prevalence where it would be used, %",
+                    elem_id="prevalence",
                 )
                 table = gr.HTML(elem_id="operating")
 
@@ -49,7 +54,14 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
         score, truth = _positives(found)
         share = float(truth.mean())
         curve, table = draw(subset, model, 0.5, 100 * share)
-        return [gr.Column(visible=True), _title(found, score, truth), 0.5, round(100 * share, 1), curve, table]
+        return [
+            gr.Column(visible=True),
+            _title(found, score, truth),
+            0.5,
+            round(100 * share, 1),
+            curve,
+            table,
+        ]
 
     @parts.plain_errors
     def preset(name):
@@ -72,7 +84,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
 
 
 def _positives(found) -> tuple[np.ndarray, np.ndarray]:
-    """Probability of the class that is looked for, (N,), and whether it is the true one, on the test split."""
+    """Test split: probability of the class that is looked for, (N,), and whether it is the true one."""
     trust, logits = Trust.of(found), found.test_logits.astype(np.float64)
     shares = trust.calibrated(logits) if trust else probabilities(logits)
     positive = operating.positive_class(found.subset.name)
@@ -87,7 +99,8 @@ def _title(found, score: np.ndarray, truth: np.ndarray) -> str:
         f"<div class='panel-title'>Operating point: finding {name}</div>"
         f"<p class='small'>AUROC <b>{areas['auroc']:.3f}</b> ({roc[0]:.3f} to {roc[1]:.3f}) · area under the "
         f"precision-recall curve <b>{areas['auprc']:.3f}</b> ({pr[0]:.3f} to {pr[1]:.3f}), by chance "
-        f"{areas['prevalence']:.3f}, the prevalence in the test split. The presets were chosen on validation.</p>"
+        f"{areas['prevalence']:.3f}, the prevalence in the test split. The presets were chosen on "
+        "validation.</p>"
     )
 
 
@@ -96,15 +109,23 @@ def _table(at: dict) -> str:
         f"<tr><th scope='row'>{name}</th><td>{at[key]:.1%}</td>"
         f"<td>{at[f'{key}_interval'][0]:.1%} to {at[f'{key}_interval'][1]:.1%}</td><td>{count}</td></tr>"
         for key, name, count in (
-            ("sensitivity", "sensitivity: found of those who have it", f"{at['tp']} of {at['tp'] + at['fn']}"),
-            ("specificity", "specificity: cleared of those who do not", f"{at['tn']} of {at['tn'] + at['fp']}"),
+            (
+                "sensitivity",
+                "sensitivity: found of those who have it",
+                f"{at['tp']} of {at['tp'] + at['fn']}",
+            ),
+            (
+                "specificity",
+                "specificity: cleared of those who do not",
+                f"{at['tn']} of {at['tn'] + at['fp']}",
+            ),
             ("ppv", "PPV: right when it says yes", ""),
             ("npv", "NPV: right when it says no", ""),
         )
     )
     return (
         "<div class='scroll'><table class='plain'><thead><tr><td></td><th scope='col'>share</th>"
-        f"<th scope='col'>95 % interval</th><th scope='col'>test images</th></tr></thead><tbody>{rows}</tbody>"
-        f"</table></div><p class='quiet small'>PPV and NPV at a prevalence of {at['prevalence']:.1%}. Wilson "
+        "<th scope='col'>95 % interval</th><th scope='col'>test images</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div><p class='quiet small'>PPV and NPV at a prevalence of {at['prevalence']:.1%}. Wilson "
         "intervals; those of PPV and NPV on the logit scale.</p>"
     )

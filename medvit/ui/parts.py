@@ -15,6 +15,7 @@ from medvit import subsets
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation import conformal
+from medvit.evaluation.trust import InDistribution
 from medvit.predictor import Prediction
 from medvit.subsets import short_name
 from medvit.ui.store import Case
@@ -48,6 +49,15 @@ def picture_input(**options: Any) -> gr.Image:
     return component
 
 
+def trust_controls() -> tuple[gr.Dropdown, gr.Checkbox]:
+    """The level of the set of answers (0: the subset's own), and whether to ask several views."""
+    choices = [("usual level", 0), *((f"{level:.0%}", level) for level in conformal.LEVELS)]
+    with gr.Row(equal_height=True):
+        level = gr.Dropdown(choices, value=0, label="Set of answers", min_width=120, elem_id="level")
+        with_views = gr.Checkbox(label="Ask mirrored and turned views too", min_width=120, elem_id="views")
+    return level, with_views
+
+
 def headline(found: Checkpoint) -> str:
     """Size and accuracy of a checkpoint in one line."""
     test = found.card["test"]
@@ -66,7 +76,7 @@ def answer(prediction: Prediction, case: Case, level: float | None = None, shown
     A foreign image gets a notice over the dimmed answer, unless it is a phantom, which says so itself.
 
     Args:
-        level: the share of truths that the set of answers promises to hold; the subset's own where it is None.
+        level: the share of truths that the set of answers promises to hold; None is the subset's own.
     """
     shares = prediction.shown
     order = np.argsort(-shares)
@@ -83,14 +93,16 @@ def answer(prediction: Prediction, case: Case, level: float | None = None, shown
     seen = prediction.in_distribution
     foreign = seen is not None and not seen.accepted and not case.drawn
     notice = (
-        f"<div class='notice'><p><b>This does not look like {title(prediction.subset)}.</b> The model names a "
-        "class anyway.</p><label><input type='checkbox'> show anyway</label></div>"
+        f"<div class='notice'><p><b>This does not look like {title(prediction.subset)}</b>{_score(seen)}. The "
+        "model names a class anyway.</p><label><input type='checkbox'> show anyway</label></div>"
+        if foreign
+        else ""
     )
     return (
-        f"<div class='answer{' foreign' if foreign else ''}' role='status'>{notice if foreign else ''}"
+        f"<div class='answer{' foreign' if foreign else ''}' role='status'>{notice}"
         f"<div class='verdict'><p class='says'>The model says</p>"
         f"<p class='label'>{shown_name(prediction.label)}</p><ul>{rows}</ul>{tail}"
-        f"{_set(prediction, level)}{_likeness(prediction, case)}{_truth(prediction, case)}</div>"
+        f"{_set(prediction, level)}{'' if foreign else _likeness(prediction, case)}{_truth(prediction, case)}</div>"
         f"<p class='disclaimer'>{DISCLAIMER}</p></div>"
     )
 
@@ -115,7 +127,9 @@ def _set(prediction: Prediction, level: float | None) -> str:
     views = ""
     if prediction.agreement is not None:
         views = f" Its mirrored and turned views agree to {prediction.agreement:.0%}."
-    return f"<p class='set'><b>{level:.0%} set: {names}</b><br><span class='quiet'>{meaning}.{views}</span></p>"
+    return (
+        f"<p class='set'><b>{level:.0%} set: {names}</b><br><span class='quiet'>{meaning}.{views}</span></p>"
+    )
 
 
 def _likeness(prediction: Prediction, case: Case) -> str:
@@ -126,9 +140,13 @@ def _likeness(prediction: Prediction, case: Case) -> str:
     mark = "<b class='right'>✓</b> looks" if seen.accepted else "<b class='wrong'>✗</b> does not look"
     why = ", being a drawing" if case.drawn and not seen.accepted else ""
     return (
-        f"<p class='likeness'>{mark} like {title(prediction.subset)}{why} <span class='quiet'>(score "
-        f"{seen.score:.1f}, limit {seen.threshold:.1f})</span></p>"
+        f"<p class='likeness'>{mark} like {title(prediction.subset)}{why}"
+        f"<span class='quiet'>{_score(seen)}</span></p>"
     )
+
+
+def _score(seen: InDistribution) -> str:
+    return f" (score {seen.score:.1f}, at least {seen.threshold:.1f} is expected)"
 
 
 def _truth(prediction: Prediction, case: Case) -> str:
@@ -227,7 +245,9 @@ def class_table(found: Checkpoint) -> str:
             f"<td>{one['recall']:.1%}{span}</td><td>{one['f1']:.3f}</td>"
             f"<td>{one['auc']:.3f}{around}</td></tr>"
         )
-    head = "".join(f"<th scope='col'>{h}</th>" for h in ("images", "precision", "recall (95 %)", "F1", "AUC (95 %)"))
+    head = "".join(
+        f"<th scope='col'>{h}</th>" for h in ("images", "precision", "recall (95 %)", "F1", "AUC (95 %)")
+    )
     return (
         f"<div class='scroll'><table class='plain'><thead><tr><td></td>{head}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"

@@ -56,16 +56,17 @@ def summary(found, others) -> str:
     """All of it in tables, as HTML."""
     section = found.card.get("trust")
     if section is None or found.trust is None:
-        return f"<p>{found.trust_problem or 'The card holds no figures on trust.'}</p>{_rivals(found, others)}"
-    return "".join(
-        [_calibration(section), _sets(section), _foreign(section, found), _rivals(found, others)]
-    )
+        return (
+            f"<p>{found.trust_problem or 'The card holds no figures on trust.'}</p>{_rivals(found, others)}"
+        )
+    return "".join([_calibration(section), _sets(section), _foreign(section, found), _rivals(found, others)])
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
     columns = "".join(f"<th scope='col'>{name}</th>" for name in head)
     body = "".join(
-        f"<tr><th scope='row'>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>" for row in rows
+        f"<tr><th scope='row'>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"
+        for row in rows
     )
     return (
         f"<div class='scroll'><table class='plain'><thead><tr><td></td>{columns}</tr></thead>"
@@ -79,20 +80,29 @@ def _range(interval) -> str:
 
 def _calibration(section: dict) -> str:
     seen = section["views"]
-    lines = [("as they come", section["before"], ""), ("calibrated", section["after"], "")]
-    if seen["n"] != section["n"]:
+    whole = seen["n"] == section["n"]
+    accuracy = f"{seen['accuracy_before']:.1%}" if whole else ""
+    lines = [("as they come", section["before"], accuracy), ("calibrated", section["after"], accuracy)]
+    if not whole:
         lines.append((f"calibrated, {seen['n']:,} of them", seen["before"], f"{seen['accuracy_before']:.1%}"))
     lines.append((f"{seen['count']} views combined", seen["after"], f"{seen['accuracy']:.1%}"))
     rows = [
-        [name, f"{one['ece']:.3f}", f"{one['ece_floor']:.3f}", f"{one['brier']:.3f}", f"{one['nll']:.3f}", right]
+        [
+            name,
+            f"{one['ece']:.3f}",
+            f"{one['ece_floor']:.3f}",
+            f"{one['brier']:.3f}",
+            f"{one['nll']:.3f}",
+            right,
+        ]
         for name, one, right in lines
     ]
     return (
         _table(["ECE", "by chance alone", "Brier", "NLL", "accuracy"], rows)
-        + f"<p class='quiet small'>ECE: how far confidence and accuracy lie apart, in 15 bins of equally many "
-        f"images. By chance alone: what a perfect model would show on as many. Calibrated: "
-        f"{calibration.verdict(section['after'])}. Mirrored and turned views agree on {seen['stability']:.1%} of "
-        "the images.</p>"
+        + "<p class='quiet small'>ECE: how far confidence and accuracy lie apart, in 15 bins of equally many "
+        "images. By chance alone: what a perfect model would show on as many. Calibrated: "
+        f"{calibration.verdict(section['after'])}. An image's mirrored and turned views agree to "
+        f"{seen['stability']:.1%}.</p>"
     )
 
 
@@ -103,8 +113,9 @@ def _sets(section: dict) -> str:
     rows = []
     for level, one in section["sets"]["levels"].items():
         if one["possible"]:
-            sizes = ", ".join(
-                f"{part['coverage']:.0%} of {part['images']:,} with {size}" for size, part in one["by_size"].items()
+            sizes = "<br>".join(
+                f"{size}: {part['coverage']:.0%} of {part['images']:,}"
+                for size, part in one["by_size"].items()
             )
             held = f"{one['coverage']:.1%} ({_range(one['coverage_interval'])})"
             rows.append([f"{float(level):.0%}", held, f"{one['mean_size']:.2f}", sizes])
@@ -112,8 +123,8 @@ def _sets(section: dict) -> str:
             rows.append([f"{float(level):.0%}", f"not possible on {fitted} validation images", "–", "–"])
     low, high = section["sets"]["levels"][f"{section['sets']['default_level']:.2f}"]["expected"]
     return _table(["truth in the set", "mean size", "by size of the set"], rows) + (
-        f"<p class='quiet small'>Sets of answers at each promised level ({section['sets']['method'].upper()}), "
-        f"fitted on {fitted:,} validation images. At {section['sets']['default_level']:.0%}, with so many, "
+        f"<p class='quiet small'>Sets of answers at each promised level "
+        f"({section['sets']['method'].upper()}), fitted on {fitted:,} validation images. At {section['sets']['default_level']:.0%}, with so many, "
         f"{low:.1%} to {high:.1%} is what to expect where test images are like those of validation.</p>"
     )
 
@@ -124,7 +135,12 @@ def _foreign(section: dict, found) -> str:
         return f"<p>{seen.get('missing', '')}</p>"
     named = {name: get(name).title for name in seen["kinds"] if name.endswith("mnist")}
     rows = [
-        [named.get(kind, kind) + note, f"{one['accepted']:.1%}", _range(one["accepted_interval"]), f"{one['auroc']:.3f}"]
+        [
+            named.get(kind, kind) + note,
+            f"{one['accepted']:.1%}",
+            _range(one["accepted_interval"]),
+            f"{one['auroc']:.3f}",
+        ]
         for group, note in (("kinds", ""), ("near", " (near; no claim)"))
         for kind, one in seen[group].items()
     ]
@@ -132,8 +148,8 @@ def _foreign(section: dict, found) -> str:
            _range(seen["test_accepted_interval"]), "–"]  # fmt: skip
     reader = "the model shared by all subsets" if seen["model"] == "shared" else "this model"
     return _table(["accepted", "95 % interval", "AUROC"], [own, *rows]) + (
-        f"<p class='quiet small'>The check for foreign images: {seen['score']}, read from {reader}; its limit "
-        "accepts 95 % of validation.</p>"
+        f"<p class='quiet small'>The check for foreign images: {seen['score']}, read from {reader}; its "
+        "limit accepts 95 % of validation.</p>"
     )
 
 
