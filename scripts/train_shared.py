@@ -23,7 +23,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("runs/shared"), metavar="DIR", help="[runs/shared]")
-    parser.add_argument("--steps", type=int, default=3000, help="the shipped one took the default [3000]")
+    parser.add_argument("--steps", type=int, default=3500, help="the shipped one took the default [3500]")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     parser.add_argument("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA]")
     args = parser.parse_args()

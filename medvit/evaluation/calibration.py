@@ -47,7 +47,7 @@ def confidence(shares: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def calibration_error(confidences: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error: mean distance of confidence and accuracy, in bins of equally many images."""
+    """Expected calibration error: mean distance of confidence and accuracy, in bins of as many images."""
     order = np.argsort(confidences, kind="stable")
     gap = (confidences - correct)[order]
     sums = [abs(part.sum()) for part in np.array_split(gap, min(bins, len(gap)))]

@@ -34,7 +34,7 @@ POOL = 12_000  # images of a subset at most: PathMNIST has many more than are ne
 
 
 def train_shared(
-    out: Path, steps: int = 3000, seed: int = 0, data_root: str | Path | None = None, names=subsets.MAIN
+    out: Path, steps: int = 3500, seed: int = 0, data_root: str | Path | None = None, names=subsets.MAIN
 ) -> Path:
     """Train the shared model and write its folder: about 15 minutes on one core.
 

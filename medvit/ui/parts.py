@@ -92,17 +92,14 @@ def answer(prediction: Prediction, case: Case, level: float | None = None, shown
     tail = f"<p class='quiet'>and {more} more, {rest:.1%} together</p>" if more > 0 else ""
     seen = prediction.in_distribution
     foreign = seen is not None and not seen.accepted and not case.drawn
-    notice = (
-        f"<div class='notice'><p><b>This does not look like {title(prediction.subset)}</b>{_score(seen)}. The "
-        "model names a class anyway.</p><label><input type='checkbox'> show anyway</label></div>"
-        if foreign
-        else ""
-    )
+    notice, likeness = "", _likeness(prediction, case)
+    if foreign:
+        notice, likeness = _foreign_notice(prediction), ""
     return (
         f"<div class='answer{' foreign' if foreign else ''}' role='status'>{notice}"
         f"<div class='verdict'><p class='says'>The model says</p>"
         f"<p class='label'>{shown_name(prediction.label)}</p><ul>{rows}</ul>{tail}"
-        f"{_set(prediction, level)}{'' if foreign else _likeness(prediction, case)}{_truth(prediction, case)}</div>"
+        f"{_set(prediction, level)}{likeness}{_truth(prediction, case)}</div>"
         f"<p class='disclaimer'>{DISCLAIMER}</p></div>"
     )
 
@@ -110,6 +107,15 @@ def answer(prediction: Prediction, case: Case, level: float | None = None, shown
 def title(subset: str) -> str:
     """The name of a subset as people write it."""
     return subsets.get(subset).title
+
+
+def _foreign_notice(prediction: Prediction) -> str:
+    seen = prediction.in_distribution
+    assert seen is not None
+    return (
+        f"<div class='notice'><p><b>This does not look like {title(prediction.subset)}</b>{_score(seen)}. "
+        "The model names a class anyway.</p><label><input type='checkbox'> show anyway</label></div>"
+    )
 
 
 def _set(prediction: Prediction, level: float | None) -> str:

@@ -121,11 +121,13 @@ def _sets(section: dict) -> str:
             rows.append([f"{float(level):.0%}", held, f"{one['mean_size']:.2f}", sizes])
         else:
             rows.append([f"{float(level):.0%}", f"not possible on {fitted} validation images", "–", "–"])
-    low, high = section["sets"]["levels"][f"{section['sets']['default_level']:.2f}"]["expected"]
+    level = section["sets"]["default_level"]
+    low, high = section["sets"]["levels"][f"{level:.2f}"]["expected"]
     return _table(["truth in the set", "mean size", "by size of the set"], rows) + (
-        f"<p class='quiet small'>Sets of answers at each promised level "
-        f"({section['sets']['method'].upper()}), fitted on {fitted:,} validation images. At {section['sets']['default_level']:.0%}, with so many, "
-        f"{low:.1%} to {high:.1%} is what to expect where test images are like those of validation.</p>"
+        "<p class='quiet small'>Sets of answers at each promised level "
+        f"({section['sets']['method'].upper()}), fitted on {fitted:,} validation images. At {level:.0%}, "
+        f"with so many, {low:.1%} to {high:.1%} is what to expect where test images are like those of "
+        "validation.</p>"
     )
 
 
