@@ -37,6 +37,12 @@ def test_predict_answers_as_the_library_does(app, trained, picture):
     assert answer["label"] == expected["label"]
     assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
     assert (answer["subset"], answer["model"]) == ("breastmnist", "spt_lsa")
+    assert sum(answer["calibrated"].values()) == pytest.approx(1)
+    assert answer["prediction_set"] == expected["prediction_set"]
+    assert answer["label"] in answer["prediction_set"]["classes"]
+    seen = answer["in_distribution"]
+    assert set(seen) == {"score", "threshold", "accepted"}
+    assert seen["accepted"] is (seen["score"] >= seen["threshold"])
 
 
 def test_confusion_matrix_counts_the_whole_test_split(app):
@@ -49,6 +55,13 @@ def test_exactly_the_documented_endpoints_are_public(app):
     described = app[0].view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(described) == {"/predict", "/confusion_matrix"}
     assert [p["parameter_name"] for p in described["/predict"]["parameters"]] == ["subset", "model", "image"]
+
+
+def test_the_page_of_the_api_says_what_an_answer_holds(app):
+    with urllib.request.urlopen(f"{app[0].src}gradio_api/info", timeout=60) as response:
+        text = response.read().decode()
+    for word in ("calibrated", "prediction_set", "in_distribution", "threshold"):
+        assert word in text
 
 
 @pytest.mark.parametrize(

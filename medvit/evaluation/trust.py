@@ -270,8 +270,12 @@ def _fit_foreign(
 def validation_strangers(
     subset: subsets.Subset, size: int = 28, data_root: str | Path | None = None
 ) -> dict[str, np.ndarray]:
-    """Pictures that are none of a subset, without the test split: the other subsets' validation images, where
-    they are on disk, drawn pictures, and phantoms of other subsets."""
+    """Pictures that are none of a subset, without the test split.
+
+    The other subsets' validation images, where they are on disk, drawn pictures, phantoms of other subsets;
+    and drawn pictures laid half-transparent over the subset's validation images, which tell good scores
+    apart where every score notices all the rest.
+    """
     grey = subset.channels == 1
     crowd = {}
     for name, images in other_subsets(subset, "val", size, data_root, STRANGERS).items():
@@ -281,7 +285,11 @@ def validation_strangers(
     drawn = [phantoms.draw(names[i % len(names)], 10_000 + i) for i in range(STRANGERS)]
     if size == phantoms.SIDE:
         crowd["phantoms"] = np.stack(drawn)
-    return {kind: strangers.as_seen_by(pictures, grey) for kind, pictures in crowd.items()}
+    crowd = {kind: strangers.as_seen_by(pictures, grey) for kind, pictures in crowd.items()}
+    images, labels = subsets.load_split(subset.name, "val", size, data_root)
+    below = strangers.as_seen_by(images[sample(labels, STRANGERS)], grey).astype(np.float32)
+    crowd["half-transparent"] = ((below + crowd["drawn"][: len(below)]) / 2).astype(np.uint8)
+    return crowd
 
 
 def other_subsets(
