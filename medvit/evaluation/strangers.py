@@ -225,7 +225,10 @@ KINDS: dict[str, Callable[[int], list[Image.Image]]] = {
 @cache
 def draw(kind: str, count: int, grey: bool, size: int = 28) -> np.ndarray:
     """Pictures of a kind after the path that every upload takes: uint8 (count, size, size, 3)."""
-    return np.stack([to_source(picture, size, grey) for picture in KINDS[kind](count)])
+    pictures = KINDS[kind](count)
+    for picture in pictures:
+        picture.thumbnail((200, 200))  # the path costs by the pixel
+    return np.stack([to_source(picture, size, grey) for picture in pictures])
 
 
 def as_seen_by(images: np.ndarray, grey: bool) -> np.ndarray:

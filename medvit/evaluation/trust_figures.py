@@ -15,7 +15,7 @@ from medvit.evaluation.trust import Trust
 from medvit.images import open_image, to_source
 
 # A CPU affords this many test images: views of the larger test splits, and pictures of each foreign kind.
-VIEWED, STRANGERS, PICTURES = 2500, 200, 60
+VIEWED, STRANGERS, PICTURES, FORMS = 2500, 200, 60, 100
 
 COLUMNS = (
     "subset", "model", "n", "temperature", "ece_before", "ece", "ece_floor", "ece_10", "ece_10_floor",
@@ -140,7 +140,7 @@ def _foreign(found: Checkpoint, applied: Trust, images: np.ndarray, data_root) -
 
     inside = scores(images[trust.sample(found.test_labels, 4 * VIEWED)])
     accepted = inside >= threshold
-    some = images[trust.sample(found.test_labels, 300)]
+    some = images[trust.sample(found.test_labels, FORMS)]
     kinds = trust.other_subsets(subset, "test", size, data_root, STRANGERS)
     kinds |= {kind: strangers.draw(kind, PICTURES, grey, size) for kind in strangers.KINDS}
 
