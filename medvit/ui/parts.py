@@ -141,8 +141,13 @@ def _set(prediction: Prediction, level: float | None) -> str:
 def _likeness(prediction: Prediction, case: Case) -> str:
     """Whether the image looks like the subset."""
     seen = prediction.in_distribution
-    if seen is None:
+    if seen is None and prediction.trust is None:
         return ""
+    if seen is None:
+        return (
+            f"<p class='likeness quiet'>Whether it looks like {title(prediction.subset)} cannot be said: the "
+            "shared model in checkpoints/_shared is absent, or not the one that this was fitted with.</p>"
+        )
     mark = "<b class='right'>✓</b> looks" if seen.accepted else "<b class='wrong'>✗</b> does not look"
     why = ", being a drawing" if case.drawn and not seen.accepted else ""
     return (
