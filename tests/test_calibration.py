@@ -31,6 +31,12 @@ def test_a_multi_label_task_and_several_views_have_a_temperature_too():
     assert calibration.fit_temperature(same, labels) == pytest.approx(2, rel=0.08)
 
 
+def test_few_images_make_no_model_surer():
+    logits, labels = answers(150)
+    assert calibration.fit_temperature(logits * 0.25, labels) == pytest.approx(1, abs=0.01)
+    assert calibration.fit_temperature(logits * 4, labels) > 2
+
+
 def test_the_error_of_a_small_case_by_hand():
     confidences = np.array([0.6, 0.6, 0.9, 0.9])
     correct = np.array([True, False, True, True])

@@ -15,10 +15,13 @@ from medvit.evaluation import views
 from medvit.evaluation.metrics import cross_entropy, probabilities
 
 BINS = 15
+FEW = 200
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature, between 1/20 and 20, of least negative log-likelihood.
+
+    From fewer than `FEW` images it is at least one: so few may make a model sound less sure, not more.
 
     Args:
         logits: (N, C), or (V, N, C) of several views of each image (see `medvit.evaluation.views`).
@@ -33,7 +36,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         )
         return cross_entropy(labels, shares)
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded").x))
+    lowest = 0.0 if len(labels) < FEW else -np.log(20)
+    return float(np.exp(minimize_scalar(loss, bounds=(lowest, np.log(20)), method="bounded").x))
 
 
 def confidence(shares: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
