@@ -4,6 +4,7 @@ config.json, model.safetensors, preprocessor_config.json    Hugging Face format,
 card.json                                                   where it comes from and what it reached
 test.npz                                                    float16 logits (N, C), labels (N,) and, where it
                                                             was made, the map (N, 2) of the test split
+trust.npz (optional)                                        what evaluation/trust.py fitted on validation
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 WEIGHTS = "model.safetensors"
+TRUST = "trust.npz"
 REQUIRED = ("config.json", WEIGHTS, "preprocessor_config.json", "card.json", "test.npz")
 DEFAULT_ROOT = Path(__file__).resolve().parent.parent / "checkpoints"
 
@@ -43,6 +45,7 @@ class Checkpoint:
     """A checkpoint folder that was found whole. `card` is the content of card.json.
 
     `test_map`: float16 (N, 2), the test images laid out by the model's features; None where it was not made.
+    `trust` is the content of trust.npz; where it is None, `trust_problem` says in a sentence why.
     """
 
     folder: Path
@@ -51,6 +54,8 @@ class Checkpoint:
     test_logits: np.ndarray
     test_labels: np.ndarray
     test_map: np.ndarray | None = None
+    trust: dict[str, np.ndarray] | None = None
+    trust_problem: str = ""
 
     @property
     def subset(self) -> subsets.Subset:
@@ -141,7 +146,28 @@ def load(folder: str | Path) -> Checkpoint:
         zlib.error,
     ) as error:
         raise MedvitError(f"The checkpoint {folder} is damaged: {error}.") from error
-    return Checkpoint(folder, card, preprocessing, logits, labels, test_map)
+    try:
+        trust, problem = _read_trust(folder, card["sha256"]), ""
+    except MedvitError as error:
+        trust, problem = None, str(error)
+    return Checkpoint(folder, card, preprocessing, logits, labels, test_map, trust, problem)
+
+
+def _read_trust(folder: Path, weights: str) -> dict[str, np.ndarray]:
+    """The arrays of trust.npz, if they were fitted to these weights."""
+    fit_it = f"Fit it with `python scripts/evaluate.py --fit {folder}`."
+    path = folder / TRUST
+    if not path.is_file():
+        raise MedvitError(f"This model has no {TRUST}, so its probabilities are as they come. {fit_it}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        belongs = str(arrays["sha256"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise MedvitError(f"{path} is damaged and left aside ({error}). {fit_it}") from error
+    if belongs != weights:
+        raise MedvitError(f"{path} was fitted to other weights than these, and is left aside. {fit_it}")
+    return arrays
 
 
 def _read_test(path: Path, subset: subsets.Subset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -229,6 +255,21 @@ def write_test(
         part.replace(folder / "test.npz")
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_trust(folder: Path, arrays: Mapping[str, Any]) -> None:
+    """Write trust.npz, whole or not at all."""
+    temporary = folder / f".{TRUST}"
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+    temporary.replace(folder / TRUST)
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Replace card.json, whole or not at all."""
+    temporary = folder / ".card.json"
+    temporary.write_text(json.dumps(card, indent=1) + "\n")
+    temporary.replace(folder / "card.json")
 
 
 def to_half(logits: np.ndarray) -> np.ndarray:

@@ -300,3 +300,101 @@ def _coloured(values: np.ndarray, signed: bool = False) -> Image.Image:
     shares = (values + 1) / 2 if signed else values
     colours = colormaps["coolwarm" if signed else "inferno"](shares.clip(0, 1), bytes=True)
     return Image.fromarray(np.ascontiguousarray(colours[..., :3]))
+
+
+def reliability(
+    answers: dict[str, tuple[np.ndarray, np.ndarray]], bins: int = 15, title: str = ""
+) -> go.Figure:
+    """How often answers are right, against how sure they are; on the diagonal where both agree.
+
+    Args:
+        answers: name of a curve -> confidences (N,) in 0..1, and bool (N,), whether each answer is right.
+            Each of the `bins` (fewer where there are few images) holds as many; the bars are Wilson's 95 %
+            intervals.
+    """
+    from scipy.stats import binomtest
+
+    figure = go.Figure()
+    chance = dict(color=INK, dash="dot", width=1)
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=chance, hoverinfo="skip", showlegend=False)
+    lowest = 1.0
+    for name, (confidences, correct) in answers.items():
+        order = np.argsort(confidences, kind="stable")
+        parts = np.array_split(order, min(bins, max(1, len(order) // 25)))
+        sure = np.array([confidences[part].mean() for part in parts])
+        right = np.array([correct[part].mean() for part in parts])
+        limits = [
+            binomtest(int(correct[part].sum()), len(part)).proportion_ci(method="wilson") for part in parts
+        ]
+        low, high = (np.array([getattr(limit, end) for limit in limits]) for end in ("low", "high"))
+        lowest = min(lowest, sure.min(), low.min())
+        figure.add_scatter(
+            x=sure,
+            y=right,
+            error_y=dict(
+                array=(high - right).clip(0), arrayminus=(right - low).clip(0), thickness=1, width=2
+            ),
+            name=name,
+            mode="lines+markers",
+            customdata=np.stack([[len(part) for part in parts], low, high], 1),
+            hovertemplate="sure %{x:.1%}, right %{y:.1%}<br>%{customdata[1]:.1%} to %{customdata[2]:.1%}, "
+            "%{customdata[0]} images<extra></extra>",
+        )
+    start = max(0.0, np.floor(lowest * 10) / 10)
+    figure.update_xaxes(title="how sure the model is", range=[start - 0.01, 1.01], tickformat=".0%")
+    figure.update_yaxes(title="how often it is right", range=[start - 0.01, 1.01], tickformat=".0%")
+    return _layout(figure, 400, title=title, legend=dict(y=0.02, yanchor="bottom", x=1, xanchor="right"))
+
+
+def operating_point(score: np.ndarray, truth: np.ndarray, threshold: float, name: str) -> go.Figure:
+    """The ROC curve of one class, with the point that a threshold stands for.
+
+    Args:
+        score: probability of the class (N,). truth: bool (N,). name: of the class.
+    """
+    from sklearn.metrics import roc_curve
+
+    false, true, _ = roc_curve(truth, score)
+    said = score >= threshold
+    point = float(said[~truth].mean()), float(said[truth].mean())
+    figure = go.Figure()
+    chance = dict(color=INK, dash="dot", width=1)
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=chance, hoverinfo="skip", showlegend=False)
+    figure.add_scatter(x=false, y=true, mode="lines", line_color=COLOURS[0], showlegend=False)
+    figure.add_scatter(
+        x=[point[0]],
+        y=[point[1]],
+        mode="markers",
+        marker=dict(size=14, color=COLOURS[1], line=dict(width=2, color="white")),
+        showlegend=False,
+        hovertemplate=f"threshold {threshold:.2f}<br>false positives %{{x:.1%}}<br>found %{{y:.1%}}"
+        "<extra></extra>",
+    )
+    figure.update_xaxes(title="false positive rate", range=[-0.01, 1.01])
+    figure.update_yaxes(title=f"share of {short_name(name)} found", range=[-0.01, 1.01])
+    return _layout(figure, 360)
+
+
+def robustness(errors: dict[str, list[float]], clean: float) -> go.Figure:
+    """Error under each corruption, averaged over its five severities, the worst on top.
+
+    Args:
+        errors: corruption -> balanced error (1 - mean recall) at severities 1 to 5. clean: that without any.
+    """
+    order = sorted(errors, key=lambda name: float(np.mean(errors[name])))
+    means = [float(np.mean(errors[name])) for name in order]
+    steps = [[f"{error:.1%}" for error in errors[name]] for name in order]
+    figure = go.Figure(
+        go.Bar(
+            x=means,
+            y=[name.replace("_", " ") for name in order],
+            orientation="h",
+            marker_color=COLOURS[0],
+            customdata=[" · ".join(step) for step in steps],
+            hovertemplate="%{y}: %{x:.1%}<br>by severity: %{customdata}<extra></extra>",
+        )
+    )
+    figure.add_vline(x=clean, line=dict(color=COLOURS[1], dash="dash"), annotation_text=f"clean, {clean:.1%}")
+    figure.update_xaxes(title="balanced error, mean of five severities", tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(automargin=True)
+    return _layout(figure, 120 + 26 * len(order))

@@ -1,7 +1,9 @@
 """From one image to everything the screen shows of it, in one forward pass."""
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ from medvit import checkpoint, explain, images
 from medvit.batcher import Batcher
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
-from medvit.evaluation.features import features
+from medvit.evaluation import conformal, foreign, views
 from medvit.evaluation.metrics import probabilities
 from medvit.evaluation.predict import predict_logits
+from medvit.evaluation.trust import InDistribution, Trust
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,10 @@ class Prediction:
     `source`: the pixels it was given, uint8 (s, s, 3). `probabilities`: (C,), in the order of `classes`;
     they sum to one unless the subset is multi-label. `forward_pass`: what `seen` gives, or None where it was
     one of many.
+
+    From the checkpoint's trust.npz, and None without one: `calibrated` (C,), probabilities that are right as
+    often as they say; `in_distribution`, whether the image looks like the subset. `agreement`: the share of
+    views that agree with the answer, where the model was asked for several.
     """
 
     subset: str
@@ -32,6 +39,11 @@ class Prediction:
     probabilities: np.ndarray
     forward_pass: explain.Seen | None = None
 
+    calibrated: np.ndarray | None = None
+    in_distribution: InDistribution | None = None
+    agreement: float | None = None
+    trust: Trust | None = None
+
     @property
     def seen(self) -> explain.Seen:
         """The pass behind it, with the attention of every layer."""
@@ -39,22 +51,60 @@ class Prediction:
         return self.forward_pass
 
     @property
+    def shown(self) -> np.ndarray:
+        """The probabilities (C,) to show: calibrated where possible."""
+        return self.probabilities if self.calibrated is None else self.calibrated
+
+    @property
     def top(self) -> int:
-        return int(self.probabilities.argmax())
+        return int(self.shown.argmax())
 
     @property
     def label(self) -> str:
         """The most probable class."""
         return self.classes[self.top]
 
+    def prediction_set(self, level: float | None = None) -> list[int] | None:
+        """The classes, most probable first, one of which is the true one in a share `level` of such images.
+
+        All of them where validation was too small for the level. None without a trust.npz, and for a
+        multi-label subset.
+
+        Args:
+            level: the subset's default where it is None.
+        """
+        if self.trust is None or self.calibrated is None or not self.trust.has_sets:
+            return None
+        level = conformal.default_level(self.subset) if level is None else level
+        members = self.trust.sets(self.calibrated[None], level, self.agreement is not None)[0]
+        return [int(i) for i in np.argsort(-self.calibrated) if members[i]]
+
     def to_json(self) -> dict[str, Any]:
-        """The answer as plain types: label, probabilities {class: p}, subset, model."""
+        """The answer as plain types.
+
+        label, probabilities {class: p}, calibrated {class: p}, prediction_set {level, classes},
+        in_distribution {score, threshold, accepted}, subset, model. What a checkpoint cannot give is None.
+        """
+        seen, members = self.in_distribution, self.prediction_set()
         return {
             "label": self.label,
-            "probabilities": dict(zip(self.classes, map(float, self.probabilities), strict=True)),
+            "probabilities": self._by_class(self.probabilities),
+            "calibrated": None if self.calibrated is None else self._by_class(self.calibrated),
+            "prediction_set": None
+            if members is None
+            else {
+                "level": conformal.default_level(self.subset),
+                "classes": [self.classes[i] for i in members],
+            },
+            "in_distribution": None
+            if seen is None
+            else {"score": seen.score, "threshold": seen.threshold, "accepted": seen.accepted},
             "subset": self.subset,
             "model": self.model,
         }
+
+    def _by_class(self, shares: np.ndarray) -> dict[str, float]:
+        return dict(zip(self.classes, map(float, shares), strict=True))
 
 
 class Predictor:
@@ -62,6 +112,7 @@ class Predictor:
 
     def __init__(self, found: Checkpoint):
         self.checkpoint = found
+        self.trust = Trust.of(found)
         self._lock = threading.Lock()
         self._explainer: explain.Explainer | None = None
         self._together = Batcher(self._predict_together, threading.RLock())
@@ -78,7 +129,7 @@ class Predictor:
         """Classify a picture of any size: a path, the bytes of a file, a Pillow image or a uint8 array.
 
         Returns:
-            label, probabilities {class: p}, subset, model.
+            the answer, as `Prediction.to_json` gives it.
 
         Raises:
             MedvitError: the picture cannot be read.
@@ -90,25 +141,70 @@ class Predictor:
         grey = self.checkpoint.subset.channels == 1
         return images.to_source(images.open_image(image), self.checkpoint.card["source_size"], grey)
 
-    def predict(self, source: np.ndarray) -> Prediction:
+    def predict(self, source: np.ndarray, with_views: bool = False) -> Prediction:
         """Classify source pixels, uint8 (s, s, 3), as `source` gives them.
 
         Callers in several threads share forward passes.
+
+        Args:
+            with_views: ask for mirrored and turned views as well, in the same batch, and combine the answers.
         """
-        return self._together(source)
+        if not with_views:
+            return self._together(source)
+        several = views.make(images.to_tensor(source[None]), self.checkpoint.subset.name)  # (V, 3, s, s)
+        passes = self.explainer.many(several)  # the image itself first
+        return self._prediction(source, passes[0], np.stack([seen.logits.numpy() for seen in passes]))
 
     def _predict_together(self, sources: list[np.ndarray]) -> list[Prediction]:
-        subset = self.checkpoint.subset
         passes = self.explainer.many(images.to_tensor(np.stack(sources)))
-        shares = probabilities(np.stack([seen.logits.numpy() for seen in passes]), subset.multi_label)
-        return [
-            Prediction(subset.name, self.checkpoint.model_name, subset.classes, *answer)
-            for answer in zip(sources, shares, passes, strict=True)
-        ]
+        return [self._prediction(source, seen) for source, seen in zip(sources, passes, strict=True)]
+
+    def _prediction(
+        self, source: np.ndarray, seen: explain.Seen, of_views: np.ndarray | None = None
+    ) -> Prediction:
+        """From a pass to all that is said of it; `of_views`: logits (V, C) where several views were asked."""
+        trust, subset = self.trust, self.checkpoint.subset
+        logits = seen.logits[None].numpy()  # (1, C)
+        shares, agreement = probabilities(logits, subset.multi_label)[0], None
+        asked = logits
+        if of_views is not None:
+            asked = of_views[:, None]  # (V, 1, C)
+            together, agree = views.combine(asked, subset.multi_label)
+            shares, agreement = together[0], float(agree[0])
+        return Prediction(
+            subset.name,
+            self.checkpoint.model_name,
+            subset.classes,
+            source,
+            shares,
+            seen,
+            calibrated=trust.calibrated(asked, subset.multi_label)[0] if trust else None,
+            in_distribution=self._in_distribution(source, seen),
+            agreement=agreement,
+            trust=trust,
+        )
+
+    def _in_distribution(self, source: np.ndarray, seen: explain.Seen) -> InDistribution | None:
+        """Whether the image looks like the subset, from the pass that was made or from the shared model."""
+        trust = self.trust
+        if trust is None:
+            return None
+        if not trust.reads_shared:
+            assert seen.features is not None, "every model of medvit calls its head classifier"
+            every = np.ones(len(seen.logits), bool)
+            reading = foreign.Reading(seen.features[None].numpy(), seen.logits[None].numpy(), every)
+        elif trust.shared is None:
+            return None
+        else:
+            pixels = trust.shared.preprocessing(images.to_tensor(source[None]))
+            reading = foreign.read(trust.shared.model, pixels, trust.shared.own(self.checkpoint.subset.name))
+        return InDistribution(float(trust.foreign_scores(reading)[0]), trust.foreign_threshold)
 
     def features(self, source: np.ndarray) -> np.ndarray:
         """What the classifier is given of source pixels, uint8 (s, s, 3): float32 (D,)."""
-        return features(self.explainer.model, self.checkpoint.preprocessing, source[None])[0]
+        seen = self.explainer(images.to_tensor(source[None]))
+        assert seen.features is not None, "every model of medvit calls its head classifier"
+        return seen.features.numpy()
 
     def predict_many(self, sources: np.ndarray) -> list[Prediction]:
         """Classify many source images, uint8 (N, s, s, 3), in one pass that keeps nothing for maps."""
@@ -116,7 +212,13 @@ class Predictor:
         logits = predict_logits(found.model, found.preprocessing, sources, batch_size=len(sources))
         shares = probabilities(logits, found.subset.multi_label)  # (N, C)
         names = (found.subset.name, found.model_name, found.subset.classes)
-        return [Prediction(*names, *pair) for pair in zip(sources, shares, strict=True)]
+        calibrated: Iterable[np.ndarray | None] = repeat(None, len(logits))
+        if self.trust:
+            calibrated = self.trust.calibrated(logits, found.subset.multi_label)
+        return [
+            Prediction(*names, source, share, calibrated=sure, trust=self.trust)
+            for source, share, sure in zip(sources, shares, calibrated, strict=True)
+        ]
 
     def heatmap(
         self, prediction: Prediction, method: str, choice: explain.Choice | None = None

@@ -40,6 +40,12 @@ def test_predict_answers_as_the_library_does(app, trained, picture):
     assert answer["label"] == expected["label"]
     assert answer["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
     assert (answer["subset"], answer["model"]) == ("breastmnist", "spt_lsa")
+    assert sum(answer["calibrated"].values()) == pytest.approx(1)
+    assert answer["prediction_set"] == expected["prediction_set"]
+    assert answer["label"] in answer["prediction_set"]["classes"]
+    seen = answer["in_distribution"]
+    assert set(seen) == {"score", "threshold", "accepted"}
+    assert seen["accepted"] is (seen["score"] >= seen["threshold"])
 
 
 def test_confusion_matrix_counts_the_whole_test_split(app):
@@ -80,6 +86,13 @@ def test_explain_gives_the_map_of_the_library_and_a_picture(app, trained, pictur
 def test_explain_says_what_it_can_give(app, picture, wrong, words):
     with pytest.raises(Exception, match=words):
         app[0].predict("breastmnist", "spt_lsa", handle_file(picture), **wrong, api_name="/explain")
+
+
+def test_the_page_of_the_api_says_what_an_answer_holds(app):
+    with urllib.request.urlopen(f"{app[0].src}gradio_api/info", timeout=60) as response:
+        text = response.read().decode()
+    for word in ("calibrated", "prediction_set", "in_distribution", "threshold"):
+        assert word in text
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_the_figures_of_a_small_case_by_hand():
     assert figures["balanced_accuracy"] == pytest.approx((1 + 2 / 3) / 2)
     assert figures["macro_precision"] == pytest.approx((1 / 2 + 1) / 2)
     malignant = figures["per_class"]["malignant"]
-    del malignant["recall_interval"]
+    del malignant["recall_interval"], malignant["auc_interval"]
     expected = {"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "auc": 5 / 6, "support": 1}
     assert malignant == pytest.approx(expected)
     assert metrics.confusion(logits, labels).tolist() == [[1, 0], [1, 2]]
@@ -53,6 +53,31 @@ def test_the_figures_of_a_small_case_by_hand():
 def test_the_interval_is_wilsons():
     low, high = metrics.wilson(80, 100)
     assert (low, high) == pytest.approx((0.7112, 0.8666), abs=1e-4)
+
+
+@pytest.mark.parametrize(("task", "classes"), TASKS)
+def test_the_interval_of_the_auc_is_that_of_the_bootstrap(task, classes):
+    logits, labels = example(task, classes, 300)
+    scores = metrics.probabilities(logits, task == "multi-label, binary-class")
+    low, high = metrics.auc_interval(labels, scores, task)
+    rng = np.random.default_rng(1)
+    drawn = [metrics.auc(labels[i], scores[i], task) for i in rng.integers(0, 300, (120, 300))]
+    assert (low, high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.3 * (high - low))
+    assert low < metrics.auc(labels, scores, task) < high
+
+
+def test_a_perfect_auc_has_an_interval_below_it():
+    low, high = metrics.auc_interval(np.array([0, 0, 1, 1]), np.eye(2)[[0, 0, 1, 1]], "binary-class")
+    assert 0.9 < low <= high <= 1
+
+
+def test_mcnemar_counts_only_where_two_models_differ():
+    one = np.array([True] * 90 + [False] * 10)
+    other = np.array([True] * 80 + [False] * 18 + [True] * 2)
+    only, other_only, p = metrics.mcnemar(one, other)
+    assert (only, other_only) == (10, 2)
+    assert p == pytest.approx(2 * (1 + 12 + 66) / 2**12)  # twice the binomial tail of 2 in 12
+    assert metrics.mcnemar(one, one) == (0, 0, 1.0)
 
 
 def test_ordinal_subsets_report_kappa_and_distance():

@@ -19,7 +19,9 @@ def test_the_answer_is_plain_json(predictor, tmp_path):
     path = tmp_path / "picture.png"
     Image.fromarray(phantoms.draw("breastmnist", 0)).resize((300, 200)).save(path)
     answer = predictor(path)
-    assert set(answer) == {"label", "probabilities", "subset", "model"}
+    assert set(answer) == {
+        "label", "probabilities", "calibrated", "prediction_set", "in_distribution", "subset", "model",
+    }  # fmt: skip
     assert (answer["subset"], answer["model"]) == ("breastmnist", "spt_lsa")
     assert set(answer["probabilities"]) == {"malignant", "normal, benign"}
     assert sum(answer["probabilities"].values()) == pytest.approx(1)

@@ -8,6 +8,8 @@ from PIL import Image
 
 from medvit import models, phantoms, subsets
 from medvit.checkpoint import DEFAULT_ROOT
+from medvit.evaluation import strangers
+from medvit.evaluation.foreign import SHARED
 from medvit.evaluation.metrics import evaluate
 from medvit.evaluation.predict import predict_logits
 from medvit.predictor import Predictor
@@ -59,6 +61,24 @@ def test_stored_logits_are_those_of_the_stored_weights(found):
     logits = predict_logits(found.model, found.preprocessing, images[part])
     np.testing.assert_allclose(logits, found.test_logits[part], atol=0.02, rtol=2e-3)
     assert (logits.argmax(1) == found.test_logits[part].argmax(1)).mean() > 0.9995
+
+
+def test_what_is_fitted_for_trust_is_small():
+    sizes = [path.stat().st_size for path in DEFAULT_ROOT.glob("*/*/trust.npz")]
+    assert all(size < 1e6 for size in sizes)
+    assert sum(sizes) < 10e6
+    assert sum(path.stat().st_size for path in (DEFAULT_ROOT / SHARED).iterdir()) < 6e6
+
+
+@each_shipped
+def test_it_notices_pictures_of_another_kind(found):
+    if found.trust is None:
+        pytest.skip(found.trust_problem)
+    predictor = Predictor(found)
+    for kind in ("photographs", "text pages", "flat colours"):
+        pictures = strangers.draw(kind, 10, found.subset.channels == 1)
+        accepted = [predictor.predict(picture).in_distribution.accepted for picture in pictures]
+        assert sum(accepted) <= 1, kind
 
 
 def as_png(image: Image.Image) -> bytes:

@@ -7,7 +7,7 @@ page without.
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import expit, logit, softmax
 
 
 def probabilities(logits: np.ndarray, multi_label: bool = False) -> np.ndarray:
@@ -37,12 +37,63 @@ def auc(labels: np.ndarray, scores: np.ndarray, task: str) -> float:
     return float(areas.mean()) if len(areas) else float("nan")
 
 
+def auc_interval(labels: np.ndarray, scores: np.ndarray, task: str) -> tuple[float, float]:
+    """The 95 % interval of `auc`, by the method of DeLong et al. (1988) on the logit scale.
+
+    Where a mean over classes is taken, so are each image's contributions, so that their correlation counts.
+    """
+    from scipy.stats import rankdata
+
+    curves = _curves(labels, scores, task)
+    if not curves:
+        return float("nan"), float("nan")
+    contribution, area = np.zeros(len(labels)), 0.0
+    for truth, score in curves:
+        truth = truth.astype(bool)
+        ranks, positives, negatives = rankdata(score), truth.sum(), (~truth).sum()
+        beaten = (ranks[truth] - rankdata(score[truth])) / negatives  # share of negatives below each positive
+        above = 1 - (ranks[~truth] - rankdata(score[~truth])) / positives
+        area += beaten.mean() / len(curves)
+        contribution[truth] += (beaten - beaten.mean()) / positives / len(curves)
+        contribution[~truth] += (above - above.mean()) / negatives / len(curves)
+    inside = min(max(area, 1e-6), 1 - 1e-6)
+    spread = 1.96 * np.sqrt((contribution**2).sum()) / (inside * (1 - inside))
+    return float(expit(logit(inside) - spread)), float(expit(logit(inside) + spread))
+
+
+def _curves(labels: np.ndarray, scores: np.ndarray, task: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(truth, score) of each ROC curve that there is."""
+    if task == "binary-class":
+        pairs = [(labels == 1, scores[:, -1])]
+    else:
+        one_hot = labels if labels.ndim == 2 else labels[:, None] == np.arange(scores.shape[1])
+        pairs = list(zip(one_hot.T, scores.T, strict=True))
+    return [(truth, score) for truth, score in pairs if 0 < truth.sum() < len(truth)]
+
+
 def wilson(correct: int, total: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of a proportion."""
     from scipy.stats import binomtest
 
     interval = binomtest(int(correct), int(total)).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def mcnemar(right: np.ndarray, other_right: np.ndarray) -> tuple[int, int, float]:
+    """Whether two models differ on the same images (McNemar's exact test).
+
+    Args:
+        right, other_right: bool (N,), whether each model is right on each image.
+
+    Returns:
+        images that only the first gets right, images that only the other does, and the two-sided p value.
+    """
+    from scipy.stats import binomtest
+
+    only, other_only = int((right & ~other_right).sum()), int((other_right & ~right).sum())
+    if only + other_only == 0:
+        return 0, 0, 1.0
+    return only, other_only, float(binomtest(only, only + other_only).pvalue)
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -61,9 +112,9 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, task: str, classes: tuple[s
 
     Returns:
         accuracy (for a multi-label task the mean over labels, as medmnist has it) with its Wilson interval,
-        balanced accuracy, macro precision, recall and F1, AUC, and `per_class` with the same for each class
-        and its
-        support. Ordinal tasks add quadratic weighted kappa and mean absolute error. Shares are in 0..1.
+        balanced accuracy, macro precision, recall and F1, AUC with its DeLong interval, and `per_class` with
+        the same for each class and its support. Ordinal tasks add quadratic weighted kappa and mean absolute
+        error. Shares are in 0..1.
     """
     from sklearn import metrics as sk
 
@@ -87,7 +138,8 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, task: str, classes: tuple[s
         "macro_recall": float(recall.mean()),
         "macro_f1": float(f1.mean()),
         "auc": auc(labels, scores, task),
-        "loss": _cross_entropy(truth, scores, multi_label),
+        "auc_interval": auc_interval(labels, scores, task),
+        "loss": cross_entropy(labels, scores),
     }
     if task == "ordinal-regression":
         guess = logits.argmax(1)
@@ -100,6 +152,7 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, task: str, classes: tuple[s
             "recall_interval": wilson((truth & predicted)[:, i].sum(), support[i]) if support[i] else None,
             "f1": float(f1[i]),
             "auc": auc(truth[:, i], scores[:, [i]], "binary-class"),
+            "auc_interval": auc_interval(truth[:, i], scores[:, [i]], "binary-class"),
             "support": int(support[i]),
         }
         for i, name in enumerate(classes)
@@ -119,12 +172,13 @@ def brief(logits: np.ndarray, labels: np.ndarray, task: str) -> dict[str, float]
         "accuracy": float((predicted == truth).mean() if multi_label else both.sum() / len(labels)),
         "macro_f1": float((2 * both / np.maximum(either, 1)).mean()),
         "auc": auc(labels, scores, task),
-        "loss": _cross_entropy(truth, scores, multi_label),
+        "loss": cross_entropy(labels, scores),
     }
 
 
-def _cross_entropy(truth: np.ndarray, scores: np.ndarray, multi_label: bool) -> float:
+def cross_entropy(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Mean negative log-likelihood, in nats, of labels (N,), or (N, C) of 0 and 1, under scores (N, C)."""
     scores = scores.clip(1e-12, 1)
-    if multi_label:
-        return float(-np.where(truth, np.log(scores), np.log1p(-scores.clip(max=1 - 1e-12))).mean())
-    return float(-np.log(scores[truth]).mean())
+    if labels.ndim == 2:
+        return float(-np.where(labels, np.log(scores), np.log1p(-scores.clip(max=1 - 1e-12))).mean())
+    return float(-np.log(scores[np.arange(len(labels)), labels]).mean())

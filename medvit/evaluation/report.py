@@ -18,7 +18,7 @@ COLUMNS = (
     "subset", "model", "source_size", "input_size", "interpolation", "parameters", "trained_on", "epochs",
     "seed",
     "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "macro_precision",
-    "macro_recall", "auc", "quadratic_kappa", "mean_absolute_error", "n",
+    "macro_recall", "auc", "auc_low", "auc_high", "quadratic_kappa", "mean_absolute_error", "n",
 )  # fmt: skip
 
 
@@ -49,28 +49,33 @@ def recompute(
 def row(found: Checkpoint, test: dict[str, Any]) -> dict[str, Any]:
     """One row of metrics.csv."""
     low, high = test["accuracy_interval"]
-    values = (
+    auc_low, auc_high = test["auc_interval"]
+    return (
         found.card
         | test
-        | {"accuracy_low": low, "accuracy_high": high, "epochs": found.card["recipe"]["epochs"]}
+        | {"accuracy_low": low, "accuracy_high": high, "auc_low": auc_low, "auc_high": auc_high}
+        | {"epochs": found.card["recipe"]["epochs"]}
     )
-    return {
-        key: f"{value:.4f}" if isinstance(value := values.get(key), float) else "" if value is None else value
-        for key in COLUMNS
-    }
 
 
-def update_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Put rows into a csv, each in place of an older one of the same subset and model; written whole."""
+def update_csv(
+    path: Path,
+    rows: list[dict[str, Any]],
+    columns: tuple[str, ...] = COLUMNS,
+    keys: tuple[str, ...] = ("subset", "model"),
+) -> None:
+    """Put rows into a csv, each in place of an older one with the same `keys`; written whole."""
     kept = {}
     if path.is_file():
         with path.open(newline="") as file:
-            kept = {(old["subset"], old["model"]): old for old in csv.DictReader(file)}
-    kept |= {(new["subset"], new["model"]): new for new in rows}
+            kept = {tuple(old[key] for key in keys): old for old in csv.DictReader(file)}
+    for new in rows:
+        text = {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in new.items()}
+        kept[tuple(str(new[key]) for key in keys)] = text
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", extrasaction="ignore")
+        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(kept[key] for key in sorted(kept))
     temporary.replace(path)

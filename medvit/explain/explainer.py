@@ -53,7 +53,8 @@ class Gradients:
 class Seen:
     """One image through the model.
 
-    `pixels` (1, 3, H, W) in 0..255, as given. `logits` (classes,). `attentions` (layers, heads, T, T), or
+    `pixels` (1, 3, H, W) in 0..255, as given. `logits` (classes,). `features` (D,), what the classifier was
+    given, or None where it has another name. `attentions` (layers, heads, T, T), or
     None where the model has none; the last `grid[0] * grid[1]` tokens are the patches, row by row, the first
     is the class token. `grid`: patches down and across; without attention, the cells that are erased one at
     a time. `gradients`: of the classes that were asked for.
@@ -61,6 +62,7 @@ class Seen:
 
     pixels: Tensor
     logits: Tensor
+    features: Tensor | None
     attentions: Tensor | None
     grid: tuple[int, int]
     gradients: dict[int, Gradients] = field(default_factory=dict)
@@ -103,9 +105,7 @@ class Explainer:
         self.prepare = prepare
         self.read = read
         self.config = model.config
-        self.cam_layer = find_cam_layer(self.model)
-        if self.cam_layer is not None:
-            listen(self.cam_layer)
+        listen(find_cam_layer(self.model), getattr(self.model, "classifier", None))
 
     @property
     def has_attention(self) -> bool:
@@ -174,7 +174,8 @@ class Explainer:
         return output if output.ndim == 4 else seen.to_grid(output[:, seen.patches].transpose(1, 2))
 
     def _seen(self, pixels: Tensor, inputs: Tensor, logits: Tensor, record: Record) -> list[Seen]:
-        each = list(zip(pixels.split(1), logits, strict=True))
+        features = [None] * len(logits) if record.features is None else record.features
+        each = list(zip(pixels.split(1), logits, features, strict=True))
         if not self.has_attention:
             cell = max(1, round(pixels.shape[-1] / 7))
             grid = pixels.shape[-2] // cell, pixels.shape[-1] // cell

@@ -31,13 +31,15 @@ IMPLEMENTATION = "medvit"
 class Record:
     """What one forward pass left: per layer the scaled queries, keys and mask, or the weights themselves.
 
-    `activations`: with gradients, what came out of the layer that is listened to, see `listen`.
+    `activations`: with gradients, what came out of the layer that is listened to; `features`: what its
+    classifier was given (B, D). See `listen`.
     """
 
     with_gradients: bool
     scores: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
     activations: Tensor | None = None
+    features: Tensor | None = None
 
     def attentions(self) -> Tensor:
         """The softmax weights of all layers, (layers, B, heads, T, T), detached."""
@@ -64,15 +66,23 @@ def recording(with_gradients: bool = False) -> Iterator[Record]:
         _record.reset(token)
 
 
-def listen(layer: nn.Module) -> None:
-    """Have what comes out of a layer kept by the recordings with gradients of whoever calls its model."""
+def listen(layer: nn.Module | None, classifier: nn.Module | None) -> None:
+    """Have what comes out of a layer, and what a classifier is given, kept by the recordings of any
+    caller."""
 
     def keep(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
         record = _record.get()
         if record and record.with_gradients:
             record.activations = output
 
-    layer.register_forward_hook(keep)
+    def keep_input(_module: nn.Module, inputs: tuple) -> None:
+        if record := _record.get():
+            record.features = inputs[0].detach()
+
+    if layer is not None:
+        layer.register_forward_hook(keep)
+    if classifier is not None:
+        classifier.register_forward_pre_hook(keep_input)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from medvit import checkpoint, models, subsets
 from medvit.errors import MedvitError
+from medvit.evaluation import trust_figures
 from medvit.evaluation.metrics import evaluate
 from medvit.evaluation.predict import predict_logits
 from medvit.images import Preprocessing
@@ -238,3 +239,4 @@ def _export(
         ]
         card["sha256"] = checkpoint.sha256(folder / checkpoint.WEIGHTS)
         (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+        trust_figures.complete(folder, data_root)

@@ -14,7 +14,8 @@ LIMITS = """
 
 - **Not for diagnosis.** The models saw 28-pixel thumbnails from single published collections. They are for
   learning how such models behave.
-- They name one of the known classes for any picture, a holiday photograph included.
+- They name one of the known classes for any picture, a holiday photograph included. Where a picture looks
+  foreign, a notice says so; that check, too, is a model and can be wrong.
 - The subsets carry no ages, sexes or origins, so nothing can be said about how a model fares on groups of
   people.
 - PathMNIST's test split comes from another centre than its training split; the others come from one source.

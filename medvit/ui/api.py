@@ -24,7 +24,10 @@ def build(store: Store) -> None:
             image: a picture file of any size; PNG, JPEG, WebP, BMP, GIF or TIFF.
 
         Returns:
-            label, probabilities {class: p}, subset, model. Research demo, not for diagnosis.
+            label; probabilities {class: p}; calibrated {class: p}, right as often as they say; prediction_set
+            {level, classes}: the classes that hold the truth in that share of images like the test images;
+            in_distribution {score, threshold, accepted}: whether the image looks like the subset at all;
+            subset; model. Where a model lacks what it takes, null. Research demo, not for diagnosis.
         """
         predictor = store.predictor(subset, model)
         if image is None:

@@ -57,6 +57,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         with gr.Column(scale=4, min_width=280):
             gr.HTML("<div class='panel-title'>What it says</div>")
             answer = gr.HTML(min_height=300, elem_id="answer")
+            level, with_views = parts.trust_controls()
             report.build(store, seen, case)
             judge, judged = believe.build(store, seen, panel.settings)
     with gr.Accordion("Erase and ask again", open=False, elem_id="erase"):
@@ -64,14 +65,14 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     alike = similar.build(store, seen, answer)
 
     @parts.plain_errors
-    def ask(subset, model, case: Case, *settings):
+    def ask(subset, model, case: Case, level, with_views, *settings):
         predictor = store.predictor(subset, model)
-        prediction = predictor.predict(predictor.source(case.source))
+        prediction = predictor.predict(predictor.source(case.source), with_views)
         method, shown = panel.show(prediction, *settings)
         return [
             prediction,
             parts.thumbnail(prediction.source, case.origin),
-            parts.answer(prediction, case),
+            parts.answer(prediction, case, level or None),
             *shown,
             *judge(prediction, method),
             *prepare(prediction),
@@ -114,7 +115,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     private: dict[str, Any] = dict(api_visibility="private")
     asked: dict[str, Any] = dict(
         fn=ask,
-        inputs=[subset, model, case, *panel.settings],
+        inputs=[subset, model, case, level, with_views, *panel.settings],
         outputs=[seen, thumbnail, answer, *panel.outputs, *judged, *canvas],
         **private,
         concurrency_id="model",
@@ -130,6 +131,14 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     mistake.click(draw_mistake, [subset, model], [case, picture], show_progress="hidden", **private).success(
         **asked
     )
+    with_views.input(**asked)
+    level.select(
+        lambda prediction, case, level: parts.answer(prediction, case, level or None),
+        [seen, case, level],
+        answer,
+        show_progress="hidden",
+        **private,
+    )
     return Explore(
-        open_subset, [case, picture, gallery, mistake], case, ask, panel.settings, asked["outputs"]
+        open_subset, [case, picture, gallery, mistake], case, ask, asked["inputs"][3:], asked["outputs"]
     )

@@ -11,8 +11,11 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from medvit import subsets
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
+from medvit.evaluation import conformal
+from medvit.evaluation.trust import InDistribution
 from medvit.predictor import Prediction
 from medvit.subsets import short_name
 from medvit.ui.store import Case
@@ -46,6 +49,15 @@ def picture_input(**options: Any) -> gr.Image:
     return component
 
 
+def trust_controls() -> tuple[gr.Dropdown, gr.Checkbox]:
+    """The level of the set of answers (0: the subset's own), and whether to ask several views."""
+    choices = [("usual level", 0), *((f"{level:.0%}", level) for level in conformal.LEVELS)]
+    with gr.Row(equal_height=True):
+        level = gr.Dropdown(choices, value=0, label="Set of answers", min_width=120, elem_id="level")
+        with_views = gr.Checkbox(label="Ask mirrored and turned views too", min_width=120, elem_id="views")
+    return level, with_views
+
+
 def headline(found: Checkpoint) -> str:
     """Size and accuracy of a checkpoint in one line."""
     test = found.card["test"]
@@ -58,24 +70,94 @@ def headline(found: Checkpoint) -> str:
     )
 
 
-def answer(prediction: Prediction, case: Case, shown: int = 5) -> str:
-    """The classes and their probabilities as bars, the most probable first, and the truth where known."""
-    order = np.argsort(-prediction.probabilities)
+def answer(prediction: Prediction, case: Case, level: float | None = None, shown: int = 5) -> str:
+    """What the model says and how far to trust it.
+
+    A foreign image gets a notice over the dimmed answer, unless it is a phantom, which says so itself.
+
+    Args:
+        level: the share of truths that the set of answers promises to hold; None is the subset's own.
+    """
+    shares = prediction.shown
+    order = np.argsort(-shares)
     rows = "".join(
         f"<li class='{'top' if rank == 0 else ''}'><span "
         f"class='name'>{shown_name(prediction.classes[i])}</span>"
-        f"<span class='value'>{prediction.probabilities[i]:.1%}</span>"
-        f"<span class='bar'><i style='width:{prediction.probabilities[i]:.2%}'></i></span></li>"
+        f"<span class='value'>{shares[i]:.1%}</span>"
+        f"<span class='bar'><i style='width:{shares[i]:.2%}'></i></span></li>"
         for rank, i in enumerate(order[:shown])
     )
     more = len(order) - shown
-    rest = prediction.probabilities[order[shown:]].sum()
+    rest = shares[order[shown:]].sum()
     tail = f"<p class='quiet'>and {more} more, {rest:.1%} together</p>" if more > 0 else ""
+    seen = prediction.in_distribution
+    foreign = seen is not None and not seen.accepted and not case.drawn
+    notice, likeness = "", _likeness(prediction, case)
+    if foreign:
+        notice, likeness = _foreign_notice(prediction), ""
     return (
-        f"<div class='answer' role='status'><p class='says'>The model says</p>"
-        f"<p class='label'>{shown_name(prediction.label)}</p><ul>{rows}</ul>{tail}{_truth(prediction, case)}"
+        f"<div class='answer{' foreign' if foreign else ''}' role='status'>{notice}"
+        f"<div class='verdict'><p class='says'>The model says</p>"
+        f"<p class='label'>{shown_name(prediction.label)}</p><ul>{rows}</ul>{tail}"
+        f"{_set(prediction, level)}{likeness}{_truth(prediction, case)}</div>"
         f"<p class='disclaimer'>{DISCLAIMER}</p></div>"
     )
+
+
+def title(subset: str) -> str:
+    """The name of a subset as people write it."""
+    return subsets.get(subset).title
+
+
+def _foreign_notice(prediction: Prediction) -> str:
+    seen = prediction.in_distribution
+    assert seen is not None
+    return (
+        f"<div class='notice'><p><b>This does not look like {title(prediction.subset)}</b>{_score(seen)}. "
+        "The model names a class anyway.</p><label><input type='checkbox'> show anyway</label></div>"
+    )
+
+
+def _set(prediction: Prediction, level: float | None) -> str:
+    """The set of answers, and what it means, in a sentence."""
+    level = conformal.default_level(prediction.subset) if level is None else level
+    members = prediction.prediction_set(level)
+    if members is None or prediction.trust is None:
+        return "" if prediction.trust else "<p class='set quiet'>These probabilities are not calibrated.</p>"
+    names = ", ".join(shown_name(prediction.classes[i]) for i in members)
+    fitted = prediction.trust.fitted_on(prediction.agreement is not None)
+    if fitted < conformal.needed(level):
+        meaning = f"validation has too few images ({fitted}) to promise {level:.0%}, so it holds every class"
+    else:
+        meaning = f"of 100 such sets, {level * 100:.0f} hold the true class"
+    views = ""
+    if prediction.agreement is not None:
+        views = f" Its mirrored and turned views agree to {prediction.agreement:.0%}."
+    return (
+        f"<p class='set'><b>{level:.0%} set: {names}</b><br><span class='quiet'>{meaning}.{views}</span></p>"
+    )
+
+
+def _likeness(prediction: Prediction, case: Case) -> str:
+    """Whether the image looks like the subset."""
+    seen = prediction.in_distribution
+    if seen is None and prediction.trust is None:
+        return ""
+    if seen is None:
+        return (
+            f"<p class='likeness quiet'>Whether it looks like {title(prediction.subset)} cannot be said: the "
+            "shared model in checkpoints/_shared is absent, or not the one that this was fitted with.</p>"
+        )
+    mark = "<b class='right'>✓</b> looks" if seen.accepted else "<b class='wrong'>✗</b> does not look"
+    why = ", being a drawing" if case.drawn and not seen.accepted else ""
+    return (
+        f"<p class='likeness'>{mark} like {title(prediction.subset)}{why}"
+        f"<span class='quiet'>{_score(seen)}</span></p>"
+    )
+
+
+def _score(seen: InDistribution) -> str:
+    return f" (score {seen.score:.1f}, at least {seen.threshold:.1f} is expected)"
 
 
 def _truth(prediction: Prediction, case: Case) -> str:
@@ -108,10 +190,10 @@ def figures(found: Checkpoint) -> str:
     test = found.card["test"]
     low, high = test["accuracy_interval"]
     tiles = [
-        ("accuracy", f"{test['accuracy']:.1%}", f"{low:.1%} to {high:.1%}"),
+        ("accuracy", f"{test['accuracy']:.1%}", f"{low:.1%} to {high:.1%}{_seeds(found)}"),
         ("balanced accuracy", f"{test['balanced_accuracy']:.1%}", "mean recall of the classes"),
         ("macro F1", f"{test['macro_f1']:.3f}", "mean of the classes"),
-        ("AUC", f"{test['auc']:.3f}", "as medmnist computes it"),
+        ("AUC", f"{test['auc']:.3f}", _auc_note(test)),
     ]
     if "quadratic_kappa" in test:
         tiles += [
@@ -122,6 +204,21 @@ def figures(found: Checkpoint) -> str:
         f"<div><b>{value}</b><span>{name}</span><i>{note}</i></div>" for name, value, note in tiles
     )
     return f"<div class='tiles'>{cells}</div>"
+
+
+def _seeds(found: Checkpoint) -> str:
+    """Mean and standard deviation of the accuracy over the seeds of the recipe, where there are several."""
+    reached = [seed["test_accuracy"] for seed in found.card.get("seeds", [])]
+    if len(reached) < 2:
+        return ""
+    return f"; {len(reached)} seeds {np.mean(reached):.1%} ± {np.std(reached, ddof=1):.1%}"
+
+
+def _auc_note(test: dict[str, Any]) -> str:
+    if "auc_interval" not in test:
+        return "as medmnist computes it"
+    low, high = test["auc_interval"]
+    return f"{low:.3f} to {high:.3f} (DeLong)"
 
 
 def model_card(found: Checkpoint) -> str:

@@ -25,6 +25,11 @@ class Case:
     origin: str
     truth: int | None = None
 
+    @property
+    def drawn(self) -> bool:
+        """Whether it is a phantom, which no one should take for data."""
+        return self.origin.startswith("phantom")
+
 
 @dataclass
 class Store:

@@ -12,7 +12,7 @@ import gradio as gr
 from medvit.checkpoint import Checkpoint
 from medvit.evaluation import select
 from medvit.evaluation.metrics import confusion
-from medvit.ui import cases, details, parts
+from medvit.ui import cases, details, parts, trust
 from medvit.ui.cases import Selection
 from medvit.ui.confusion_matrix import confusion_matrix, images, render, render_difference
 from medvit.ui.gallery import gallery
@@ -54,6 +54,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> TestSet:
             pictures = gallery(elem_id="cell")
     tiles = gr.HTML(min_height=96)
     fill_details, detail_outputs, map_opened = details.build(store, subset, model)
+    fill_trust, trust_outputs = trust.build(store, subset, model)
     gr.HTML(f"<p class='quiet'>{parts.DISCLAIMER}</p>")
 
     @parts.plain_errors

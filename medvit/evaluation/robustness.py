@@ -1,0 +1,100 @@
+"""How a model fares on corrupted test images.
+
+Each image is enlarged to the 224 pixels that the corruptions are meant for, corrupted, and then takes the
+path of an upload: antialiased down to the source size. A model of 28 pixels is therefore blind to much of the
+noise, blur and blocks that one of 224 pixels sees.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from medvit import checkpoint, subsets
+from medvit.checkpoint import Checkpoint
+from medvit.errors import MedvitError
+from medvit.evaluation import corruptions, trust
+from medvit.evaluation.predict import predict_logits
+from medvit.images import to_tensor
+
+IMAGES = 250  # of the test split at most, with its class shares
+COLUMNS = ("subset", "model", "corruption", "n", "clean", "error", "s1", "s2", "s3", "s4", "s5")
+
+
+def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str, Any]:
+    """Balanced error (1 - mean recall of the classes) under each corruption of the subset.
+
+    Returns:
+        errors {corruption: [severity 1 to 5]}, mean, clean (on the same images), and n.
+
+    Raises:
+        MedvitError: MedMNIST-C says nothing of the subset here, or the data are absent.
+    """
+    name = found.subset.name
+    if name not in corruptions.SEVERITIES:
+        raise MedvitError(
+            f"There are no corruptions for {name}; there are for {', '.join(corruptions.SEVERITIES)}."
+        )
+    clean, labels, corrupted = corrupted_images(name, found.card["source_size"], data_root)
+
+    def error(images: np.ndarray) -> float:
+        said = predict_logits(found.model, found.preprocessing, images).argmax(1)
+        return float(1 - np.mean([(said[labels == c] == c).mean() for c in np.unique(labels)]))
+
+    errors = {kind: [error(images) for images in steps] for kind, steps in corrupted.items()}
+    return {
+        "errors": errors,
+        "mean": float(np.mean(list(errors.values()))),
+        "clean": error(clean),
+        "n": len(labels),
+    }
+
+
+@lru_cache(1)
+def corrupted_images(
+    subset: str, size: int, data_root: str | Path | None
+) -> tuple[np.ndarray, np.ndarray, dict[str, list[np.ndarray]]]:
+    """A sample of the test split, its labels, and it under each corruption: five arrays (N, s, s, 3) each."""
+    images, labels = subsets.load_split(subset, "test", size, data_root)
+    chosen = trust.sample(labels, IMAGES)
+    images, labels = images[chosen], labels[chosen]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    result: dict[str, list[np.ndarray]] = {}
+    for name in corruptions.SEVERITIES[subset]:
+        result[name] = []
+        for severity in range(1, 6):
+            parts = []
+            for start in range(0, len(images), 50):
+                small = to_tensor(images[start : start + 50]).to(device).float() / 255
+                large = F.interpolate(small, (corruptions.SIDE,) * 2, mode="bicubic").clamp(0, 1)
+                large = corruptions.corrupt(large, subset, name, severity)
+                if images.ndim == 3:
+                    large = large.mean(1, keepdim=True).expand_as(large)
+                back = F.interpolate(large, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+                parts.append((back * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+            result[name].append(np.concatenate(parts))
+    return images, labels, result
+
+
+def write_card(found: Checkpoint, section: dict[str, Any]) -> None:
+    """Note the figures in the card."""
+    checkpoint.write_card(found.folder, found.card | {"robustness": section})
+
+
+def rows(found: Checkpoint, section: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of robustness.csv: one a corruption, and their mean."""
+    common = {
+        "subset": found.subset.name,
+        "model": found.model_name,
+        "n": section["n"],
+        "clean": section["clean"],
+    }
+    result = [common | {"corruption": "mean of all", "error": section["mean"]}]
+    for name, errors in section["errors"].items():
+        steps = {f"s{severity}": error for severity, error in enumerate(errors, 1)}
+        result.append(common | {"corruption": name, "error": float(np.mean(errors))} | steps)
+    return result

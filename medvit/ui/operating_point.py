@@ -1,0 +1,133 @@
+"""Where to draw the line between two classes: a threshold, what it finds and what it costs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from medvit import figures
+from medvit.evaluation import operating
+from medvit.evaluation.metrics import probabilities
+from medvit.evaluation.trust import Trust
+from medvit.subsets import short_name
+from medvit.ui import parts
+from medvit.ui.store import Store
+
+
+def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callable, list]:
+    """Lay out the panel, hidden where classes are many; return `fill(subset, model)` and its outputs."""
+    with gr.Column(visible=False) as panel:
+        title = gr.HTML()
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=5, min_width=320):
+                curve = gr.Plot(show_label=False, container=False)
+            with gr.Column(scale=7, min_width=320):
+                threshold = gr.Slider(
+                    0, 1, 0.5, step=0.01, label="Threshold on the calibrated probability",
+                    elem_id="threshold",
+                )  # fmt: skip
+                with gr.Row():
+                    presets = [gr.Button(name, size="sm") for name in operating.PRESETS]
+                prevalence = gr.Slider(
+                    0.1,
+                    99.9,
+                    25,
+                    step=0.1,
+                    label="Prevalence where it would be used, %",
+                    elem_id="prevalence",
+                )
+                table = gr.HTML(elem_id="operating")
+
+    @parts.plain_errors
+    def draw(subset, model, threshold, prevalence):
+        found = store.checkpoint(subset, model)
+        score, truth = _positives(found)
+        name = found.subset.classes[operating.positive_class(subset)]
+        at = operating.at(score, truth, threshold, prevalence / 100)
+        return figures.operating_point(score, truth, threshold, name), _table(at)
+
+    @parts.plain_errors
+    def fill(subset, model):
+        found = store.checkpoint(subset, model)
+        if found.subset.task != "binary-class":
+            return [gr.Column(visible=False), *[gr.skip()] * 5]
+        score, truth = _positives(found)
+        share = float(truth.mean())
+        curve, table = draw(subset, model, 0.5, 100 * share)
+        return [
+            gr.Column(visible=True),
+            _title(found, score, truth),
+            0.5,
+            round(100 * share, 1),
+            curve,
+            table,
+        ]
+
+    @parts.plain_errors
+    def preset(name):
+        def choose(subset, model, prevalence):
+            trust = Trust.of(store.checkpoint(subset, model))
+            if trust is None or name not in trust.thresholds:
+                raise gr.Error(store.checkpoint(subset, model).trust_problem, title="No preset here")
+            return trust.thresholds[name], *draw(subset, model, trust.thresholds[name], prevalence)
+
+        return choose
+
+    quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
+    for slider in (threshold, prevalence):
+        slider.input(
+            draw, [subset, model, threshold, prevalence], [curve, table], trigger_mode="always_last", **quiet
+        )
+    for button, name in zip(presets, operating.PRESETS, strict=True):
+        button.click(preset(name), [subset, model, prevalence], [threshold, curve, table], **quiet)
+    return fill, [panel, title, threshold, prevalence, curve, table]
+
+
+def _positives(found) -> tuple[np.ndarray, np.ndarray]:
+    """Test split: probability of the class that is looked for, (N,), and whether it is the true one."""
+    trust, logits = Trust.of(found), found.test_logits.astype(np.float64)
+    shares = trust.calibrated(logits) if trust else probabilities(logits)
+    positive = operating.positive_class(found.subset.name)
+    return shares[:, positive], found.test_labels == positive
+
+
+def _title(found, score: np.ndarray, truth: np.ndarray) -> str:
+    areas = operating.areas(score, truth)
+    name = short_name(found.subset.classes[operating.positive_class(found.subset.name)])
+    roc, pr = areas["auroc_interval"], areas["auprc_interval"]
+    return (
+        f"<div class='panel-title'>Operating point: finding {name}</div>"
+        f"<p class='small'>AUROC <b>{areas['auroc']:.3f}</b> ({roc[0]:.3f} to {roc[1]:.3f}) · area under the "
+        f"precision-recall curve <b>{areas['auprc']:.3f}</b> ({pr[0]:.3f} to {pr[1]:.3f}), by chance "
+        f"{areas['prevalence']:.3f}, the prevalence in the test split. The presets were chosen on "
+        "validation.</p>"
+    )
+
+
+def _table(at: dict) -> str:
+    rows = "".join(
+        f"<tr><th scope='row'>{name}</th><td>{at[key]:.1%}</td>"
+        f"<td>{at[f'{key}_interval'][0]:.1%} to {at[f'{key}_interval'][1]:.1%}</td><td>{count}</td></tr>"
+        for key, name, count in (
+            (
+                "sensitivity",
+                "sensitivity: found of those who have it",
+                f"{at['tp']} of {at['tp'] + at['fn']}",
+            ),
+            (
+                "specificity",
+                "specificity: cleared of those who do not",
+                f"{at['tn']} of {at['tn'] + at['fp']}",
+            ),
+            ("ppv", "PPV: right when it says yes", ""),
+            ("npv", "NPV: right when it says no", ""),
+        )
+    )
+    return (
+        "<div class='scroll'><table class='plain'><thead><tr><td></td><th scope='col'>share</th>"
+        "<th scope='col'>95 % interval</th><th scope='col'>test images</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
+        f"<p class='quiet small'>PPV and NPV at a prevalence of {at['prevalence']:.1%}. Wilson "
+        "intervals; those of PPV and NPV on the logit scale.</p>"
+    )

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from medvit import models, subsets
+from medvit.errors import MedvitError
+from medvit.evaluation import foreign, strangers
+from medvit.evaluation.trust import auroc
+
+
+def readings(own=(True, True, True, False)):
+    """Training, inside and outside readings of a linear head on clusters; outside lies off all of them."""
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    centres = np.zeros((4, 12))
+    centres[np.arange(4), np.arange(4)] = 6
+    head = nn.Linear(12, 4)
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(centres))
+        head.bias.zero_()
+
+    def reading(features):
+        logits = head(torch.from_numpy(features).float()).detach().numpy()
+        return foreign.Reading(features.astype(np.float32), logits, np.array(own))
+
+    labels = rng.integers(0, 3, 600)
+    inside = centres[labels] + rng.normal(size=(600, 12)) * np.r_[np.ones(4), np.full(8, 0.2)]
+    outside = rng.normal(size=(200, 12)) * np.r_[np.ones(4), np.full(8, 2.0)] + np.r_[0, 0, 0, 4, np.zeros(8)]
+    return reading(inside[:400]), labels[:400], reading(inside[400:]), reading(outside), head
+
+
+@pytest.mark.parametrize("name", ["energy", "mahalanobis", "nearest neighbours", "vim", "subset odds"])
+def test_every_score_tells_what_lies_elsewhere(name):
+    training, labels, inside, outside, head = readings()
+    known = foreign.fit(name, training, labels, head)
+    assert auroc(foreign.score(name, known, inside), foreign.score(name, known, outside)) > 0.95
+    assert all(value.dtype in (np.float32, np.float16) for value in known.values())
+
+
+def test_the_largest_probability_alone_is_fooled_by_what_lies_far_out():
+    training, labels, inside, _, head = readings(own=(True,) * 4)
+    far = foreign.Reading(inside.features * 50, inside.logits * 50, inside.own)
+    assert auroc(*(foreign.score("max softmax", {}, r) for r in (inside, far))) < 0.5
+    known = foreign.fit("mahalanobis", training, labels, head)
+    assert auroc(*(foreign.score("mahalanobis", known, r) for r in (inside, far))) > 0.99
+
+
+def test_the_odds_need_classes_of_other_subsets():
+    assert "subset odds" in foreign.available(readings()[0])
+    assert "subset odds" not in foreign.available(readings(own=(True,) * 4)[0])
+    with pytest.raises(MedvitError, match="no score 'magic'"):
+        foreign.score("magic", {}, readings()[0])
+
+
+@pytest.mark.parametrize("name", models.NAMES)
+def test_the_features_are_what_the_classifier_reads(name, backbone):
+    torch.manual_seed(0)
+    model, preprocessing = models.build(name, subsets.get("bloodmnist"), str(backbone))
+    pixels = preprocessing(torch.randint(0, 256, (3, 3, 28, 28)))
+    with torch.inference_mode():
+        output = model.eval()(pixel_values=pixels, output_hidden_states=True)
+        again = model.classifier(foreign.penultimate(model, output))
+    torch.testing.assert_close(again, output.logits)
+
+
+def test_drawn_pictures_are_repeatable_and_of_many_kinds():
+    one, same, other = (strangers.exposure(21, seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any(axis=(1, 2, 3)).all()
+    assert one.shape == (21, 28, 28, 3)
+    assert one.dtype == np.uint8
+
+
+@pytest.mark.parametrize("kind", strangers.KINDS)
+def test_pictures_of_a_kind_take_the_path_of_an_upload(kind):
+    colour, grey = strangers.draw(kind, 6, False), strangers.draw(kind, 6, True)
+    assert colour.shape == grey.shape == (6, 28, 28, 3)
+    assert np.ptp(grey, axis=-1).max() == 0
+    assert len({picture.tobytes() for picture in colour}) == 6
+
+
+def test_a_colour_image_is_grey_to_a_grey_subset():
+    colour = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 3), dtype=np.uint8)
+    assert np.ptp(strangers.as_seen_by(colour, True), axis=-1).max() == 0
+    np.testing.assert_array_equal(strangers.as_seen_by(colour, False), colour)
+    np.testing.assert_array_equal(strangers.as_seen_by(colour[..., 0], False)[..., 2], colour[..., 0])
+    assert (strangers.recolour(colour, 0) != colour).any(axis=(1, 2, 3)).all()
