@@ -206,7 +206,8 @@ def _fit_sets(model, preprocessing, subset, images, labels, logits) -> dict[str,
     every = [(labels, logits)]
     every.append((labels[some], view_logits(model, preprocessing, images[some], subset.name)))
     arrays: dict[str, Any] = {}
-    temperatures, true_scores = [], []
+    temperatures: list[float] = []
+    true_scores: list[np.ndarray] = []
     for truth, values in every:
         one, other = halves(truth)
         temperatures.append(calibration.fit_temperature(values[..., one, :], truth[one]))
@@ -236,12 +237,12 @@ def _fit_foreign(
     chosen = np.random.default_rng(0).permutation(len(training))[:TRAINING]
     training, training_labels = training[chosen], training_labels[chosen]
     crowd = validation_strangers(subset, size, data_root)
-    candidates = {"own": (model, preprocessing, None, reading)}
+    candidates: dict[str, Any] = {"own": (model, preprocessing, None, reading)}
     shared = foreign.shared(root)
     own = shared.own(subset.name) if shared else None
     if shared and size == shared.preprocessing.size:
-        known = read_all(shared.model, shared.preprocessing, images, own)
-        candidates["shared"] = (shared.model, shared.preprocessing, own, known)
+        read = read_all(shared.model, shared.preprocessing, images, own)
+        candidates["shared"] = (shared.model, shared.preprocessing, own, read)
     compared, fitted = {}, {}
     for which, (reader, prepare, columns, validation) in candidates.items():
         train = read_all(reader, prepare, training, columns)

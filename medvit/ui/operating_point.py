@@ -1,6 +1,7 @@
 """Where to draw the line between two classes: a threshold, what it finds and what it costs."""
 
 from collections.abc import Callable
+from typing import Any
 
 import gradio as gr
 import numpy as np
@@ -73,7 +74,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
 
         return choose
 
-    quiet = dict(show_progress="hidden", api_visibility="private")
+    quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
     for slider in (threshold, prevalence):
         slider.input(
             draw, [subset, model, threshold, prevalence], [curve, table], trigger_mode="always_last", **quiet
