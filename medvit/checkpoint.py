@@ -261,7 +261,7 @@ def write_trust(folder: Path, arrays: Mapping[str, Any]) -> None:
     """Write trust.npz, whole or not at all."""
     temporary = folder / f".{TRUST}"
     with temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **dict[str, Any](arrays))
     temporary.replace(folder / TRUST)
 
 

@@ -74,9 +74,8 @@ class Shared:
 
     def own(self, subset: str) -> np.ndarray | None:
         """bool (K,): its classes that are those of a subset; None where it does not know the subset."""
-        mine = np.array(
-            [name.startswith(f"{subset}: ") for name in dict(self.model.config.id2label or {}).values()]
-        )
+        names: dict = self.model.config.id2label  # type: ignore[assignment]
+        mine = np.array([name.startswith(f"{subset}: ") for name in names.values()])
         return mine if mine.any() else None
 
 

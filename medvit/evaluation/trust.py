@@ -241,12 +241,12 @@ def _fit_foreign(
     chosen = np.random.default_rng(0).permutation(len(training))[:TRAINING]
     training, training_labels = training[chosen], training_labels[chosen]
     crowd = validation_strangers(subset, size, data_root)
-    candidates: dict[str, tuple[Any, ...]] = {"own": (model, preprocessing, None, reading)}
+    candidates: dict[str, Any] = {"own": (model, preprocessing, None, reading)}
     shared = foreign.shared(root)
     own = shared.own(subset.name) if shared else None
     if shared and size == shared.preprocessing.size:
-        inside = read_all(shared.model, shared.preprocessing, images, own)
-        candidates["shared"] = (shared.model, shared.preprocessing, own, inside)
+        read = read_all(shared.model, shared.preprocessing, images, own)
+        candidates["shared"] = (shared.model, shared.preprocessing, own, read)
     compared, fitted = {}, {}
     for which, (reader, prepare, columns, validation) in candidates.items():
         train = read_all(reader, prepare, training, columns)
