@@ -63,8 +63,8 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
 
         @parts.plain_errors
         def draw(subset, model, title=title):
-            # A tab also says that it is open when it first appears, and the pickers may be changing just then:
-            # what changes them fills this tab too.
+            # A tab also says that it is open when it first appears, and the pickers may be changing just
+            # then: what changes them fills this tab too.
             if model not in dict(store.model_choices(subset)).values():
                 return gr.skip()
             return [title, *drawn(title, subset, model)]
