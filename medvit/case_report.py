@@ -62,7 +62,7 @@ def render(
 
 
 def _picture(picture, alt: str) -> str:
-    return f'<img src="{figures.data_address(picture)}" alt="{escape(alt)}">'
+    return f'<img src="{figures.data_url(picture)}" alt="{escape(alt)}">'
 
 
 def _answer(prediction: Prediction) -> str:

@@ -262,7 +262,7 @@ def enlarge(source: np.ndarray, side: int = SIDE) -> Image.Image:
     return Image.fromarray(source).resize(size, Image.Resampling.NEAREST)
 
 
-def data_address(picture: np.ndarray | Image.Image) -> str:
+def data_url(picture: np.ndarray | Image.Image) -> str:
     """A picture, uint8 (H, W, 3), as a ``data:`` address of a PNG, for pages that load nothing."""
     buffer = io.BytesIO()
     (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(buffer, "PNG")

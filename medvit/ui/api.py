@@ -79,7 +79,7 @@ def build(store: Store) -> None:
             "target": prediction.classes[chosen],
             "map": values.tolist(),
             "description": explain.describe(values),
-            "overlay": parts.data_url(figures.overlay(prediction.source, shown)),
+            "overlay": figures.data_url(figures.overlay(prediction.source, shown)),
         }
 
     @parts.plain_errors

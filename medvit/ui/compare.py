@@ -63,5 +63,5 @@ def _map(predictor: Predictor, prediction: Prediction, method: str) -> str:
     kind = explain.METHODS[method]
     values = explain.scale(predictor.heatmap(prediction, method), kind.signed)
     alt = f"{kind.title} map for {short_name(prediction.label)}. {explain.describe(values)}"
-    picture = parts.data_url(figures.overlay(prediction.source, values, side=224))
+    picture = figures.data_url(figures.overlay(prediction.source, values, side=224))
     return f"<img src='{picture}' alt='{html.escape(alt, quote=True)}'>"

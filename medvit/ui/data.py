@@ -169,9 +169,7 @@ def _examples(found: eda.Overview) -> str:
     for name, images in zip(found.subset.classes, found.examples, strict=True):
         label = parts.shown_name(name)
         alt = html.escape(f"{len(images)} training images of {name}", quote=True)
-        pictures = (
-            f"<img src='{figures.data_address(eda.strip(images))}' alt='{alt}'>" if len(images) else "none"
-        )
+        pictures = f"<img src='{figures.data_url(eda.strip(images))}' alt='{alt}'>" if len(images) else "none"
         rows += f"<div><p>{label}</p>{pictures}</div>"
     return f"<div class='examples-of-classes'>{rows}</div>"
 
@@ -180,6 +178,6 @@ def _mean(found: eda.Overview) -> str:
     total = found.total
     part = "all" if found.sampled == total else f"{found.sampled:,}, evenly spaced, of"
     return (
-        f"<div class='seen'><img src='{figures.data_address(found.mean)}' alt='Mean of the training images'>"
+        f"<div class='seen'><img src='{figures.data_url(found.mean)}' alt='Mean of the training images'>"
         f"<p>The mean of {part} {total:,} training images, and their intensities below.</p></div>"
     )

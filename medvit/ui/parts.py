@@ -1,21 +1,19 @@
 """Pieces of the screens as HTML, and the components that need more than Gradio offers."""
 
-import base64
 import functools
 import html
-import io
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
 from medvit import subsets
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation import conformal
 from medvit.evaluation.trust import InDistribution
+from medvit.figures import data_url
 from medvit.predictor import Prediction
 from medvit.subsets import short_name
 from medvit.ui.store import Case
@@ -171,18 +169,11 @@ def _truth(prediction: Prediction, case: Case) -> str:
 
 def thumbnail(source: np.ndarray, origin: str) -> str:
     """The source pixels as the model sees them, enlarged without smoothing."""
-    side, origin, data = len(source), html.escape(origin), data_url(Image.fromarray(source))
+    side, origin, data = len(source), html.escape(origin), data_url(source)
     return (
         f"<div class='seen'><img src='{data}' alt='{origin}, {side} by {side} pixels'>"
         f"<p>What the model sees:<br>{origin},<br>{side} × {side} pixels</p></div>"
     )
-
-
-def data_url(picture: Image.Image) -> str:
-    """A picture as a PNG data URL."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def figures(found: Checkpoint) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import nn
-from transformers import AutoModelForImageClassification
+from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from medvit import checkpoint, explain, figures, phantoms
 from medvit.explain import Choice, Explainer
@@ -37,11 +37,12 @@ class Logits(nn.Module):
         return self.model(pixel_values=pixel_values).logits
 
 
-def assembled(model: nn.Module, inputs: torch.Tensor) -> None:
+def assembled(model: nn.Module, processor, picture: Image.Image) -> None:
     """The same outputs as users assemble them: eager attention, its gradients, and pytorch-grad-cam."""
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+    inputs = processor(picture, return_tensors="pt")["pixel_values"]
     output = model(pixel_values=inputs, output_attentions=True)
     target = int(output.logits.argmax())
     for attention in output.attentions:
@@ -73,6 +74,8 @@ def measure(args: argparse.Namespace) -> Iterator[Figure]:
     eager = AutoModelForImageClassification.from_pretrained(
         args.checkpoint, dtype=torch.float32, attn_implementation="eager"
     ).eval()
+    processor = AutoImageProcessor.from_pretrained(args.checkpoint)
+    picture = Image.fromarray(phantoms.draw(found.subset.name, 0))
     explainer = Explainer(bare, found.preprocessing)
 
     def forward() -> None:
@@ -107,7 +110,7 @@ def measure(args: argparse.Namespace) -> Iterator[Figure]:
         "attention": attention,
         "everything": everything,
         "everything and Grad-CAM": everything_and_cam,
-        "assembled": lambda: assembled(eager, inputs),
+        "assembled": lambda: assembled(eager, processor, picture),
         "slider": slider,
     }
     seconds = alternate(candidates, args.rounds)

@@ -13,8 +13,8 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from medvit.figures import data_url
 from medvit.ui.component import component
-from medvit.ui.parts import data_url
 
 PAGE = 60
 
@@ -71,7 +71,7 @@ def render(
 def _tile(item: Item, picture: np.ndarray) -> str:
     words = html.escape(item.words, quote=True)
     picture_and_caption = (
-        f"<img src='{data_url(Image.fromarray(picture))}' alt='{words}' width='56' height='56'>"
+        f"<img src='{data_url(picture)}' alt='{words}' width='56' height='56'>"
         f"<span aria-hidden='true'>{html.escape(item.caption)}</span>"
     )
     if item.index is None:
