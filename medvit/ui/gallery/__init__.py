@@ -11,7 +11,6 @@ from pathlib import Path
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
 from medvit.figures import data_url
 from medvit.ui.component import component
