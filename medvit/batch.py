@@ -235,15 +235,11 @@ def rows(predictor: Predictor, decoded: list[tuple[File, np.ndarray | MedvitErro
 
 
 def _row(file: File, prediction: Prediction) -> Row:
-    # What a checkpoint fitted for trust adds to a prediction; empty columns where there is none.
-    shares = getattr(prediction, "shown", prediction.probabilities)
-    choose = getattr(prediction, "prediction_set", None)
-    members = choose() if choose else None
-    seen = getattr(prediction, "in_distribution", None)
+    members, seen = prediction.prediction_set(), prediction.in_distribution  # None without a trust.npz
     return Row(
         file.name,
         prediction.label,
-        float(shares[prediction.top]),
+        float(prediction.shown[prediction.top]),
         "" if members is None else "; ".join(prediction.classes[i] for i in members),
         "" if seen is None else "yes" if seen.accepted else "no",
     )

@@ -1,13 +1,13 @@
 """From one image to everything the screen shows of it, in one forward pass."""
 
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from medvit import checkpoint, explain, images
 from medvit.batcher import Batcher
@@ -15,7 +15,6 @@ from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation import conformal, foreign, views
 from medvit.evaluation.metrics import probabilities
-from medvit.evaluation.predict import predict_logits
 from medvit.evaluation.trust import InDistribution, Trust
 
 
@@ -171,6 +170,8 @@ class Predictor:
             asked = of_views[:, None]  # (V, 1, C)
             together, agree = views.combine(asked, subset.multi_label)
             shares, agreement = together[0], float(agree[0])
+        features = None if seen.features is None else seen.features[None]
+        (looks,) = self._in_distribution([source], logits, features)
         return Prediction(
             subset.name,
             self.checkpoint.model_name,
@@ -179,26 +180,29 @@ class Predictor:
             shares,
             seen,
             calibrated=trust.calibrated(asked, subset.multi_label)[0] if trust else None,
-            in_distribution=self._in_distribution(source, seen),
+            in_distribution=looks,
             agreement=agreement,
             trust=trust,
         )
 
-    def _in_distribution(self, source: np.ndarray, seen: explain.Seen) -> InDistribution | None:
-        """Whether the image looks like the subset, from the pass that was made or from the shared model."""
+    def _in_distribution(
+        self, sources: list[np.ndarray], logits: np.ndarray, features: Tensor | None
+    ) -> list[InDistribution | None]:
+        """Whether images look like the subset, from the pass that was made or from the shared model."""
         trust = self.trust
         if trust is None:
-            return None
-        if not trust.reads_shared:
-            assert seen.features is not None, "every model of medvit calls its head classifier"
-            every = np.ones(len(seen.logits), bool)
-            reading = foreign.Reading(seen.features[None].numpy(), seen.logits[None].numpy(), every)
-        elif trust.shared is None:
-            return None
+            return [None] * len(sources)
+        if trust.reads_shared:
+            if (shared := trust.shared) is None:
+                return [None] * len(sources)
+            pixels = shared.preprocessing(images.to_tensor(np.stack(sources)))
+            reading = foreign.read(shared.model, pixels, shared.own(self.checkpoint.subset.name))
         else:
-            pixels = trust.shared.preprocessing(images.to_tensor(source[None]))
-            reading = foreign.read(trust.shared.model, pixels, trust.shared.own(self.checkpoint.subset.name))
-        return InDistribution(float(trust.foreign_scores(reading)[0]), trust.foreign_threshold)
+            assert features is not None, "every model of medvit calls its head classifier"
+            reading = foreign.Reading(features.numpy(), logits, np.ones(logits.shape[1], bool))
+        return [
+            InDistribution(float(score), trust.foreign_threshold) for score in trust.foreign_scores(reading)
+        ]
 
     def features(self, source: np.ndarray) -> np.ndarray:
         """What the classifier is given of source pixels, uint8 (s, s, 3): float32 (D,)."""
@@ -208,16 +212,16 @@ class Predictor:
 
     def predict_many(self, sources: np.ndarray) -> list[Prediction]:
         """Classify many source images, uint8 (N, s, s, 3), in one pass that keeps nothing for maps."""
-        found = self.checkpoint
-        logits = predict_logits(found.model, found.preprocessing, sources, batch_size=len(sources))
-        shares = probabilities(logits, found.subset.multi_label)  # (N, C)
-        names = (found.subset.name, found.model_name, found.subset.classes)
-        calibrated: Iterable[np.ndarray | None] = repeat(None, len(logits))
-        if self.trust:
-            calibrated = self.trust.calibrated(logits, found.subset.multi_label)
+        subset = self.checkpoint.subset
+        read, features = self.explainer.read(images.to_tensor(sources))
+        logits = read.numpy()
+        shares = probabilities(logits, subset.multi_label)  # (N, C)
+        calibrated = self.trust.calibrated(logits, subset.multi_label) if self.trust else repeat(None)
+        known = self._in_distribution(list(sources), logits, features)
+        names = (subset.name, self.checkpoint.model_name, subset.classes)
         return [
-            Prediction(*names, source, share, calibrated=sure, trust=self.trust)
-            for source, share, sure in zip(sources, shares, calibrated, strict=True)
+            Prediction(*names, source, share, None, sure, looks, trust=self.trust)
+            for source, share, sure, looks in zip(sources, shares, calibrated, known)  # noqa: B905
         ]
 
     def heatmap(

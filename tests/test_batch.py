@@ -68,7 +68,7 @@ def test_a_folder_gives_the_answers_of_the_single_pictures_in_order(predictor, f
         else:
             alone = predictor(folder / row.file)
             assert (row.label, row.note) == (alone["label"], "")
-            assert row.probability == pytest.approx(max(alone["probabilities"].values()), abs=1e-5)
+            assert row.probability == pytest.approx(max(alone["calibrated"].values()), abs=1e-5)
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

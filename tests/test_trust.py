@@ -138,7 +138,7 @@ def test_views_are_asked_in_one_pass_and_say_whether_they_agree(trained):
     assert 0.5 <= together.agreement <= 1
     mirrored = predictor.predict(CASE.source[:, ::-1].copy(), with_views=True)
     np.testing.assert_allclose(together.calibrated, mirrored.calibrated, atol=1e-5)
-    assert together.attentions.shape == predictor.predict(CASE.source).attentions.shape
+    assert together.seen.attentions.shape == predictor.predict(CASE.source).seen.attentions.shape
 
 
 def test_a_foreign_image_is_noticed_over_a_dimmed_answer(trained):

@@ -151,16 +151,16 @@ def load(source: str | Path) -> Explainer:
     except Exception as error:  # whatever a damaged folder makes the library raise
         raise MedvitError(f"The model {source} cannot be loaded: {str(error).splitlines()[0]}") from error
 
-    def read(picture: images.Picture) -> Tensor:
+    def open_picture(picture: images.Picture) -> Tensor:
         shown = processor(images.open_image(picture), do_normalize=False, return_tensors="pt")
         return shown["pixel_values"] / processor.rescale_factor  # (1, 3, H, W) in 0..255
 
     normalise = images.Preprocessing(
-        size=int(read(np.zeros((32, 32, 3), np.uint8)).shape[-1]),
+        size=int(open_picture(np.zeros((32, 32, 3), np.uint8)).shape[-1]),
         mean=tuple(processor.image_mean if processor.do_normalize else (0, 0, 0)),
         std=tuple(processor.image_std if processor.do_normalize else (1, 1, 1)),
     )
-    return Explainer(model, normalise, read)
+    return Explainer(model, normalise, open_picture)
 
 
 def describe(values: np.ndarray) -> str:

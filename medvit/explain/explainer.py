@@ -92,18 +92,18 @@ class Explainer:
             the methods that need no attention.
         prepare: what turns pixels (B, 3, H, W) in 0..255 into the model's input, as `Preprocessing` does.
             Maps that erase parts of a picture do so before it.
-        read: what turns any picture into such pixels (1, 3, H, W), for those who call with a picture.
+        open_picture: what turns any picture into such pixels (1, 3, H, W), for those who call with a picture.
     """
 
     def __init__(
         self,
         model: nn.Module,
         prepare: Callable[[Tensor], Tensor],
-        read: Callable[[Picture], Tensor] | None = None,
+        open_picture: Callable[[Picture], Tensor] | None = None,
     ):
         self.model = twin(model)
         self.prepare = prepare
-        self.read = read
+        self.open_picture = open_picture
         self.config = model.config
         listen(find_cam_layer(self.model), getattr(self.model, "classifier", None))
 
@@ -113,8 +113,8 @@ class Explainer:
         return bool(getattr(self.config, "num_attention_heads", None))
 
     def __call__(self, image: Tensor | Picture, target: int | None = None) -> Seen:
-        """One forward pass over one image: pixels (1, 3, H, W) in 0..255, or any picture where `read` is
-        given.
+        """One forward pass over one image: pixels (1, 3, H, W) in 0..255, or any picture where
+        `open_picture` is given.
 
         With a `target`, or -1 for the class that comes out on top, a backward pass follows at once, and the
         maps that need that class's gradient cost nothing more.
@@ -125,11 +125,17 @@ class Explainer:
         if isinstance(image, Tensor):
             pixels = image
         else:
-            assert self.read is not None, "give pixels, or build the Explainer with `read`"
-            pixels = self.read(image)
+            assert self.open_picture is not None, "give pixels, or build the Explainer with `open_picture`"
+            pixels = self.open_picture(image)
         if target is not None:
             return self._differentiated(pixels, target)
         return self.many(pixels)[0]
+
+    def read(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits (N, classes) and features (N, D) of several images, with nothing kept for maps."""
+        with torch.no_grad(), recording() as record:
+            logits = self.model(pixel_values=self.prepare(pixels)).logits
+        return logits, record.features
 
     def many(self, pixels: Tensor) -> list[Seen]:
         """One forward pass over several images (N, 3, H, W)."""

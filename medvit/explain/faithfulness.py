@@ -120,7 +120,7 @@ def shuffled(explainer: Explainer, seed: int = 0) -> Explainer:
         for weight in model.parameters():
             order = torch.randperm(weight.numel(), generator=generator)
             weight.copy_(weight.flatten()[order].view_as(weight))
-    return Explainer(model, explainer.prepare, explainer.read)
+    return Explainer(model, explainer.prepare, explainer.open_picture)
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> float:

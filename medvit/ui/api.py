@@ -1,4 +1,8 @@
-"""The documented endpoints for programs: /predict, /explain and /confusion_matrix."""
+"""The documented endpoints for programs: /predict, /explain and /confusion_matrix.
+
+Their docstrings are the documentation: of each, Gradio's page of the API shows what stands before the
+arguments.
+"""
 
 from typing import Any
 
@@ -18,16 +22,15 @@ def build(store: Store) -> None:
     def predict(subset: str, model: str, image: str) -> dict[str, Any]:
         """Classify one image.
 
+        Answers with label; probabilities {class: p}; calibrated {class: p}, right as often as they say;
+        prediction_set {level, classes}: the classes that hold the truth in that share of images like the
+        test images; in_distribution {score, threshold, accepted}: whether the image looks like the subset at
+        all; subset; model. Where a model lacks what it takes, null. Research demo, not for diagnosis.
+
         Args:
             subset: name of a subset, such as "bloodmnist".
             model: name of a model, such as "spt_lsa".
             image: a picture file of any size; PNG, JPEG, WebP, BMP, GIF or TIFF.
-
-        Returns:
-            label; probabilities {class: p}; calibrated {class: p}, right as often as they say; prediction_set
-            {level, classes}: the classes that hold the truth in that share of images like the test images;
-            in_distribution {score, threshold, accepted}: whether the image looks like the subset at all;
-            subset; model. Where a model lacks what it takes, null. Research demo, not for diagnosis.
         """
         predictor = store.predictor(subset, model)
         if image is None:
@@ -46,6 +49,10 @@ def build(store: Store) -> None:
     ) -> dict[str, Any]:
         """Where a model looks in one image.
 
+        Answers with label, subset, model, method, target; map, a list of rows with one value a patch, as the
+        method gives them; description, where the mass of the map lies; overlay, a PNG as a data URL. Research
+        demo, not for diagnosis.
+
         Args:
             subset: name of a subset, such as "bloodmnist".
             model: name of a model, such as "spt_lsa".
@@ -55,11 +62,6 @@ def build(store: Store) -> None:
             layer: for attention; 0 is the first, -1 the last.
             head: for attention; 0 is the first, none the mean of all.
             target: name of the class to explain; empty for the one that the model says.
-
-        Returns:
-            label, subset, model, method, target; map, a list of rows with one value a patch, as the method
-            gives them; description, where the mass of the map lies; overlay, a PNG as a data URL. Research
-            demo, not for diagnosis.
         """
         predictor = store.predictor(subset, model)
         if image is None:
@@ -86,12 +88,11 @@ def build(store: Store) -> None:
     def confusion_matrix(subset: str, model: str) -> dict[str, Any]:
         """The confusion matrix of a checkpoint on the official test split.
 
+        Answers with labels, and matrix, a list of rows of counts; rows are the truth.
+
         Args:
             subset: name of a subset, such as "bloodmnist".
             model: name of a model, such as "spt_lsa".
-
-        Returns:
-            labels, and matrix, a list of rows of counts; rows are the truth.
         """
         found = store.checkpoint(subset, model)
         if found.subset.multi_label:

@@ -14,6 +14,7 @@ import gradio as gr
 from gradio.exceptions import InvalidPathError
 from gradio_client.utils import is_http_url_like
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medvit import limits
@@ -109,6 +110,8 @@ class Guard:
             if declared.isdigit() and int(declared) > limit:
                 raise _too_large(limit)
             await self.app(scope, counted, answer)
+        except ClientDisconnect:
+            pass  # in the middle of a request: nobody is left to answer
         except _RefusedError as refusal:
             refused = None
             if not status:
