@@ -169,7 +169,7 @@ def test_the_curves_and_tables_open(visit):
         open_tab(page, title, "#details")
         page.locator("#details .js-plotly-plot:visible").first.wait_for()
     open_tab(page, "Each class", "#details")
-    page.get_by_text("average precision").wait_for()
+    page.get_by_role("columnheader", name="average precision").wait_for()
     open_tab(page, "Published figures", "#details")
     page.get_by_text("Halder et al.").wait_for()
 
@@ -196,7 +196,7 @@ def test_axe_finds_no_serious_violation(visit, tab, theme):
     if tab == "Test set":
         open_test_set(page, "RetinaMNIST")
         open_tab(page, "Each class", "#details")
-        page.get_by_text("average precision").wait_for()
+        page.get_by_role("columnheader", name="average precision").wait_for()
     else:
         open_tab(page, tab)
     page.wait_for_timeout(700)
