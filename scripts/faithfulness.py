@@ -6,8 +6,6 @@ Writes the figures into each card.json, where the app reads them, and all of the
 """
 
 import argparse
-import csv
-import json
 import sys
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from tqdm import tqdm
 
 from medvit import checkpoint, explain, subsets
 from medvit.errors import MedvitError
+from medvit.evaluation import report
 from medvit.explain import faithfulness
 from medvit.images import to_tensor
 
@@ -68,33 +67,25 @@ def measure(found: checkpoint.Checkpoint, count: int, data_root: str | None) -> 
     }
 
 
-def write_card(found: checkpoint.Checkpoint, figures: dict) -> None:
-    """Put the figures into card.json, which is replaced whole."""
-    path = found.folder / "card.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(found.card | {"explanations": figures}, indent=1) + "\n")
-    temporary.replace(path)
-
-
 def main() -> int:
     args = parse()
-    rows = []
+    keys = ("subset", "model", "method")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     try:
         for folder in tqdm(args.folders, unit="checkpoint"):
             found = checkpoint.load(folder)
             figures = measure(found, args.images, args.data_root)
-            write_card(found, figures)
-            for name, one in figures["methods"].items():
-                row = {"subset": found.subset.name, "model": found.model_name, "method": name}
-                rows.append(row | {"images": figures["images"]} | {key: one[key] for key in COLUMNS})
+            checkpoint.write_card(found.folder, found.card | {"explanations": figures})
+            rows = [
+                dict(zip(keys, (found.subset.name, found.model_name, name), strict=True))
+                | {"images": figures["images"]}
+                | {key: f"{one[key]:.4f}" for key in COLUMNS}
+                for name, one in figures["methods"].items()
+            ]
+            report.update_csv(args.out, rows, (*keys, "images", *COLUMNS), keys)
     except MedvitError as error:
         print(f"faithfulness.py: {error}", file=sys.stderr)
         return 1
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    with args.out.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
     return 0
 
 

@@ -69,6 +69,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> TestSet:
             parts.figures(found),
             _matrix(found, None),
             *fill_details(subset, model, open_tab),
+            *fill_trust(subset, model),
         ]
 
     @parts.plain_errors
@@ -105,7 +106,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> TestSet:
     worst.click(show_mistakes, asked, answered, **quick)
     differing.click(show_disagreements, asked, answered, **quick)
     pictures.turn(turn, [*asked, selection], pictures, **quick)
-    outputs = [other, differing, *answered, tiles, matrix, *detail_outputs]
+    outputs = [other, differing, *answered, tiles, matrix, *detail_outputs, *trust_outputs]
     return TestSet(fill, detail_outputs[0], outputs, (pictures.select, map_opened))
 
 
