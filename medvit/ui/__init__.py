@@ -73,13 +73,24 @@ def build(store: Store) -> gr.Blocks:
         private: dict[str, Any] = dict(
             api_visibility="private", show_progress_on=[headline], concurrency_id="model"
         )
+        opened_tab = gr.State()
+
+        def remember(event: gr.SelectData):
+            return event.value
+
+        def compare_if_open(opened_tab, *asked):
+            return fill_compare(*asked) if opened_tab == "Compare" else gr.skip()
+
+        tabs.select(remember, None, opened_tab, api_visibility="private", show_progress="hidden")
+        comparing = [subset, tab.case, compared_map]
+        on_compare: dict[str, Any] = private | {"show_progress_on": compared}
         for event in (demo.load, subset.select):
             event(
                 choose_subset,
                 [subset, model, test.open_tab, *tab.settings],
                 [model, *tab.table, *outputs],
                 **private,
-            )
+            ).success(compare_if_open, [opened_tab, *comparing], compared, **on_compare)
         model.select(
             choose_model, [subset, model, test.open_tab, tab.case, *tab.settings], outputs, **private
         )
@@ -96,14 +107,8 @@ def build(store: Store) -> gr.Blocks:
                 api_visibility="private",
                 show_progress="hidden",
             ).success(tab.ask, [subset, model, tab.case, *tab.settings], tab.answer, **private)
-        comparing: dict[str, Any] = dict(
-            fn=fill_compare,
-            inputs=[subset, tab.case, compared_map],
-            outputs=compared,
-            **private | {"show_progress_on": compared},
-        )
-        compare_tab.select(**comparing)
-        compared_map.input(**comparing)
+        for changed in (compare_tab.select, compared_map.input):
+            changed(fill_compare, comparing, compared, **on_compare)
         switch.click(None, js=look.SWITCH_THEME, api_visibility="private")
     guard.open_uploads_only(demo)
     return demo.queue(

@@ -43,7 +43,10 @@ def agreement(predictions: list[Prediction]) -> str:
     names = [f"<b>{parts.shown_name(label)}</b>" for label, _ in votes]
     if len(votes) == 1:
         return f"All {len(predictions)} models say {names[0]}."
-    said = ", ".join(f"{count} say {name}" for (_, count), name in zip(votes, names, strict=True))
+    said = ", ".join(
+        f"{count} {'says' if count == 1 else 'say'} {name}"
+        for (_, count), name in zip(votes, names, strict=True)
+    )
     return f"The {len(predictions)} models disagree: {said}."
 
 

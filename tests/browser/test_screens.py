@@ -82,3 +82,45 @@ def test_the_first_answer_needs_no_scrolling_on_a_laptop(visit):
     for part in ("#picture", "#overlay", "#answer .label"):
         box = page.locator(part).bounding_box()
         assert box["y"] + box["height"] < 768
+
+
+def test_a_click_on_the_image_shows_what_that_patch_attends_to(visit, says):
+    page = visit()
+    box = page.locator("#overlay img").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
+    page.wait_for_function("document.querySelector('#about').innerText.includes('row 4, column 4')")
+    page.locator("#heads img").click(position={"x": 60, "y": 15})
+    page.wait_for_function("document.querySelector('#heads img').alt.includes('12 maps')")
+    page.get_by_label("Relevance").click()
+    page.wait_for_function("document.querySelector('#overlay img').alt.startsWith('Relevance map for')")
+
+
+def test_compare_shows_every_model_and_follows_the_subset(visit):
+    page = visit()
+    open_tab(page, "Compare")
+    page.wait_for_selector("#compared .models section:nth-child(4)")
+    assert page.locator("#compared .models img").count() == 4
+    page.get_by_label("Subset").click()
+    page.get_by_role("option", name="BreastMNIST").click()
+    page.wait_for_function(
+        "/malignant|benign/.test(document.querySelector('#compared .agreement').innerText)"
+    )
+
+
+def test_what_is_painted_over_changes_the_answer(visit, says):
+    page = visit()
+    page.get_by_role("button", name="Erase and ask again").click()
+    canvas = page.locator("#canvas canvas").first
+    canvas.scroll_into_view_if_needed()
+    page.wait_for_timeout(1500)
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 40, y - 20)
+    page.mouse.down()
+    for dx, dy in ((40, -20), (40, 20), (-40, 20)):
+        page.mouse.move(x + dx, y + dy, steps=5)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    page.click("#ask-again")
+    page.wait_for_function("document.querySelector('#erased').innerText.includes('of the image erased')")
+    assert "Occlusion" in page.inner_text("#erased")
