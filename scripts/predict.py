@@ -63,7 +63,7 @@ def answers(args: argparse.Namespace, files: list[batch.File]) -> Iterator[list[
 def main() -> None:
     args = parse()
     logging.disable_progress_bar()
-    part = args.out.with_name(f".{args.out.name}.part")
+    part = args.out.with_name(f".{args.out.name}.{os.getpid()}.part")
     unread = 0
     try:
         files = batch.find(args.paths, limited=False)
