@@ -94,9 +94,9 @@ def load_model(folder: Path) -> PreTrainedModel:
     Raises:
         MedvitError: anything missing, superfluous or of another shape.
     """
+    medvit.models.register()
     from transformers import AutoModelForImageClassification
 
-    medvit.models.register()
     try:
         model, report = AutoModelForImageClassification.from_pretrained(
             folder,

@@ -312,6 +312,28 @@ def test_the_first_page_is_built_without_the_slow_imports(trained):
     assert done.stdout.strip().splitlines()[-1:] == ["[]"], done.stdout + done.stderr
 
 
+def test_visitors_who_come_while_transformers_is_imported_get_answers(trained):
+    code = (
+        "import threading\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "from medvit import load, models, phantoms\n"
+        "barrier = threading.Barrier(7)\n"
+        "def visit(i):\n"
+        f"    predictor = load('breastmnist', 'spt_lsa', {str(trained)!r})\n"
+        "    barrier.wait()\n"
+        "    return predictor(phantoms.draw('breastmnist', i))['label']\n"
+        "with ThreadPoolExecutor(6) as pool:\n"
+        "    answers = pool.map(visit, range(6))\n"
+        "    barrier.wait()\n"
+        "    models.register()\n"
+        "    print(len(list(answers)), 'answers')\n"
+    )
+    command, environment = [sys.executable, "-c", code], os.environ | {"MEDVIT_LAZY": "1"}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.strip().endswith("6 answers"), done.stdout + done.stderr
+
+
 def test_a_login_is_asked_for_and_never_logged(trained, tmp_path):
     log = tmp_path / "app.log"
     with running_app("--checkpoints", trained, "--auth", "reader:s3cret", "--log", log=log) as address:

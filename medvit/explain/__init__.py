@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvit import images
+from medvit import images, models
 from medvit.errors import MedvitError
 from medvit.explain.attention import attention
 from medvit.explain.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
@@ -141,6 +141,7 @@ def load(source: str | Path) -> Explainer:
     Raises:
         MedvitError: there is no such model, or it is no image classifier.
     """
+    models.register()
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +23,21 @@ NAMES = tuple(TITLES)
 DEFAULT_BACKBONE = "WinKawaks/vit-tiny-patch16-224"
 
 
-@cache
+_importing = threading.RLock()
+
+
 def register() -> dict[str, type[PreTrainedModel]]:
     """Make transformers know the architectures of this package; return those that are trained from scratch.
 
     The imports stand here because transformers takes seconds, which the first page of the app does not wait
-    for.
+    for. Whoever needs transformers calls this first: while one thread imports it, another finds it empty.
     """
+    with _importing:
+        return _register()
+
+
+@cache
+def _register() -> dict[str, type[PreTrainedModel]]:
     from transformers import AutoConfig, AutoModelForImageClassification
 
     from medvit.models.cnn import CnnConfig, CnnForImageClassification

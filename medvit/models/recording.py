@@ -119,7 +119,7 @@ def _attend_as_hugging_face(
 
 def make_recordable(model: PreTrainedModel) -> None:
     """Have a Hugging Face model's attention go through `attend`."""
-    from transformers import AttentionInterface
+    from transformers import AttentionInterface  # whoever has a model has imported transformers
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
     AttentionInterface.register(IMPLEMENTATION, _attend_as_hugging_face)
