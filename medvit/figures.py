@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import plotly.graph_objects as go
@@ -295,11 +296,16 @@ def strip(maps: list[np.ndarray], chosen: int | None = None) -> Image.Image:
 
 def _coloured(values: np.ndarray, signed: bool = False) -> Image.Image:
     """Inferno, and coolwarm for signed maps: both readable by colour-blind people."""
+    shares = (values + 1) / 2 if signed else values
+    return Image.fromarray(_palette("coolwarm" if signed else "inferno")[np.uint8(shares.clip(0, 1) * 255)])
+
+
+@cache
+def _palette(name: str) -> np.ndarray:
+    """The colours of a matplotlib colour map, uint8 (256, 3)."""
     from matplotlib import colormaps
 
-    shares = (values + 1) / 2 if signed else values
-    colours = colormaps["coolwarm" if signed else "inferno"](shares.clip(0, 1), bytes=True)
-    return Image.fromarray(np.ascontiguousarray(colours[..., :3]))
+    return colormaps[name](range(256), bytes=True)[:, :3]
 
 
 def reliability(

@@ -35,65 +35,61 @@ def build(store: Store) -> gr.Blocks:
                 tab = explore.build(store, subset, model)
             with gr.Tab("Compare") as compare_tab:
                 fill_compare, compared_map, compared = compare.build(store)
-            with gr.Tab("Test set"):
+            with gr.Tab("Test set") as test_tab:
                 test = test_set.build(store, subset, model)
             with gr.Tab("Data") as data_tab:
                 data.build(store, subset, data_tab)
             with gr.Tab("Batch"):
                 batch.build(store, subset, model)
-            with gr.Tab("About"):
+            with gr.Tab("About") as about_tab:
                 fill_about, about_outputs = about.build(store)
         api.build(store)
-
-        def everything(subset, model, open_tab, case, settings):
-            found = store.checkpoint(subset, model)
-            asked = tab.ask(subset, model, case, *settings)
-            return [
-                parts.headline(found),
-                *asked,
-                *test.fill(subset, model, open_tab),
-                *fill_about(subset, model),
-            ]
 
         # One round trip each: between two, a picker could hold a model that the new subset does not have.
         # They listen to `select`, as a dropdown's `input` comes twice.
         @parts.plain_errors
-        def choose_subset(subset, model, open_tab, *settings):
+        def choose_subset(subset, model, *settings):
             choices = store.model_choices(subset)
-            kept = model if model in dict(choices).values() else choices[0][1]
+            kept = model if store.has(subset, model) else choices[0][1]
             table = tab.open_subset(subset)
             picker = gr.Dropdown(choices, value=kept)
-            return [picker, *table, *everything(subset, kept, open_tab, table[0], settings)]
+            return [picker, *table, *choose_model(subset, kept, table[0], *settings)]
 
         @parts.plain_errors
-        def choose_model(subset, model, open_tab, case, *settings):
-            return everything(subset, model, open_tab, case, settings)
+        def choose_model(subset, model, case, *settings):
+            return [parts.headline(store.checkpoint(subset, model)), *tab.ask(subset, model, case, *settings)]
 
-        outputs = [headline, *tab.answer, *test.outputs, *about_outputs]
         private: dict[str, Any] = dict(
             api_visibility="private", show_progress_on=[headline], concurrency_id="model"
         )
-        opened_tab = gr.State()
+        answer = [headline, *tab.answer]
+        chosen = [
+            event(choose_subset, [subset, model, *tab.settings], [model, *tab.table, *answer], **private)
+            for event in (demo.load, subset.select)
+        ]
+        chosen.append(model.select(choose_model, [subset, model, tab.case, *tab.settings], answer, **private))
+
+        # The other tabs are drawn while they are open.
+        open_tab = gr.State()
 
         def remember(event: gr.SelectData):
             return event.value
 
-        def compare_if_open(opened_tab, *asked):
-            return fill_compare(*asked) if opened_tab == "Compare" else gr.skip()
-
-        tabs.select(remember, None, opened_tab, api_visibility="private", show_progress="hidden")
+        tabs.select(remember, None, open_tab, api_visibility="private", show_progress="hidden", queue=False)
         comparing = [subset, tab.case, compared_map]
-        on_compare: dict[str, Any] = private | {"show_progress_on": compared}
-        for event in (demo.load, subset.select):
-            event(
-                choose_subset,
-                [subset, model, test.open_tab, *tab.settings],
-                [model, *tab.table, *outputs],
-                **private,
-            ).success(compare_if_open, [opened_tab, *comparing], compared, **on_compare)
-        model.select(
-            choose_model, [subset, model, test.open_tab, tab.case, *tab.settings], outputs, **private
-        )
+        for shown, fill, inputs, outputs in (
+            (compare_tab, fill_compare, comparing, [compared]),
+            (test_tab, test.fill, test.inputs, test.outputs),
+            (about_tab, fill_about, [subset, model], about_outputs),
+        ):
+
+            def fill_if_open(open_tab, *values, fill=fill, shown=shown):
+                return fill(*values) if open_tab == shown.label else gr.skip()
+
+            shown.select(fill, inputs, outputs, **private)
+            for event in chosen:
+                event.success(fill_if_open, [open_tab, *inputs], outputs, **private)
+        compared_map.input(fill_compare, comparing, compared, **private | {"show_progress_on": compared})
 
         @parts.plain_errors
         def open_in_explore(subset, event: gr.EventData):
@@ -107,8 +103,6 @@ def build(store: Store) -> gr.Blocks:
                 api_visibility="private",
                 show_progress="hidden",
             ).success(tab.ask, [subset, model, tab.case, *tab.settings], tab.answer, **private)
-        for changed in (compare_tab.select, compared_map.input):
-            changed(fill_compare, comparing, compared, **on_compare)
         switch.click(None, js=look.SWITCH_THEME, api_visibility="private")
     guard.open_uploads_only(demo)
     return demo.queue(

@@ -1,4 +1,4 @@
-"""The lower half of the Test set tab: curves, tables and the map, each drawn when its own tab is opened."""
+"""The lower half of the Test set tab: curves, tables and the map, each drawn while its own tab is open."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -24,11 +24,11 @@ NO_MAP = (
 )
 
 
-def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callable, list, Callable]:
+def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callable, list, gr.State, Callable]:
     """Lay the tabs out.
 
     Returns:
-        `fill(subset, model, open_tab)`; the outputs to fill, the first of which holds the open tab; and the
+        `fill(subset, model, open_tab)` and the outputs that it fills; what holds the open tab; and the
         listener to a click on the map, whose gr.EventData has `index`, that of the test image.
     """
     open_tab = gr.State("ROC")
@@ -52,10 +52,10 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
 
     @parts.plain_errors
     def fill(subset, model, open_tab):
-        """The open tab; the others are emptied, as what they hold is of another model."""
-        values: list[Any] = [open_tab]
+        """What the open tab shows; each other one is drawn anew when it is opened."""
+        values = []
         for title, outputs in shown.items():
-            values += drawn(title, subset, model) if title == open_tab else [None] * len(outputs)
+            values += drawn(title, subset, model) if title == open_tab else [gr.skip()] * len(outputs)
         return values
 
     private: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
@@ -63,16 +63,14 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
 
         @parts.plain_errors
         def draw(subset, model, title=title):
-            # A tab also says that it is open when it first appears, and the pickers may be changing just
-            # then: what changes them fills this tab too.
-            if model not in dict(store.model_choices(subset)).values():
-                return gr.skip()
+            # The pickers may be changing just now: who changes them then fills this tab.
+            if not store.has(subset, model):
+                return [title, *[gr.skip()] * len(shown[title])]
             return [title, *drawn(title, subset, model)]
 
         # Without preprocessing, as that refuses a model that the picker is about to lose.
         tab.select(draw, [subset, model], [open_tab, *shown[title]], preprocess=False, **private)
-    outputs = [open_tab, *(output for outputs in shown.values() for output in outputs)]
-    return fill, outputs, plane.select
+    return fill, [output for outputs in shown.values() for output in outputs], open_tab, plane.select
 
 
 def _roc(found: Checkpoint) -> list:

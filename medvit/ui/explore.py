@@ -106,8 +106,10 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         examples = store.examples(subset)
         real = store.has_data(subset)
         label = "Examples from the test split" if real else "Phantoms (drawings, not data) to try it on"
-        strip = gr.Gallery(
-            [(figures.enlarge(one.source, 84), None) for one in examples], label=label, selected_index=None
+        strip = gr.update(
+            value=[(figures.enlarge(one.source, 84), None) for one in examples],
+            label=label,
+            selected_index=None,
         )
         button = gr.Button("A mistake" if real else "A mistake (needs data)", interactive=real)
         return *on_table(examples[0]), strip, button

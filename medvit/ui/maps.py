@@ -70,7 +70,7 @@ def build(store: Store, seen: gr.State) -> Maps:
         subject = f" for {short_name(prediction.classes[wanted.target])}" if kind.by_class else ""
         alt = f"{kind.title} map{subject} over the image. {words}"
         return [
-            gr.Image(image, alt_text=alt),
+            gr.update(value=image, alt_text=alt),  # a gr.Image would encode it twice
             f"<p class='quiet'>{_origin(prediction, method, wanted)}{kind.about} {words}</p>",
             *_strips(predictor, prediction, wanted),
         ]
@@ -182,7 +182,7 @@ def _origin(prediction: Prediction, method: str, wanted: Choice) -> str:
 def _strips(predictor, prediction: Prediction, wanted: Choice) -> list:
     """All heads of the layer, and all layers, as small maps."""
     if prediction.seen.attentions is None:
-        return [gr.Image(None, visible=False)] * 2
+        return [gr.update(value=None, visible=False)] * 2
     depth, width = _layers_and_heads(prediction)
 
     def small(**changed):
@@ -192,8 +192,8 @@ def _strips(predictor, prediction: Prediction, wanted: Choice) -> list:
     heads = [small(layer=wanted.layer, head=head) for head in range(width)]
     layers = [small(layer=layer, head=wanted.head) for layer in range(depth)]
     return [
-        gr.Image(
-            figures.strip(maps, chosen),
+        gr.update(
+            value=figures.strip(maps, chosen),
             alt_text=f"Attention of {name}, {len(maps)} maps. "
             + " ".join(f"{i}: {explain.describe(values)}" for i, values in enumerate(maps, 1)),
             visible=True,

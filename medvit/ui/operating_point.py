@@ -93,7 +93,7 @@ def _positives(found) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _title(found, score: np.ndarray, truth: np.ndarray) -> str:
-    areas = operating.areas(score, truth)
+    areas = found.card.get("trust", {}).get("operating") or operating.areas(score, truth)
     name = short_name(found.subset.classes[operating.positive_class(found.subset.name)])
     roc, pr = areas["auroc_interval"], areas["auprc_interval"]
     return (

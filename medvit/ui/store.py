@@ -77,6 +77,10 @@ class Store:
         """(title, name) of each model of a subset."""
         return [(p.checkpoint.title, name) for name, p in self._of_subset(subset).items()]
 
+    def has(self, subset: str, model: str) -> bool:
+        """Whether there is such a checkpoint."""
+        return model in self._predictors.get(subset, {})
+
     def predictor(self, subset: str, model: str) -> Predictor:
         """The predictor of a checkpoint; others may have to leave memory for it.
 

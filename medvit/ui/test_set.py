@@ -27,14 +27,14 @@ NO_MATRIX = "<p>An image of this subset can have several labels, so there is no 
 class TestSet:
     """What the pickers above the tabs call.
 
-    `fill(subset, model, open_tab)` gives what `outputs` are to show. `opened`: listeners to a picture being
-    opened; their gr.EventData has `index`, that of the test image.
+    `fill` gives, from the values of `inputs`, what `outputs` are to show. `opened`: listeners to a picture
+    being opened; their gr.EventData has `index`, that of the test image.
     """
 
     __test__ = False  # pytest: not a test
 
     fill: Callable
-    open_tab: gr.State
+    inputs: list
     outputs: list
     opened: tuple[Callable, ...]
 
@@ -42,6 +42,7 @@ class TestSet:
 def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> TestSet:
     """Lay out the tab, and connect what happens inside it."""
     selection = gr.State(Selection())
+    filled_with = gr.State()
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):
             matrix = confusion_matrix(elem_id="matrix")
@@ -53,16 +54,19 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> TestSet:
                     differing = gr.Button("Where they disagree", size="sm", interactive=False)
             pictures = gallery(elem_id="cell")
     tiles = gr.HTML(min_height=96)
-    fill_details, detail_outputs, map_opened = details.build(store, subset, model)
+    fill_details, detail_outputs, open_tab, map_opened = details.build(store, subset, model)
     fill_trust, trust_outputs = trust.build(store, subset, model)
     gr.HTML(f"<p class='quiet'>{parts.DISCLAIMER}</p>")
 
     @parts.plain_errors
-    def fill(subset, model, open_tab):
+    def fill(subset, model, open_tab, filled_with):
+        if filled_with == (subset, model) or not store.has(subset, model):
+            return gr.skip()  # what was compared and leafed through stays
         found = store.checkpoint(subset, model)
         rivals = [] if found.subset.multi_label else store.model_choices(subset)
         picker = gr.Dropdown([NOBODY, *(one for one in rivals if one[1] != model)], value=ALONE)
         return [
+            (subset, model),
             picker,
             gr.Button("Where they disagree", interactive=False),
             *show(subset, model, ALONE, Selection()),
@@ -106,8 +110,8 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> TestSet:
     worst.click(show_mistakes, asked, answered, **quick)
     differing.click(show_disagreements, asked, answered, **quick)
     pictures.turn(turn, [*asked, selection], pictures, **quick)
-    outputs = [other, differing, *answered, tiles, matrix, *detail_outputs, *trust_outputs]
-    return TestSet(fill, detail_outputs[0], outputs, (pictures.select, map_opened))
+    outputs = [filled_with, other, differing, *answered, tiles, matrix, *detail_outputs, *trust_outputs]
+    return TestSet(fill, [subset, model, open_tab, filled_with], outputs, (pictures.select, map_opened))
 
 
 def _matrix(found: Checkpoint, rival: Checkpoint | None) -> str:

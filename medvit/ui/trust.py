@@ -1,6 +1,7 @@
 """How far to trust a model: calibration, sets of answers, foreign images, other models, corruptions."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import gradio as gr
 import numpy as np
@@ -28,6 +29,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
         robustness = gr.Plot(show_label=False, container=False)
 
     @parts.plain_errors
+    @lru_cache(128)
     def fill(subset, model):
         found = store.checkpoint(subset, model)
         others = [store.checkpoint(subset, name) for _, name in store.model_choices(subset) if name != model]

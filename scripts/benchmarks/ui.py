@@ -5,10 +5,13 @@ Needs the five official archives on disk ($MEDVIT_DATA). What the browser then t
 
 import argparse
 import json
+import os
 import statistics
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -48,13 +51,22 @@ class Visitor:
             if all(getattr(block, name, None) == value for name, value in wanted.items())
         )
 
+    def find_parent(self, **wanted: str) -> int:
+        """Id of the component around the one with this label: of the tabs around a tab."""
+        return self.demo.blocks[self.find(**wanted)].parent._id
+
     def raise_event(self, component: int | None, event: str, data: Any = None) -> float:
-        """Milliseconds until the answer to an event has arrived; `component` None is the page itself."""
+        """Milliseconds until the answer to an event has arrived, and those to the events that it sets off;
+        `component` None is the page itself."""
         function = next(
             f
             for f in self.demo.fns.values()
             if any((target == component or component is None) and name == event for target, name in f.targets)
         )
+        after = (f for f in self.demo.fns.values() if f.trigger_after == function._id)
+        return sum(self._ask(f, component, data) for f in (function, *after))
+
+    def _ask(self, function: Any, component: int | None, data: Any) -> float:
         body = {
             "data": [self.values.get(block._id, getattr(block, "value", None)) for block in function.inputs],
             "event_data": data,
@@ -99,18 +111,26 @@ def measure(args: argparse.Namespace) -> Iterator[Figure]:
         if not store.has_data(subset):
             raise MedvitError(f"This benchmark needs the data of {subset}: scripts/download.py {subset}.")
     demo = ui.build(store)
-    demo.launch(prevent_thread_lock=True, quiet=True, **ui.launch_options())
-    try:
-        yield from _switching(demo, store, args.rounds)
-        yield from _cells(demo, store)
-    finally:
-        demo.close()
+    with tempfile.TemporaryDirectory() as uploads:
+        os.environ["GRADIO_TEMP_DIR"] = uploads
+        demo.launch(prevent_thread_lock=True, quiet=True, **ui.launch_options(Path(uploads)))
+        try:
+            yield from _switching(demo, store, args.rounds)
+            yield from _cells(demo, store)
+        finally:
+            demo.close()
 
 
 def _switching(demo: gr.Blocks, store: Store, rounds: int) -> Iterator[Figure]:
+    for tab in ("Explore", "Test set"):
+        yield from _switching_in(tab, demo, store, rounds)
+
+
+def _switching_in(tab: str, demo: gr.Blocks, store: Store, rounds: int) -> Iterator[Figure]:
     visitor = Visitor(demo)
     subset, model = visitor.find(label="Subset"), visitor.find(label="Model")
     visitor.raise_event(None, "load")
+    visitor.raise_event(visitor.find_parent(label=tab), "select", {"index": 0, "value": tab})
     taken: dict[str, list[float]] = {}
     for turn in range(rounds + 1):
         state = "warm" if turn else "cold"
@@ -124,8 +144,8 @@ def _switching(demo: gr.Blocks, store: Store, rounds: int) -> Iterator[Figure]:
                 taken.setdefault(f"model, {state}", []).append(visitor.raise_event(model, "select"))
     for what, times in taken.items():
         target = COLD if what.endswith("cold") else WARM
-        yield Figure(f"ui/switch {what}, median", statistics.median(times), "ms", target)
-        yield Figure(f"ui/switch {what}, slowest", max(times), "ms")
+        yield Figure(f"ui/{tab}: switch {what}, median", statistics.median(times), "ms", target)
+        yield Figure(f"ui/{tab}: switch {what}, slowest", max(times), "ms")
 
 
 def _cells(demo: gr.Blocks, store: Store) -> Iterator[Figure]:
