@@ -30,13 +30,14 @@ def build(store: Store) -> gr.Blocks:
             subset = gr.Dropdown(subsets, value=first, label="Subset", scale=2, min_width=150)
             model = gr.Dropdown(models, value=start, label="Model", scale=2, min_width=150)
             headline = gr.HTML(elem_id="headline", min_height=40)
+        picked = gr.State((first, start))  # what is shown; the pickers run ahead of it while it is drawn
         with gr.Tabs() as tabs:
             with gr.Tab("Explore", id="explore"):
                 tab = explore.build(store, subset, model)
             with gr.Tab("Compare") as compare_tab:
                 fill_compare, compared_map, compared = compare.build(store)
             with gr.Tab("Test set") as test_tab:
-                test = test_set.build(store, subset, model)
+                test = test_set.build(store, subset, model, picked)
             with gr.Tab("Data") as data_tab:
                 data.build(store, subset, data_tab)
             with gr.Tab("Batch"):
@@ -57,12 +58,13 @@ def build(store: Store) -> gr.Blocks:
 
         @parts.plain_errors
         def choose_model(subset, model, case, *settings):
-            return [parts.headline(store.checkpoint(subset, model)), *tab.ask(subset, model, case, *settings)]
+            headline = parts.headline(store.checkpoint(subset, model))
+            return [(subset, model), headline, *tab.ask(subset, model, case, *settings)]
 
         private: dict[str, Any] = dict(
             api_visibility="private", show_progress_on=[headline], concurrency_id="model"
         )
-        answer = [headline, *tab.answer]
+        answer = [picked, headline, *tab.answer]
         chosen = [
             event(choose_subset, [subset, model, *tab.settings], [model, *tab.table, *answer], **private)
             for event in (demo.load, subset.select)
@@ -76,11 +78,11 @@ def build(store: Store) -> gr.Blocks:
             return event.value
 
         tabs.select(remember, None, open_tab, api_visibility="private", show_progress="hidden", queue=False)
-        comparing = [subset, tab.case, compared_map]
+        comparing = [picked, tab.case, compared_map]
         for shown, fill, inputs, outputs in (
             (compare_tab, fill_compare, comparing, [compared]),
             (test_tab, test.fill, test.inputs, test.outputs),
-            (about_tab, fill_about, [subset, model], about_outputs),
+            (about_tab, fill_about, [picked], about_outputs),
         ):
 
             def fill_if_open(open_tab, *values, fill=fill, shown=shown):

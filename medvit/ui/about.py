@@ -31,7 +31,7 @@ WinKawaks/vit-tiny-patch16-224 (Apache-2.0), pretrained on ImageNet.
 
 
 def build(store: Store) -> tuple[Callable, list]:
-    """Lay out the tab; return `fill(subset, model)` and the outputs to fill."""
+    """Lay out the tab; return `fill(picked)` and the outputs to fill."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
             card = gr.Markdown()
@@ -45,8 +45,8 @@ def build(store: Store) -> tuple[Callable, list]:
 
     @parts.plain_errors
     @lru_cache(128)
-    def fill(subset, model):
-        found = store.checkpoint(subset, model)
+    def fill(picked):
+        found = store.checkpoint(*picked)
         return parts.model_card(found), figures.learning_curve(found.card["history"])
 
     return fill, [card, curve]

@@ -14,7 +14,7 @@ from medvit.ui.store import Case, Store
 
 
 def build(store: Store) -> tuple[Callable, gr.Radio, gr.HTML]:
-    """Lay out the tab; return `fill(subset, case, method)`, the choice of method, and the output to fill."""
+    """Lay out the tab; return `fill(picked, case, method)`, the choice of method, and the output to fill."""
     method = gr.Radio(
         [(one.title, name) for name, one in explain.METHODS.items()],
         value="grad_cam",
@@ -24,7 +24,8 @@ def build(store: Store) -> tuple[Callable, gr.Radio, gr.HTML]:
     result = gr.HTML(min_height=480, elem_id="compared")
 
     @parts.plain_errors
-    def fill(subset, case: Case, method):
+    def fill(picked, case: Case, method):
+        subset, _ = picked
         predictors = [store.predictor(subset, name) for _, name in store.model_choices(subset)]
         predictions = [one.predict(one.source(case.source)) for one in predictors]
         columns = "".join(

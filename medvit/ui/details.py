@@ -24,11 +24,11 @@ NO_MAP = (
 )
 
 
-def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callable, list, gr.State, Callable]:
+def build(store: Store, picked: gr.State) -> tuple[Callable, list, gr.State, Callable]:
     """Lay the tabs out.
 
     Returns:
-        `fill(subset, model, open_tab)` and the outputs that it fills; what holds the open tab; and the
+        `fill(picked, open_tab)` and the outputs that it fills; what holds the open tab; and the
         listener to a click on the map, whose gr.EventData has `index`, that of the test image.
     """
     open_tab = gr.State("ROC")
@@ -47,29 +47,25 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
                     shown[title] = [gr.Plot(show_label=False, container=False)]
 
     @lru_cache(256)
-    def drawn(title: str, subset: str, model: str) -> list:
-        return DRAWN[title](store.checkpoint(subset, model))
+    def drawn(title: str, picked: tuple[str, str]) -> list:
+        return DRAWN[title](store.checkpoint(*picked))
 
     @parts.plain_errors
-    def fill(subset, model, open_tab):
+    def fill(picked, open_tab):
         """What the open tab shows; each other one is drawn anew when it is opened."""
         values = []
         for title, outputs in shown.items():
-            values += drawn(title, subset, model) if title == open_tab else [gr.skip()] * len(outputs)
+            values += drawn(title, picked) if title == open_tab else [gr.skip()] * len(outputs)
         return values
 
     private: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
     for title, tab in tabs.items():
 
         @parts.plain_errors
-        def draw(subset, model, title=title):
-            # The pickers may be changing just now: who changes them then fills this tab.
-            if not store.has(subset, model):
-                return [title, *[gr.skip()] * len(shown[title])]
-            return [title, *drawn(title, subset, model)]
+        def draw(picked, title=title):
+            return [title, *drawn(title, picked)]
 
-        # Without preprocessing, as that refuses a model that the picker is about to lose.
-        tab.select(draw, [subset, model], [open_tab, *shown[title]], preprocess=False, **private)
+        tab.select(draw, picked, [open_tab, *shown[title]], **private)
     return fill, [output for outputs in shown.values() for output in outputs], open_tab, plane.select
 
 

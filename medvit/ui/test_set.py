@@ -39,7 +39,7 @@ class TestSet:
     opened: tuple[Callable, ...]
 
 
-def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> TestSet:
+def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown, picked: gr.State) -> TestSet:
     """Lay out the tab, and connect what happens inside it."""
     selection = gr.State(Selection())
     filled_with = gr.State()
@@ -54,25 +54,26 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> TestSet:
                     differing = gr.Button("Where they disagree", size="sm", interactive=False)
             pictures = gallery(elem_id="cell")
     tiles = gr.HTML(min_height=96)
-    fill_details, detail_outputs, open_tab, map_opened = details.build(store, subset, model)
+    fill_details, detail_outputs, open_tab, map_opened = details.build(store, picked)
     fill_trust, trust_outputs = trust.build(store, subset, model)
     gr.HTML(f"<p class='quiet'>{parts.DISCLAIMER}</p>")
 
     @parts.plain_errors
-    def fill(subset, model, open_tab, filled_with):
-        if filled_with == (subset, model) or not store.has(subset, model):
+    def fill(picked, open_tab, filled_with):
+        if filled_with == picked:
             return gr.skip()  # what was compared and leafed through stays
+        subset, model = picked
         found = store.checkpoint(subset, model)
         rivals = [] if found.subset.multi_label else store.model_choices(subset)
         picker = gr.Dropdown([NOBODY, *(one for one in rivals if one[1] != model)], value=ALONE)
         return [
-            (subset, model),
+            picked,
             picker,
             gr.Button("Where they disagree", interactive=False),
             *show(subset, model, ALONE, Selection()),
             parts.figures(found),
             _matrix(found, None),
-            *fill_details(subset, model, open_tab),
+            *fill_details(picked, open_tab),
             *fill_trust(subset, model),
         ]
 
@@ -111,7 +112,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> TestSet:
     differing.click(show_disagreements, asked, answered, **quick)
     pictures.turn(turn, [*asked, selection], pictures, **quick)
     outputs = [filled_with, other, differing, *answered, tiles, matrix, *detail_outputs, *trust_outputs]
-    return TestSet(fill, [subset, model, open_tab, filled_with], outputs, (pictures.select, map_opened))
+    return TestSet(fill, [picked, open_tab, filled_with], outputs, (pictures.select, map_opened))
 
 
 def _matrix(found: Checkpoint, rival: Checkpoint | None) -> str:
