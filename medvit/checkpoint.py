@@ -78,15 +78,6 @@ class Checkpoint:
         """
         return load_model(self.folder)
 
-    def unload(self) -> None:
-        """Let go of the model; it is read again when next asked for. Who uses it keeps it until done."""
-        self.__dict__.pop("model", None)
-
-    @property
-    def loaded(self) -> bool:
-        """Whether the model is in memory."""
-        return "model" in self.__dict__
-
 
 def load_model(folder: Path) -> PreTrainedModel:
     """Read the model of a folder: safetensors only, no remote code, every parameter present.

@@ -118,11 +118,26 @@ class Predictor:
 
     @property
     def explainer(self) -> explain.Explainer:
-        """The model behind it, for `medvit.explain`; read from disk at first use."""
+        """The model behind it, for `medvit.explain`; read from disk at first use, and again after `unload`.
+
+        Raises:
+            MedvitError: the weights do not fit the configuration, or are no longer there.
+        """
         with self._lock:
             if self._explainer is None:
-                self._explainer = explain.Explainer(self.checkpoint.model, self.checkpoint.preprocessing)
+                model = checkpoint.load_model(self.checkpoint.folder)
+                self._explainer = explain.Explainer(model, self.checkpoint.preprocessing)
             return self._explainer
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is in memory."""
+        return self._explainer is not None
+
+    def unload(self) -> None:
+        """Let go of the model; its memory is free once those who are asking it have their answer."""
+        with self._lock:
+            self._explainer = None
 
     def __call__(self, image: images.Picture) -> dict[str, Any]:
         """Classify a picture of any size: a path, the bytes of a file, a Pillow image or a uint8 array.
