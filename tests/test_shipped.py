@@ -11,7 +11,7 @@ from medvit.checkpoint import DEFAULT_ROOT
 from medvit.evaluation import strangers
 from medvit.evaluation.foreign import SHARED
 from medvit.evaluation.metrics import evaluate
-from medvit.evaluation.predict import predict_logits
+from medvit.evaluation.predict import predict
 from medvit.predictor import Predictor
 
 from .conftest import DAMAGED, SHIPPED, official_test_split
@@ -58,7 +58,7 @@ def test_stored_logits_are_those_of_the_stored_weights(found):
     images, labels = official_test_split(found.subset.name)
     np.testing.assert_array_equal(labels, found.test_labels)
     part = slice(0, 2000)
-    logits = predict_logits(found.model, found.preprocessing, images[part])
+    logits, _ = predict(found.model, found.preprocessing, images[part])
     np.testing.assert_allclose(logits, found.test_logits[part], atol=0.02, rtol=2e-3)
     assert (logits.argmax(1) == found.test_logits[part].argmax(1)).mean() > 0.9995
 
@@ -117,5 +117,5 @@ def test_one_path_for_pixels(found, change, least, request):
     predictor = Predictor(found)
     chosen = np.linspace(0, len(images) - 1, 100).astype(int)
     sources = np.stack([predictor.source(change(Image.fromarray(images[i]))) for i in chosen])
-    classes = predict_logits(found.model, found.preprocessing, sources).argmax(1)
+    classes = predict(found.model, found.preprocessing, sources)[0].argmax(1)
     assert (classes == found.test_logits[chosen].argmax(1)).sum() >= least

@@ -17,7 +17,7 @@ from medvit import checkpoint, subsets
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation import corruptions, trust
-from medvit.evaluation.predict import predict_logits
+from medvit.evaluation.predict import predict
 from medvit.images import to_tensor
 
 IMAGES = 250  # of the test split at most, with its class shares
@@ -41,7 +41,7 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
     clean, labels, corrupted = corrupted_images(name, found.card["source_size"], data_root)
 
     def error(images: np.ndarray) -> float:
-        said = predict_logits(found.model, found.preprocessing, images).argmax(1)
+        said = predict(found.model, found.preprocessing, images)[0].argmax(1)
         return float(1 - np.mean([(said[labels == c] == c).mean() for c in np.unique(labels)]))
 
     errors = {kind: [error(images) for images in steps] for kind, steps in corrupted.items()}

@@ -15,7 +15,8 @@ import numpy as np
 
 from medvit import checkpoint, subsets
 from medvit.checkpoint import Checkpoint
-from medvit.evaluation.features import features, unit
+from medvit.evaluation.features import unit
+from medvit.evaluation.predict import predict
 
 MOST = 20_000  # images of a split that are looked at: a random draw of a larger one
 BATCH = 128
@@ -75,8 +76,9 @@ class Index:
         for split, pixels in splits.items():
             parts = []
             for start in range(0, len(pixels), BATCH):
-                parts.append(features(model, self.found.preprocessing, pixels[start : start + BATCH], BATCH))
-                done += len(parts[-1])
+                _, features = predict(model, self.found.preprocessing, pixels[start : start + BATCH])
+                parts.append(features)
+                done += len(features)
                 progress(done, total)
             _write(self._vectors(split), unit(np.concatenate(parts)).astype(np.float16))
 

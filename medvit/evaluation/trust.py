@@ -138,23 +138,6 @@ def halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.inference_mode()
-def read_all(
-    model: PreTrainedModel, preprocessing: Preprocessing, images: np.ndarray, own: np.ndarray | None = None
-) -> foreign.Reading:
-    """Read source images, uint8 (N, s, s[, 3]), in batches."""
-    device = next(model.parameters()).device
-    parts = [
-        foreign.read(model, preprocessing(to_tensor(images[i : i + 128]).to(device)), own)
-        for i in range(0, len(images), 128)
-    ]
-    return foreign.Reading(
-        np.concatenate([part.features for part in parts]),
-        np.concatenate([part.logits for part in parts]),
-        parts[0].own,
-    )
-
-
-@torch.inference_mode()
 def view_logits(
     model: PreTrainedModel, preprocessing: Preprocessing, images: np.ndarray, subset: str
 ) -> np.ndarray:
@@ -192,7 +175,7 @@ def fit(
     images, labels = subsets.load_split(subset.name, "val", size, data_root)
     kept = sample(labels, VALIDATION)
     images, labels = images[kept], labels[kept]
-    reading = read_all(model, preprocessing, images)
+    reading = foreign.read(model, preprocessing, images)
     arrays: dict[str, Any] = {"sha256": np.array(sha256)}
     arrays |= _fit_sets(model, preprocessing, subset, images, labels, reading.logits)
     found, compared = _fit_foreign(model, preprocessing, subset, images, reading, size, data_root, root)
@@ -245,12 +228,12 @@ def _fit_foreign(
     shared = foreign.shared(root)
     own = shared.own(subset.name) if shared else None
     if shared and size == shared.preprocessing.size:
-        read = read_all(shared.model, shared.preprocessing, images, own)
+        read = foreign.read(shared.model, shared.preprocessing, images, own)
         candidates["shared"] = (shared.model, shared.preprocessing, own, read)
     compared, fitted = {}, {}
     for which, (reader, prepare, columns, validation) in candidates.items():
-        train = read_all(reader, prepare, training, columns)
-        others = {kind: read_all(reader, prepare, pictures, columns) for kind, pictures in crowd.items()}
+        train = foreign.read(reader, prepare, training, columns)
+        others = {kind: foreign.read(reader, prepare, pictures, columns) for kind, pictures in crowd.items()}
         for name in foreign.available(train):
             known = foreign.fit(name, train, training_labels, reader.classifier)
             accepted = foreign.score(name, known, validation)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from medvit import checkpoint, subsets
 from medvit.checkpoint import Checkpoint
-from medvit.evaluation import calibration, conformal, operating, strangers, trust, views
+from medvit.evaluation import calibration, conformal, foreign, operating, strangers, trust, views
 from medvit.evaluation.metrics import evaluate, mcnemar, probabilities, wilson
 from medvit.evaluation.trust import Trust
 from medvit.images import open_image, to_source
@@ -136,7 +136,7 @@ def _foreign(found: Checkpoint, applied: Trust, images: np.ndarray, data_root) -
         reader, prepare, own = found.model, found.preprocessing, None
 
     def scores(pictures: np.ndarray) -> np.ndarray:
-        return applied.foreign_scores(trust.read_all(reader, prepare, pictures, own))
+        return applied.foreign_scores(foreign.read(reader, prepare, pictures, own))
 
     inside = scores(images[trust.sample(found.test_labels, 4 * VIEWED)])
     accepted = inside >= threshold

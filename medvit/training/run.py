@@ -22,7 +22,7 @@ from medvit import checkpoint, models, subsets
 from medvit.errors import MedvitError
 from medvit.evaluation import trust_figures
 from medvit.evaluation.metrics import evaluate
-from medvit.evaluation.predict import predict_logits
+from medvit.evaluation.predict import predict
 from medvit.images import Preprocessing
 from medvit.models.finetune import apply_strategy, merge_strategy
 from medvit.training.batches import Batches, Pixels
@@ -224,7 +224,7 @@ def _export(
         stored.to(model.device)
         for split in ("val", "test"):
             images, labels = subsets.load_split(subset.name, split, size, data_root)
-            logits = checkpoint.to_half(predict_logits(stored, preprocessing, images))
+            logits = checkpoint.to_half(predict(stored, preprocessing, images)[0])
             card["validation" if split == "val" else "test"] = evaluate(
                 logits, labels, subset.task, subset.classes
             )
