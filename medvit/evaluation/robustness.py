@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from medvit import checkpoint, subsets
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
-from medvit.evaluation import corruptions, trust
+from medvit.evaluation import corruptions
 from medvit.evaluation.predict import predict
 from medvit.images import to_tensor
 
@@ -59,7 +59,7 @@ def corrupted_images(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, list[np.ndarray]]]:
     """A sample of the test split, its labels, and it under each corruption: five arrays (N, s, s, 3) each."""
     images, labels = subsets.load_split(subset, "test", size, data_root)
-    chosen = trust.sample(labels, IMAGES)
+    chosen = subsets.sample(labels, IMAGES)
     images, labels = images[chosen], labels[chosen]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)

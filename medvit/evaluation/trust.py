@@ -119,21 +119,9 @@ class Trust:
         return dict(zip(operating.PRESETS, map(float, self.arrays["thresholds"]), strict=True))
 
 
-def sample(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Indices of at most `count` images with the class shares of all, in their order."""
-    from sklearn.model_selection import train_test_split
-
-    everyone = np.arange(len(labels))
-    if count >= len(labels):
-        return everyone
-    stratify = labels if labels.ndim == 1 and np.bincount(labels)[np.unique(labels)].min() > 1 else None
-    part, _ = train_test_split(everyone, train_size=count, random_state=seed, stratify=stratify)
-    return np.sort(part)
-
-
 def halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices of two disjoint halves with the same class shares."""
-    one = sample(labels, len(labels) // 2, seed=1)
+    one = subsets.sample(labels, len(labels) // 2, seed=1)
     return one, np.setdiff1d(np.arange(len(labels)), one)
 
 
@@ -173,7 +161,7 @@ def fit(
         MedvitError: the subset's data are absent.
     """
     images, labels = subsets.load_split(subset.name, "val", size, data_root)
-    kept = sample(labels, VALIDATION)
+    kept = subsets.sample(labels, VALIDATION)
     images, labels = images[kept], labels[kept]
     reading = foreign.read(model, preprocessing, images)
     arrays: dict[str, Any] = {"sha256": np.array(sha256)}
@@ -189,7 +177,7 @@ def fit(
 
 def _fit_sets(model, preprocessing, subset, images, labels, logits) -> dict[str, Any]:
     """Temperatures from one half of validation, scores of the true class from the other."""
-    some = sample(labels, VALIDATION_VIEWS)
+    some = subsets.sample(labels, VALIDATION_VIEWS)
     every = [(labels, logits)]
     every.append((labels[some], view_logits(model, preprocessing, images[some], subset.name)))
     arrays: dict[str, Any] = {}
@@ -275,7 +263,7 @@ def validation_strangers(
         crowd["phantoms"] = np.stack(drawn)
     crowd = {kind: strangers.as_seen_by(pictures, grey) for kind, pictures in crowd.items()}
     images, labels = subsets.load_split(subset.name, "val", size, data_root)
-    below = strangers.as_seen_by(images[sample(labels, STRANGERS)], grey).astype(np.float32)
+    below = strangers.as_seen_by(images[subsets.sample(labels, STRANGERS)], grey).astype(np.float32)
     crowd["half-transparent"] = ((below + crowd["drawn"][: len(below)]) / 2).astype(np.uint8)
     return crowd
 
@@ -288,7 +276,7 @@ def other_subsets(
     for name in subsets.MAIN:
         if name != subset.name and subsets.archive_path(name, size, data_root).is_file():
             images, labels = subsets.load_split(name, split, size, data_root)
-            result[name] = strangers.as_seen_by(images[sample(labels, count)], subset.channels == 1)
+            result[name] = strangers.as_seen_by(images[subsets.sample(labels, count)], subset.channels == 1)
     return result
 
 

@@ -98,7 +98,7 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
 
 def _views(found: Checkpoint, applied: Trust, images: np.ndarray, data_root) -> dict[str, Any]:
     """Accuracy and calibration with all views of each image, beside those without, on the same images."""
-    chosen = trust.sample(found.test_labels, VIEWED)
+    chosen = subsets.sample(found.test_labels, VIEWED)
     labels, multi_label = found.test_labels[chosen], found.subset.multi_label
     values = trust.view_logits(found.model, found.preprocessing, images[chosen], found.subset.name)
     before = applied.calibrated(found.test_logits[chosen].astype(np.float64), multi_label)
@@ -138,9 +138,9 @@ def _foreign(found: Checkpoint, applied: Trust, images: np.ndarray, data_root) -
     def scores(pictures: np.ndarray) -> np.ndarray:
         return applied.foreign_scores(foreign.read(reader, prepare, pictures, own))
 
-    inside = scores(images[trust.sample(found.test_labels, 4 * VIEWED)])
+    inside = scores(images[subsets.sample(found.test_labels, 4 * VIEWED)])
     accepted = inside >= threshold
-    some = images[trust.sample(found.test_labels, FORMS)]
+    some = images[subsets.sample(found.test_labels, FORMS)]
     kinds = trust.other_subsets(subset, "test", size, data_root, STRANGERS)
     kinds |= {kind: strangers.draw(kind, PICTURES, grey, size) for kind in strangers.KINDS}
 
