@@ -28,7 +28,7 @@ class Prediction:
 
     From the checkpoint's trust.npz, and None without one: `calibrated` (C,), probabilities that are right as
     often as they say; `in_distribution`, whether the image looks like the subset. `agreement`: the share of
-    views that agree with the answer, where the model was asked for several.
+    views that agree with the answer, where the model was asked for several. `trust`: what they come from.
     """
 
     subset: str
@@ -114,7 +114,7 @@ class Predictor:
         self.trust = Trust.of(found)
         self._lock = threading.Lock()
         self._explainer: explain.Explainer | None = None
-        self._together = Batcher(self._predict_together, threading.RLock())
+        self._together = Batcher(self._predict_together, threading.Lock())
 
     @property
     def explainer(self) -> explain.Explainer:

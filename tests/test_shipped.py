@@ -8,7 +8,7 @@ from PIL import Image
 
 from medvit import models, phantoms, subsets
 from medvit.checkpoint import DEFAULT_ROOT
-from medvit.evaluation import strangers
+from medvit.evaluation import strangers, trust_figures
 from medvit.evaluation.foreign import SHARED
 from medvit.evaluation.metrics import evaluate
 from medvit.evaluation.predict import predict
@@ -79,6 +79,17 @@ def test_it_notices_pictures_of_another_kind(found):
         pictures = strangers.draw(kind, 10, found.subset.channels == 1)
         accepted = [predictor.predict(picture).in_distribution.accepted for picture in pictures]
         assert sum(accepted) <= 1, kind
+
+
+@each_shipped
+def test_it_accepts_as_many_test_images_as_its_card_says(found):
+    """So trust.npz still fits the features that are read."""
+    said = found.card["trust"]["foreign"]["forms"]["original"]
+    images, labels = official_test_split(found.subset.name)
+    some = images[subsets.sample(labels, trust_figures.FORMS)]
+    colour = strangers.as_seen_by(some, found.subset.channels == 1)
+    accepted = [one.in_distribution.accepted for one in Predictor(found).predict_many(colour)]
+    assert np.mean(accepted) == pytest.approx(said, abs=0.011)  # one image may lie on the line
 
 
 def as_png(image: Image.Image) -> bytes:

@@ -43,9 +43,6 @@ class Reading:
     logits: np.ndarray
     own: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.logits)
-
 
 def read(
     model: PreTrainedModel, preprocessing: Preprocessing, images: np.ndarray, own: np.ndarray | None = None
@@ -87,12 +84,12 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def _max_softmax(known: Arrays, r: Reading) -> np.ndarray:
-    """Hendrycks and Gimpel, 2017."""
+    """Hendrycks and Gimpel, 2017: the largest probability."""
     return softmax(r.logits, axis=1)[:, r.own].max(1)
 
 
 def _energy(known: Arrays, r: Reading) -> np.ndarray:
-    """Liu et al., 2020."""
+    """Liu et al., 2020: minus the energy, at temperature one."""
     return logsumexp(r.logits[:, r.own], axis=1)
 
 
@@ -118,7 +115,7 @@ def _fit_neighbours(r: Reading, labels: np.ndarray, head: nn.Linear) -> dict[str
 
 
 def _neighbours(known: Arrays, r: Reading) -> np.ndarray:
-    """Sun et al., 2022: minus the distance to the tenth nearest training image, on the unit sphere."""
+    """Sun et al., 2022: the cosine with the tenth nearest training image, ranking as the distance does."""
     near = unit(r.features) @ known["bank"].astype(np.float32).T  # (N, BANK), cosines
     k = min(NEIGHBOURS, near.shape[1])
     return np.partition(near, -k, axis=1)[:, -k]
@@ -135,7 +132,7 @@ def _fit_vim(r: Reading, labels: np.ndarray, head: nn.Linear) -> dict[str, np.nd
 
 
 def _vim(known: Arrays, r: Reading) -> np.ndarray:
-    """Wang et al., 2022: the energy, less what the features hold beyond the main directions."""
+    """Wang et al., 2022: minus the energy, less what the features hold beyond the main directions."""
     residual = np.linalg.norm((r.features - known["origin"]) @ known["rest"], axis=1)
     return _energy(known, r) - known["alpha"] * residual
 

@@ -58,9 +58,7 @@ class Trust:
     def calibrated(self, logits: np.ndarray, multi_label: bool = False) -> np.ndarray:
         """Logits (N, C), or (V, N, C) of several views, to calibrated probabilities (N, C)."""
         single, together = self.arrays["temperature"]
-        if logits.ndim == 3:
-            return views.combine(logits / together, multi_label)[0]
-        return probabilities(logits / single, multi_label)
+        return calibration.calibrated(logits, together if logits.ndim == 3 else single, multi_label)
 
     @property
     def has_sets(self) -> bool:
@@ -178,17 +176,16 @@ def fit(
 def _fit_sets(model, preprocessing, subset, images, labels, logits) -> dict[str, Any]:
     """Temperatures from one half of validation, scores of the true class from the other."""
     some = subsets.sample(labels, VALIDATION_VIEWS)
-    every = [(labels, logits)]
-    every.append((labels[some], view_logits(model, preprocessing, images[some], subset.name)))
+    of_views = view_logits(model, preprocessing, images[some], subset.name)
     arrays: dict[str, Any] = {}
     temperatures: list[float] = []
     true_scores: list[np.ndarray] = []
-    for truth, values in every:
+    for truth, values in ((labels, logits), (labels[some], of_views)):
         one, other = halves(truth)
         temperatures.append(calibration.fit_temperature(values[..., one, :], truth[one]))
         if subset.multi_label:
             continue
-        shares = Trust({"temperature": np.array(temperatures * 2)[-2:]}, Path()).calibrated(values)
+        shares = calibration.calibrated(values, temperatures[-1])
         if not true_scores:
             level = conformal.default_level(subset.name)
             arrays["set_method"] = np.array(conformal.choose_method(shares[one], truth[one], level))
@@ -253,9 +250,7 @@ def validation_strangers(
     apart where every score notices all the rest.
     """
     grey = subset.channels == 1
-    crowd = {}
-    for name, images in other_subsets(subset, "val", size, data_root, STRANGERS).items():
-        crowd[name] = images
+    crowd = other_subsets(subset, "val", size, data_root, STRANGERS)
     crowd["drawn"] = strangers.exposure(2 * STRANGERS, seed=2, size=size)
     names = [name for name in subsets.names() if name != subset.name]
     drawn = [phantoms.draw(names[i % len(names)], 10_000 + i) for i in range(STRANGERS)]

@@ -65,7 +65,7 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
         "temperature": float(applied.arrays["temperature"][0]),
         "before": calibration.figures(probabilities(logits, subset.multi_label), labels),
         "after": calibration.figures(shares, labels),
-        "views": _views(found, applied, images, data_root),
+        "views": _views(found, applied, images),
         "foreign": _foreign(found, applied, images, data_root),
     }
     if applied.has_sets:
@@ -96,7 +96,7 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
     return result
 
 
-def _views(found: Checkpoint, applied: Trust, images: np.ndarray, data_root) -> dict[str, Any]:
+def _views(found: Checkpoint, applied: Trust, images: np.ndarray) -> dict[str, Any]:
     """Accuracy and calibration with all views of each image, beside those without, on the same images."""
     chosen = subsets.sample(found.test_labels, VIEWED)
     labels, multi_label = found.test_labels[chosen], found.subset.multi_label
