@@ -282,6 +282,19 @@ def test_a_model_that_left_and_came_back_answers_the_same(trained):
     assert predictor(phantoms.draw("breastmnist", 0)) == before
 
 
+def test_a_model_that_leaves_while_it_is_asked_still_answers(trained):
+    predictor = medvit.load("breastmnist", "spt_lsa", root=trained)
+    source = phantoms.draw("breastmnist", 0)
+    expected = predictor.predict(source).probabilities
+    with ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(predictor.predict, source) for _ in range(12)]
+        while not all(answer.done() for answer in answers):
+            predictor.unload()
+            time.sleep(0.01)
+    for answer in answers:
+        np.testing.assert_allclose(answer.result().probabilities, expected, atol=1e-5)
+
+
 def test_a_checkpoint_deleted_under_a_running_server_is_named(trained, tmp_path):
     root = tmp_path / "checkpoints"
     shutil.copytree(trained, root)

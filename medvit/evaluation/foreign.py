@@ -36,8 +36,11 @@ BANK = 500  # training images that the nearest neighbours are sought among
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model gives for N images: `features` (N, D), the input of its last layer; `logits` (N, K);
-    `own`, bool (K,), which of the K classes are those of the subset in question."""
+    """What a model gives for N images.
+
+    `features` (N, D): what its classifier was given. `logits` (N, K). `own`, bool (K,): which of the K
+    classes are those of the subset in question.
+    """
 
     features: np.ndarray
     logits: np.ndarray

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from medvit import checkpoint, subsets
+from medvit import subsets
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation import corruptions
@@ -78,11 +78,6 @@ def corrupted_images(
                 parts.append((back * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
             result[name].append(np.concatenate(parts))
     return images, labels, result
-
-
-def write_card(found: Checkpoint, section: dict[str, Any]) -> None:
-    """Note the figures in the card."""
-    checkpoint.write_card(found.folder, found.card | {"robustness": section})
 
 
 def rows(found: Checkpoint, section: dict[str, Any]) -> list[dict[str, Any]]:

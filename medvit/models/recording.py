@@ -102,8 +102,12 @@ def listen(layer: nn.Module) -> None:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q kT + mask) v for already scaled q; q, k, v (B, heads, T, dim), mask (T, T) to add, or
-    None."""
+    """softmax(q kT + mask) v for already scaled q.
+
+    Args:
+        q, k, v: (B, heads, T, dim).
+        mask: (T, T), to add to the scores.
+    """
     record = _record.get()
     # On a CPU the fused kernel's backward pass is slower than this one's: 55 against 143 images/s in bf16 on
     # one core.
