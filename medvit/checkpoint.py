@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ DEFAULT_ROOT = Path(__file__).resolve().parent.parent / "checkpoints"
 class Checkpoint:
     """A checkpoint folder that was found whole. `card` is the content of card.json.
 
+    `test_logits`: float16 (N, C), of the whole test split; `test_labels`: int64 (N,), or (N, C) of 0 and 1.
     `test_map`: float16 (N, 2), the test images laid out by the model's features; None where it was not made.
     `trust` is the content of trust.npz; where it is None, `trust_problem` says in a sentence why.
     """
@@ -77,15 +78,6 @@ class Checkpoint:
             MedvitError: the weights do not fit the configuration.
         """
         return load_model(self.folder)
-
-    def unload(self) -> None:
-        """Let go of the model; it is read again when next asked for. Who uses it keeps it until done."""
-        self.__dict__.pop("model", None)
-
-    @property
-    def loaded(self) -> bool:
-        """Whether the model is in memory."""
-        return "model" in self.__dict__
 
 
 def load_model(folder: Path) -> PreTrainedModel:
@@ -139,6 +131,7 @@ def load(folder: str | Path) -> Checkpoint:
     except (
         MedvitError,
         OSError,
+        EOFError,
         ValueError,
         KeyError,
         TypeError,
@@ -235,6 +228,18 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def _whole_file(target: Path) -> Iterator[BinaryIO]:
+    """A temporary file that takes the name `target` when the block ends well, and vanishes otherwise."""
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def write_model(folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
     """Write the Hugging Face files of a checkpoint, weights in fp16."""
     copy.deepcopy(model).cpu().half().save_pretrained(folder)
@@ -249,27 +254,20 @@ def write_test(
     arrays: dict[str, Any] = {"logits": logits, "labels": labels.astype(np.uint8)}
     if test_map is not None:
         arrays["map"] = test_map
-    part = folder / ".test.part.npz"
-    try:
-        np.savez_compressed(part, **arrays)
-        part.replace(folder / "test.npz")
-    finally:
-        part.unlink(missing_ok=True)
+    with _whole_file(folder / "test.npz") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def write_trust(folder: Path, arrays: Mapping[str, Any]) -> None:
     """Write trust.npz, whole or not at all."""
-    temporary = folder / f".{TRUST}"
-    with temporary.open("wb") as file:
+    with _whole_file(folder / TRUST) as file:
         np.savez_compressed(file, **dict[str, Any](arrays))
-    temporary.replace(folder / TRUST)
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
     """Replace card.json, whole or not at all."""
-    temporary = folder / ".card.json"
-    temporary.write_text(json.dumps(card, indent=1) + "\n")
-    temporary.replace(folder / "card.json")
+    with _whole_file(folder / "card.json") as file:
+        file.write(json.dumps(card, indent=1).encode() + b"\n")
 
 
 def to_half(logits: np.ndarray) -> np.ndarray:

@@ -256,8 +256,7 @@ def deletion_curves(curves: Curves) -> go.Figure:
 
 
 def enlarge(source: np.ndarray, side: int = SIDE) -> Image.Image:
-    """Source pixels, uint8 (h, w, 3), as a picture whose longer side is about `side`, with hard pixel
-    edges."""
+    """Source pixels, uint8 (h, w, 3), as a picture whose longer side is `side`, with hard pixel edges."""
     factor = side / max(source.shape[:2])
     size = round(source.shape[1] * factor), round(source.shape[0] * factor)
     return Image.fromarray(source).resize(size, Image.Resampling.NEAREST)

@@ -1,13 +1,12 @@
 """From one image to everything the screen shows of it, in one forward pass."""
 
 import threading
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from medvit import checkpoint, explain, images
 from medvit.batcher import Batcher
@@ -15,6 +14,7 @@ from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation import conformal, foreign, views
 from medvit.evaluation.metrics import probabilities
+from medvit.evaluation.predict import predict
 from medvit.evaluation.trust import InDistribution, Trust
 
 
@@ -28,7 +28,7 @@ class Prediction:
 
     From the checkpoint's trust.npz, and None without one: `calibrated` (C,), probabilities that are right as
     often as they say; `in_distribution`, whether the image looks like the subset. `agreement`: the share of
-    views that agree with the answer, where the model was asked for several.
+    views that agree with the answer, where the model was asked for several. `trust`: what they come from.
     """
 
     subset: str
@@ -114,15 +114,30 @@ class Predictor:
         self.trust = Trust.of(found)
         self._lock = threading.Lock()
         self._explainer: explain.Explainer | None = None
-        self._together = Batcher(self._predict_together, threading.RLock())
+        self._together = Batcher(self._predict_together, threading.Lock())
 
     @property
     def explainer(self) -> explain.Explainer:
-        """The model behind it, for `medvit.explain`; read from disk at first use."""
+        """The model behind it, for `medvit.explain`; read from disk at first use, and again after `unload`.
+
+        Raises:
+            MedvitError: the weights do not fit the configuration, or are no longer there.
+        """
         with self._lock:
             if self._explainer is None:
-                self._explainer = explain.Explainer(self.checkpoint.model, self.checkpoint.preprocessing)
+                model = checkpoint.load_model(self.checkpoint.folder)
+                self._explainer = explain.Explainer(model, self.checkpoint.preprocessing)
             return self._explainer
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is in memory."""
+        return self._explainer is not None
+
+    def unload(self) -> None:
+        """Let go of the model; its memory is free once those who are asking it have their answer."""
+        with self._lock:
+            self._explainer = None
 
     def __call__(self, image: images.Picture) -> dict[str, Any]:
         """Classify a picture of any size: a path, the bytes of a file, a Pillow image or a uint8 array.
@@ -152,77 +167,61 @@ class Predictor:
             return self._together(source)
         several = views.make(images.to_tensor(source[None]), self.checkpoint.subset.name)  # (V, 3, s, s)
         passes = self.explainer.many(several)  # the image itself first
-        return self._prediction(source, passes[0], np.stack([seen.logits.numpy() for seen in passes]))
+        logits, features = _outputs(passes)
+        return self._predictions(source[None], logits[:, None], features[:1], passes[:1])[0]
 
     def _predict_together(self, sources: list[np.ndarray]) -> list[Prediction]:
         passes = self.explainer.many(images.to_tensor(np.stack(sources)))
-        return [self._prediction(source, seen) for source, seen in zip(sources, passes, strict=True)]
+        return self._predictions(np.stack(sources), *_outputs(passes), passes)
 
-    def _prediction(
-        self, source: np.ndarray, seen: explain.Seen, of_views: np.ndarray | None = None
-    ) -> Prediction:
-        """From a pass to all that is said of it; `of_views`: logits (V, C) where several views were asked."""
-        trust, subset = self.trust, self.checkpoint.subset
-        logits = seen.logits[None].numpy()  # (1, C)
-        shares, agreement = probabilities(logits, subset.multi_label)[0], None
-        asked = logits
-        if of_views is not None:
-            asked = of_views[:, None]  # (V, 1, C)
-            together, agree = views.combine(asked, subset.multi_label)
-            shares, agreement = together[0], float(agree[0])
-        features = None if seen.features is None else seen.features[None]
-        (looks,) = self._in_distribution([source], logits, features)
-        return Prediction(
-            subset.name,
-            self.checkpoint.model_name,
-            subset.classes,
-            source,
-            shares,
-            seen,
-            calibrated=trust.calibrated(asked, subset.multi_label)[0] if trust else None,
-            in_distribution=looks,
-            agreement=agreement,
-            trust=trust,
-        )
-
-    def _in_distribution(
-        self, sources: list[np.ndarray], logits: np.ndarray, features: Tensor | None
-    ) -> list[InDistribution | None]:
-        """Whether images look like the subset, from the pass that was made or from the shared model."""
-        trust = self.trust
-        if trust is None:
-            return [None] * len(sources)
-        if trust.reads_shared:
-            if (shared := trust.shared) is None:
-                return [None] * len(sources)
-            pixels = shared.preprocessing(images.to_tensor(np.stack(sources)))
-            reading = foreign.read(shared.model, pixels, shared.own(self.checkpoint.subset.name))
-        else:
-            assert features is not None, "every model of medvit calls its head classifier"
-            reading = foreign.Reading(features.numpy(), logits, np.ones(logits.shape[1], bool))
-        return [
-            InDistribution(float(score), trust.foreign_threshold) for score in trust.foreign_scores(reading)
-        ]
+    def predict_many(self, sources: np.ndarray) -> list[Prediction]:
+        """Classify many source images, uint8 (N, s, s, 3), keeping nothing for maps."""
+        logits, features = predict(self.explainer.model, self.checkpoint.preprocessing, sources)
+        return self._predictions(sources, logits, features, [None] * len(sources))
 
     def features(self, source: np.ndarray) -> np.ndarray:
         """What the classifier is given of source pixels, uint8 (s, s, 3): float32 (D,)."""
-        seen = self.explainer(images.to_tensor(source[None]))
-        assert seen.features is not None, "every model of medvit calls its head classifier"
-        return seen.features.numpy()
+        return predict(self.explainer.model, self.checkpoint.preprocessing, source[None])[1][0]
 
-    def predict_many(self, sources: np.ndarray) -> list[Prediction]:
-        """Classify many source images, uint8 (N, s, s, 3), in one pass that keeps nothing for maps."""
-        subset = self.checkpoint.subset
-        read, features = self.explainer.read(images.to_tensor(sources))
-        logits = read.numpy()
-        shares = probabilities(logits, subset.multi_label)  # (N, C)
-        calibrated = self.trust.calibrated(logits, subset.multi_label) if self.trust else repeat(None)
-        known = self._in_distribution(list(sources), logits, features)
-        names = (subset.name, self.checkpoint.model_name, subset.classes)
+    def _predictions(
+        self,
+        sources: np.ndarray,
+        logits: np.ndarray,
+        features: np.ndarray,
+        passes: Sequence[explain.Seen | None],
+    ) -> list[Prediction]:
+        """All that is said of images (N, s, s, 3), from their features (N, D) and logits (N, C).
+
+        Logits (V, N, C) are those of several views, the images themselves first.
+        """
+        found, trust, subset = self.checkpoint, self.trust, self.checkpoint.subset
+        plain = logits[0] if logits.ndim == 3 else logits  # (N, C)
+        shares = probabilities(plain, subset.multi_label)
+        agreement: Iterable[float | None] = [None] * len(sources)
+        if logits.ndim == 3:
+            shares, agreement = views.combine(logits, subset.multi_label)
+        calibrated = trust.calibrated(logits, subset.multi_label) if trust else [None] * len(sources)
+        known = self._in_distribution(sources, plain, features)
+        names = subset.name, found.model_name, subset.classes
+        each = zip(sources, shares, passes, calibrated, known, agreement, strict=True)
         return [
-            Prediction(*names, source, share, None, sure, looks, trust=self.trust)
-            for source, share, sure, looks in zip(sources, shares, calibrated, known)  # noqa: B905
+            Prediction(*names, source, share, seen, sure, looks, agree, trust)
+            for source, share, seen, sure, looks, agree in each
         ]
+
+    def _in_distribution(
+        self, sources: np.ndarray, logits: np.ndarray, features: np.ndarray
+    ) -> list[InDistribution] | list[None]:
+        """Whether images look like the subset, to this model or to the shared one, as trust.npz has it."""
+        trust = self.trust
+        if trust and not trust.reads_shared:
+            reading = foreign.Reading(features, logits, np.ones(logits.shape[1], bool))
+        elif trust and (shared := trust.shared):
+            own = shared.own(self.checkpoint.subset.name)
+            reading = foreign.read(shared.model, shared.preprocessing, sources, own)
+        else:
+            return [None] * len(sources)
+        return [InDistribution(float(s), trust.foreign_threshold) for s in trust.foreign_scores(reading)]
 
     def heatmap(
         self, prediction: Prediction, method: str, choice: explain.Choice | None = None
@@ -238,6 +237,12 @@ class Predictor:
     def methods(self) -> tuple[str, ...]:
         """The maps that this model can give."""
         return explain.methods_for(self.explainer)
+
+
+def _outputs(passes: list[explain.Seen]) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, C) and features (N, D) of passes over N images."""
+    logits = np.stack([seen.logits.numpy() for seen in passes])
+    return logits, np.stack([seen.features.numpy() for seen in passes if seen.features is not None])
 
 
 def load(subset: str, model: str, root: str | Path | None = None) -> Predictor:

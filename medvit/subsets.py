@@ -145,8 +145,7 @@ def load_split(
         raise MedvitError(
             f"{subset.title} is not on this machine: {path} does not exist. "
             f"Fetch it with `python scripts/download.py {name} --size {size}`, or point --data-root or "
-            f"$MEDVIT_DATA "
-            "at the folder that holds it."
+            "$MEDVIT_DATA at the folder that holds it."
         )
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -163,6 +162,21 @@ def load_split(
         )
     labels = labels.astype(np.int64)
     return images, labels if subset.multi_label else labels.reshape(len(labels))
+
+
+def sample(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Indices, ascending, of at most `count` images with the class shares of all.
+
+    The shares are left to chance for multi-label labels (N, C), and where a class has a single image.
+    """
+    from sklearn.model_selection import train_test_split
+
+    everyone = np.arange(len(labels))
+    if count >= len(labels):
+        return everyone
+    stratify = labels if labels.ndim == 1 and np.bincount(labels)[np.unique(labels)].min() > 1 else None
+    part, _ = train_test_split(everyone, train_size=count, random_state=seed, stratify=stratify)
+    return np.sort(part)
 
 
 def md5sum(path: Path) -> str:

@@ -13,7 +13,7 @@ from medvit import checkpoint
 from medvit.evaluation import card
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -27,8 +27,8 @@ def main() -> int:
     print(f"{len(found)} cards written")
     for reason in problems.values():
         print(f"cards.py: left out: {reason}", file=sys.stderr)
-    return 1 if problems else 0
+    sys.exit(1 if problems else 0)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -108,7 +108,7 @@ def evaluate_one(found: checkpoint.Checkpoint, args: argparse.Namespace) -> bool
     if args.robustness:
         found = checkpoint.load(found.folder)
         section = robustness.measure(found, args.data_root)
-        robustness.write_card(found, section)
+        checkpoint.write_card(found.folder, found.card | {"robustness": section})
         print(f"  {'corrupted error':20} {section['mean']:.4f}, clean {section['clean']:.4f}")
         rows = robustness.rows(found, section)
         path = args.out / "robustness.csv"

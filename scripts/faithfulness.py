@@ -67,7 +67,7 @@ def measure(found: checkpoint.Checkpoint, count: int, data_root: str | None) -> 
     }
 
 
-def main() -> int:
+def main() -> None:
     args = parse()
     keys = ("subset", "model", "method")
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -84,10 +84,8 @@ def main() -> int:
             ]
             report.update_csv(args.out, rows, (*keys, "images", *COLUMNS), keys)
     except MedvitError as error:
-        print(f"faithfulness.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(f"faithfulness.py: {error}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -26,7 +26,7 @@ LEFT_OUT = re.compile(r"tests/|docs/|\.ci/|\.gitignore|requirements-dev\.txt|CON
 FOR_A_SPACE = {"torch": ">=2.11,<2.12", "torchvision": ">=0.26,<0.27"}
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -55,9 +55,7 @@ def main() -> int:
                 name = f"{args.models}/medvit-{one.subset.name}-{one.model_name.replace('_', '-')}"
                 _send("model", name, model_files(one), args)
     except MedvitError as error:
-        print(f"publish.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(f"publish.py: {error}")
 
 
 def space_files() -> dict[str, Path | bytes]:
@@ -118,4 +116,4 @@ def _send(kind: str, name: str, files: dict[str, Path | bytes], args: argparse.N
 
 if __name__ == "__main__":
     os.environ.pop("HF_HUB_OFFLINE", None)
-    raise SystemExit(main())
+    main()

@@ -18,7 +18,7 @@ from medvit.errors import MedvitError
 from medvit.training.shared import train_shared
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -30,10 +30,8 @@ def main() -> int:
     try:
         print(train_shared(args.out, args.steps, args.seed, args.data_root))
     except MedvitError as error:
-        print(f"train_shared.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(f"train_shared.py: {error}")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -44,6 +44,13 @@ def test_the_error_of_a_small_case_by_hand():
     assert calibration.calibration_error(confidences, correct, bins=2) == pytest.approx((0.2 + 0.2) / 4)
 
 
+def test_perfect_calibration_has_no_error_and_overconfidence_has():
+    confidence = np.full(1000, 0.8)
+    right = np.arange(1000) % 5 > 0
+    assert calibration.calibration_error(confidence, right) < 0.03
+    assert calibration.calibration_error(np.ones(1000), right) == pytest.approx(0.2, abs=0.01)
+
+
 def test_perfection_is_at_the_floor_and_overconfidence_is_above_it():
     logits, labels = answers(1000)
     perfect = calibration.figures(probabilities(logits), labels)

@@ -57,6 +57,10 @@ def damage_test_pickle(folder):
     np.savez(folder / "test.npz", logits=np.array([{"a": 1}], dtype=object), labels=np.zeros(1, np.uint8))
 
 
+def damage_test_empty(folder):
+    (folder / "test.npz").write_bytes(b"")
+
+
 def damage_test_labels(folder):
     np.savez(folder / "test.npz", logits=np.zeros((4, 2), np.float16), labels=np.full(4, 7, np.uint8))
 
@@ -114,6 +118,16 @@ def test_loading_by_name_lists_what_exists(trained):
         medvit.load("breastmnist", "cnn", root=trained)
     with pytest.raises(MedvitError, match="There are"):
         medvit.load("../breastmnist", "spt_lsa", root=trained)
+
+
+def test_a_card_that_cannot_be_written_leaves_the_old_one(folder):
+    before = (folder / "card.json").read_bytes()
+    with pytest.raises(TypeError):
+        checkpoint.write_card(folder, {"subset": object()})
+    assert (folder / "card.json").read_bytes() == before
+    with pytest.raises(ValueError):
+        checkpoint.write_trust(folder, {"ragged": [[1], [1, 2]]})
+    assert not list(folder.glob(".*"))
 
 
 def test_a_full_disk_leaves_no_half_folder(tmp_path):

@@ -17,6 +17,7 @@ import pytest
 import torch
 from gradio_client import Client, handle_file
 from PIL import Image
+from torch.multiprocessing.reductions import StorageWeakRef
 
 import medvit
 from medvit import limits, phantoms
@@ -259,24 +260,39 @@ def test_waiting_callers_share_a_batch_and_one_failure_stays_alone():
 
 
 def test_models_leave_when_memory_is_short():
+    """The weights themselves go, though the predictor, its answer and a map stay."""
     store = Store.open(model_bytes=1)
-    names = [
-        (subset, model) for _, subset in store.subset_choices() for _, model in store.model_choices(subset)
-    ]
-    for subset, model in names[:3]:
-        predictor = store.predictor(subset, model)
-        predictor.predict(phantoms.draw(subset, 0))
-        loaded = [store.checkpoint(*name).loaded for name in names]
-        assert sum(loaded) == 1
-        assert store.checkpoint(subset, model).loaded
+    models = [name for _, name in store.model_choices("breastmnist")]
+    memory: list[StorageWeakRef] = []
+    for model in models:
+        predictor = store.predictor("breastmnist", model)
+        assert all(storage.expired() for storage in memory)
+        prediction = predictor.predict(phantoms.draw("breastmnist", 0))
+        predictor.heatmap(prediction, "grad_cam")
+        memory = [StorageWeakRef(w.untyped_storage()) for w in predictor.explainer.model.parameters()]
+        assert not any(storage.expired() for storage in memory)
 
 
 def test_a_model_that_left_and_came_back_answers_the_same(trained):
     store = Store.open(trained)
     predictor = store.predictor("breastmnist", "spt_lsa")
     before = predictor(phantoms.draw("breastmnist", 0))
-    store.checkpoint("breastmnist", "spt_lsa").unload()
+    predictor.unload()
+    assert not predictor.loaded
     assert predictor(phantoms.draw("breastmnist", 0)) == before
+
+
+def test_a_model_that_leaves_while_it_is_asked_still_answers(trained):
+    predictor = medvit.load("breastmnist", "spt_lsa", root=trained)
+    source = phantoms.draw("breastmnist", 0)
+    expected = predictor.predict(source).probabilities
+    with ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(predictor.predict, source) for _ in range(12)]
+        while not all(answer.done() for answer in answers):
+            predictor.unload()
+            time.sleep(0.01)
+    for answer in answers:
+        np.testing.assert_allclose(answer.result().probabilities, expected, atol=1e-5)
 
 
 def test_a_checkpoint_deleted_under_a_running_server_is_named(trained, tmp_path):

@@ -8,10 +8,10 @@ from PIL import Image
 
 from medvit import models, phantoms, subsets
 from medvit.checkpoint import DEFAULT_ROOT
-from medvit.evaluation import strangers
+from medvit.evaluation import strangers, trust_figures
 from medvit.evaluation.foreign import SHARED
 from medvit.evaluation.metrics import evaluate
-from medvit.evaluation.predict import predict_logits
+from medvit.evaluation.predict import predict
 from medvit.predictor import Predictor
 
 from .conftest import DAMAGED, SHIPPED, official_test_split
@@ -58,7 +58,7 @@ def test_stored_logits_are_those_of_the_stored_weights(found):
     images, labels = official_test_split(found.subset.name)
     np.testing.assert_array_equal(labels, found.test_labels)
     part = slice(0, 2000)
-    logits = predict_logits(found.model, found.preprocessing, images[part])
+    logits, _ = predict(found.model, found.preprocessing, images[part])
     np.testing.assert_allclose(logits, found.test_logits[part], atol=0.02, rtol=2e-3)
     assert (logits.argmax(1) == found.test_logits[part].argmax(1)).mean() > 0.9995
 
@@ -79,6 +79,17 @@ def test_it_notices_pictures_of_another_kind(found):
         pictures = strangers.draw(kind, 10, found.subset.channels == 1)
         accepted = [predictor.predict(picture).in_distribution.accepted for picture in pictures]
         assert sum(accepted) <= 1, kind
+
+
+@each_shipped
+def test_it_accepts_as_many_test_images_as_its_card_says(found):
+    """So trust.npz still fits the features that are read."""
+    said = found.card["trust"]["foreign"]["forms"]["original"]
+    images, labels = official_test_split(found.subset.name)
+    some = images[subsets.sample(labels, trust_figures.FORMS)]
+    colour = strangers.as_seen_by(some, found.subset.channels == 1)
+    accepted = [one.in_distribution.accepted for one in Predictor(found).predict_many(colour)]
+    assert np.mean(accepted) == pytest.approx(said, abs=0.011)  # one image may lie on the line
 
 
 def as_png(image: Image.Image) -> bytes:
@@ -117,5 +128,5 @@ def test_one_path_for_pixels(found, change, least, request):
     predictor = Predictor(found)
     chosen = np.linspace(0, len(images) - 1, 100).astype(int)
     sources = np.stack([predictor.source(change(Image.fromarray(images[i]))) for i in chosen])
-    classes = predict_logits(found.model, found.preprocessing, sources).argmax(1)
+    classes = predict(found.model, found.preprocessing, sources)[0].argmax(1)
     assert (classes == found.test_logits[chosen].argmax(1)).sum() >= least

@@ -244,3 +244,11 @@ def test_the_download_command_names_the_subsets_it_knows():
     assert done.returncode == 1
     assert "pneumoniamnist" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_sample_keeps_the_class_shares_and_the_order():
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [500, 300, 200]))
+    part = subsets.sample(labels, 100)
+    assert np.bincount(labels[part]).tolist() == [50, 30, 20]
+    assert (np.diff(part) > 0).all()
+    np.testing.assert_array_equal(subsets.sample(labels, 1000), np.arange(1000))

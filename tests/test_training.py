@@ -297,15 +297,6 @@ def test_an_existing_checkpoint_is_not_overwritten(trained, phantom_root, backbo
     assert checkpoint.sha256(out / "card.json") == before
 
 
-def test_a_part_of_the_training_split_keeps_the_class_shares():
-    labels = np.repeat([0, 1, 2], [500, 300, 200])
-    images = np.arange(1000)
-    part_images, part_labels = run.take_part(images, labels, 100, seed=0)
-    assert np.bincount(part_labels).tolist() == [50, 30, 20]
-    np.testing.assert_array_equal(labels[part_images], part_labels)
-    assert run.take_part(images, labels, None, seed=0)[0] is images
-
-
 def test_absent_data_are_one_sentence_and_a_status(tmp_path):
     done = run_script("train.py", "--subset", "bloodmnist", "--model", "cnn", "--data-root", tmp_path)
     assert done.returncode == 1

@@ -131,7 +131,7 @@ def test_sets_grow_with_the_level_and_hold_every_class_where_validation_is_too_s
 def test_views_are_asked_in_one_pass_and_say_whether_they_agree(trained):
     predictor = medvit.load("breastmnist", "spt_lsa", root=trained)
     calls = []
-    handle = predictor.checkpoint.model.register_forward_hook(lambda *_: calls.append(1))
+    handle = predictor.explainer.model.register_forward_hook(lambda *_: calls.append(1))
     together = predictor.predict(CASE.source, with_views=True)
     handle.remove()
     assert calls == [1]

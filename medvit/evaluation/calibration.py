@@ -29,15 +29,16 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """
 
     def loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        multi_label = labels.ndim == 2
-        shares = (
-            views.combine(scaled, multi_label)[0] if logits.ndim == 3 else probabilities(scaled, multi_label)
-        )
-        return cross_entropy(labels, shares)
+        return cross_entropy(labels, calibrated(logits, np.exp(log_temperature), labels.ndim == 2))
 
     lowest = 0.0 if len(labels) < FEW else -np.log(20)
     return float(np.exp(minimize_scalar(loss, bounds=(lowest, np.log(20)), method="bounded").x))
+
+
+def calibrated(logits: np.ndarray, temperature: float, multi_label: bool = False) -> np.ndarray:
+    """Logits (N, C), or (V, N, C) of several views of each image, to probabilities (N, C)."""
+    scaled = logits / temperature
+    return views.combine(scaled, multi_label)[0] if logits.ndim == 3 else probabilities(scaled, multi_label)
 
 
 def confidence(shares: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,9 +3,9 @@
 import numpy as np
 
 from medvit.checkpoint import Checkpoint
+from medvit.evaluation.calibration import BINS, calibration_error, confidence
 from medvit.evaluation.metrics import probabilities
 
-BINS = 15
 FAILURES = 10
 
 HEAD = """---
@@ -128,24 +128,12 @@ def _figures(found: Checkpoint) -> str:
 def _calibration(found: Checkpoint) -> str:
     if found.subset.multi_label:
         return ""
-    scores = probabilities(found.test_logits)
-    right = scores.argmax(1) == found.test_labels
+    confidences, right = confidence(probabilities(found.test_logits), found.test_labels)
     return (
         f"\n## Calibration\n\nExpected calibration error of the raw probabilities on the test split, "
-        f"{BINS} bins of equally many images: {calibration_error(scores.max(1), right):.3f}. Mean confidence "
-        f"{scores.max(1).mean():.3f}, accuracy {right.mean():.3f}.\n"
+        f"{BINS} bins of equally many images: {calibration_error(confidences, right):.3f}. Mean confidence "
+        f"{confidences.mean():.3f}, accuracy {right.mean():.3f}.\n"
     )
-
-
-def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> float:
-    """Mean distance between confidence and accuracy, both (N,), over bins of equally many images."""
-    order = np.argsort(confidence, kind="stable")
-    gaps = [
-        len(part) * abs(confidence[part].mean() - right[part].mean())
-        for part in np.array_split(order, bins)
-        if len(part)
-    ]
-    return float(sum(gaps) / len(confidence))
 
 
 def _failures(found: Checkpoint) -> str:

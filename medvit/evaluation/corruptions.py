@@ -96,9 +96,8 @@ def saturate(x: Tensor, amount: float) -> Tensor:
     span = value - least
     saturation = span / value.clamp(min=1e-6)
     more = (saturation + amount).clamp(0, 1)
-    red = x.new_tensor([0.0, 1.0, 1.0]).view(
-        1, 3, 1, 1
-    )  # how far each channel of pure red lies below its value
+    # How far each channel of pure red lies below its value.
+    red = x.new_tensor([0.0, 1.0, 1.0]).view(1, 3, 1, 1)
     below = torch.where(span > 1e-6, (value - x) / span.clamp(min=1e-6), red)
     return value * (1 - more * below)
 
@@ -112,9 +111,8 @@ def stain_deposit(x: Tensor, most: int) -> Tensor:
     y, z = _grid(x)
     ink = torch.zeros_like(x[:, :1])
     for mark in range(most):
-        there = (
-            torch.randint(1, most + 1, (len(x), 1, 1, 1), device=x.device) > mark
-        )  # the first one always is
+        # The first mark is always there, each later one more seldom.
+        there = torch.randint(1, most + 1, (len(x), 1, 1, 1), device=x.device) > mark
         centre = 35 + torch.rand(2, len(x), 1, 1, 1, device=x.device) * (SIDE - 70)
         for _ in range(6):
             offset = torch.randn(2, len(x), 1, 1, 1, device=x.device) * 9

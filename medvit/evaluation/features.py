@@ -1,50 +1,8 @@
-"""What a model makes of an image before it names a class, and the map that this gives of many images."""
-
-import threading
+"""Features, what a classifier was given of an image: their directions, and the map that they give of many."""
 
 import numpy as np
-from torch import Tensor, nn
-
-from medvit.evaluation.predict import predict_logits
-from medvit.images import Preprocessing
 
 FEWEST = 5  # images that can be laid out on a map
-
-
-def features_and_logits(
-    model: nn.Module, preprocessing: Preprocessing, images: np.ndarray, batch_size: int = 256
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features and logits of source images in one pass.
-
-    The features are what the classifier is given: the class token after the final norm of a ViT, the pooled
-    feature map of a CNN. Safe while another thread uses the model.
-
-    Args:
-        images: source pixels, uint8 (N, s, s) or (N, s, s, 3).
-
-    Returns:
-        features (N, D) and logits (N, C), both float32.
-    """
-    seen: list[np.ndarray] = []
-    caller = threading.get_ident()
-
-    def catch(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if threading.get_ident() == caller:
-            seen.append(inputs[0].detach().float().cpu().numpy())
-
-    hook = model.classifier.register_forward_pre_hook(catch)  # type: ignore[union-attr, operator]
-    try:
-        logits = predict_logits(model, preprocessing, images, batch_size)
-    finally:
-        hook.remove()
-    return np.concatenate(seen), logits
-
-
-def features(
-    model: nn.Module, preprocessing: Preprocessing, images: np.ndarray, batch_size: int = 256
-) -> np.ndarray:
-    """The features (N, D), float32, of source images; see `features_and_logits`."""
-    return features_and_logits(model, preprocessing, images, batch_size)[0]
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy.special import logsumexp, softmax
-from torch import Tensor, nn
+from torch import nn
 
 from medvit import checkpoint
 from medvit.errors import MedvitError
+from medvit.evaluation.features import unit
+from medvit.evaluation.predict import predict
 from medvit.images import Preprocessing
 
 if TYPE_CHECKING:
@@ -35,33 +36,23 @@ BANK = 500  # training images that the nearest neighbours are sought among
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model gives for N images: `features` (N, D), the input of its last layer; `logits` (N, K);
-    `own`, bool (K,), which of the K classes are those of the subset in question."""
+    """What a model gives for N images.
+
+    `features` (N, D): what its classifier was given. `logits` (N, K). `own`, bool (K,): which of the K
+    classes are those of the subset in question.
+    """
 
     features: np.ndarray
     logits: np.ndarray
     own: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.logits)
 
-
-def penultimate(model: nn.Module, output) -> Tensor:
-    """The features (B, D) that the classifier read, from an output with `hidden_states`."""
-    last = output.hidden_states[-1]
-    if last.ndim == 4:  # a feature map (B, D, h, w)
-        return last.mean((2, 3))
-    norm = model.vit.layernorm if model.config.model_type == "vit" else model.norm  # type: ignore[union-attr]
-    return norm(last[:, 0])  # type: ignore[operator]
-
-
-@torch.inference_mode()
-def read(model: PreTrainedModel, pixel_values: Tensor, own: np.ndarray | None = None) -> Reading:
-    """Read preprocessed images (B, 3, H, W); `own`: all classes where it is None."""
-    output = model(pixel_values=pixel_values, output_hidden_states=True)
-    logits = output.logits.float().cpu().numpy()
-    own = np.ones(logits.shape[1], bool) if own is None else own
-    return Reading(penultimate(model, output).float().cpu().numpy(), logits, own)
+def read(
+    model: PreTrainedModel, preprocessing: Preprocessing, images: np.ndarray, own: np.ndarray | None = None
+) -> Reading:
+    """Read source images, uint8 (N, s, s[, 3]); `own`: all classes where it is None."""
+    logits, features = predict(model, preprocessing, images)
+    return Reading(features, logits, np.ones(logits.shape[1], bool) if own is None else own)
 
 
 @dataclass(frozen=True)
@@ -96,12 +87,12 @@ Arrays = Mapping[str, np.ndarray]
 
 
 def _max_softmax(known: Arrays, r: Reading) -> np.ndarray:
-    """Hendrycks and Gimpel, 2017."""
+    """Hendrycks and Gimpel, 2017: the largest probability."""
     return softmax(r.logits, axis=1)[:, r.own].max(1)
 
 
 def _energy(known: Arrays, r: Reading) -> np.ndarray:
-    """Liu et al., 2020."""
+    """Liu et al., 2020: minus the energy, at temperature one."""
     return logsumexp(r.logits[:, r.own], axis=1)
 
 
@@ -123,18 +114,14 @@ def _mahalanobis(known: Arrays, r: Reading) -> np.ndarray:
 
 
 def _fit_neighbours(r: Reading, labels: np.ndarray, head: nn.Linear) -> dict[str, np.ndarray]:
-    return {"bank": _unit(r.features[:BANK]).astype(np.float16)}
+    return {"bank": unit(r.features[:BANK]).astype(np.float16)}
 
 
 def _neighbours(known: Arrays, r: Reading) -> np.ndarray:
-    """Sun et al., 2022: minus the distance to the tenth nearest training image, on the unit sphere."""
-    near = _unit(r.features) @ known["bank"].astype(np.float32).T  # (N, BANK), cosines
+    """Sun et al., 2022: the cosine with the tenth nearest training image, ranking as the distance does."""
+    near = unit(r.features) @ known["bank"].astype(np.float32).T  # (N, BANK), cosines
     k = min(NEIGHBOURS, near.shape[1])
     return np.partition(near, -k, axis=1)[:, -k]
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-9)
 
 
 def _fit_vim(r: Reading, labels: np.ndarray, head: nn.Linear) -> dict[str, np.ndarray]:
@@ -148,7 +135,7 @@ def _fit_vim(r: Reading, labels: np.ndarray, head: nn.Linear) -> dict[str, np.nd
 
 
 def _vim(known: Arrays, r: Reading) -> np.ndarray:
-    """Wang et al., 2022: the energy, less what the features hold beyond the main directions."""
+    """Wang et al., 2022: minus the energy, less what the features hold beyond the main directions."""
     residual = np.linalg.norm((r.features - known["origin"]) @ known["rest"], axis=1)
     return _energy(known, r) - known["alpha"] * residual
 

@@ -16,8 +16,14 @@ def positive_class(subset: str) -> int:
 
 
 def choose(score: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The thresholds of `PRESETS` on a split: the highest that finds 90 % of the positives, and that of the
-    largest sum of sensitivity and specificity (Youden, 1950); (2,)."""
+    """The thresholds of `PRESETS` on a split, (2,).
+
+    The highest that finds 90 % of the positives, and that of the largest sum of sensitivity and specificity
+    (Youden, 1950).
+
+    Args:
+        truth: bool (N,), whether each image is positive.
+    """
     from sklearn.metrics import roc_curve
 
     false, true, thresholds = roc_curve(truth, score, drop_intermediate=False)

@@ -11,8 +11,8 @@ import numpy as np
 from medvit import figures, subsets
 from medvit.checkpoint import Checkpoint, to_half
 from medvit.errors import MedvitError
-from medvit.evaluation.features import features_and_logits
 from medvit.evaluation.metrics import confusion, evaluate, probabilities
+from medvit.evaluation.predict import predict
 
 COLUMNS = (
     "subset", "model", "source_size", "input_size", "interpolation", "parameters", "trained_on", "epochs",
@@ -41,9 +41,9 @@ def recompute(
             f"The test split on disk is not the one that {found.folder}/test.npz speaks of: its labels "
             "differ. Fetch the official archive with scripts/download.py."
         )
-    vectors, logits = features_and_logits(found.model, found.preprocessing, images)
+    logits, features = predict(found.model, found.preprocessing, images)
     logits = to_half(logits)
-    return logits, evaluate(logits, labels, subset.task, subset.classes), vectors
+    return logits, evaluate(logits, labels, subset.task, subset.classes), features
 
 
 def row(found: Checkpoint, test: dict[str, Any]) -> dict[str, Any]:

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from medvit import checkpoint, subsets
+from medvit import subsets
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
-from medvit.evaluation import corruptions, trust
-from medvit.evaluation.predict import predict_logits
+from medvit.evaluation import corruptions
+from medvit.evaluation.predict import predict
 from medvit.images import to_tensor
 
 IMAGES = 250  # of the test split at most, with its class shares
@@ -41,7 +41,7 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
     clean, labels, corrupted = corrupted_images(name, found.card["source_size"], data_root)
 
     def error(images: np.ndarray) -> float:
-        said = predict_logits(found.model, found.preprocessing, images).argmax(1)
+        said = predict(found.model, found.preprocessing, images)[0].argmax(1)
         return float(1 - np.mean([(said[labels == c] == c).mean() for c in np.unique(labels)]))
 
     errors = {kind: [error(images) for images in steps] for kind, steps in corrupted.items()}
@@ -59,7 +59,7 @@ def corrupted_images(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, list[np.ndarray]]]:
     """A sample of the test split, its labels, and it under each corruption: five arrays (N, s, s, 3) each."""
     images, labels = subsets.load_split(subset, "test", size, data_root)
-    chosen = trust.sample(labels, IMAGES)
+    chosen = subsets.sample(labels, IMAGES)
     images, labels = images[chosen], labels[chosen]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
@@ -78,11 +78,6 @@ def corrupted_images(
                 parts.append((back * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
             result[name].append(np.concatenate(parts))
     return images, labels, result
-
-
-def write_card(found: Checkpoint, section: dict[str, Any]) -> None:
-    """Note the figures in the card."""
-    checkpoint.write_card(found.folder, found.card | {"robustness": section})
 
 
 def rows(found: Checkpoint, section: dict[str, Any]) -> list[dict[str, Any]]:

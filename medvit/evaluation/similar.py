@@ -15,7 +15,8 @@ import numpy as np
 
 from medvit import checkpoint, subsets
 from medvit.checkpoint import Checkpoint
-from medvit.evaluation.features import features, unit
+from medvit.evaluation.features import unit
+from medvit.evaluation.predict import predict
 
 MOST = 20_000  # images of a split that are looked at: a random draw of a larger one
 BATCH = 128
@@ -69,14 +70,15 @@ class Index:
         Raises:
             MedvitError: the data are absent.
         """
-        model = checkpoint.load_model(self.found.folder)  # one of its own: others may be using the shared one
+        model = checkpoint.load_model(self.found.folder)  # one of its own, which goes when this is done
         splits = {split: self._draw(split) for split in SPLITS}
         done, total = 0, sum(len(pixels) for pixels in splits.values())
         for split, pixels in splits.items():
             parts = []
             for start in range(0, len(pixels), BATCH):
-                parts.append(features(model, self.found.preprocessing, pixels[start : start + BATCH], BATCH))
-                done += len(parts[-1])
+                _, features = predict(model, self.found.preprocessing, pixels[start : start + BATCH])
+                parts.append(features)
+                done += len(features)
                 progress(done, total)
             _write(self._vectors(split), unit(np.concatenate(parts)).astype(np.float16))
 
@@ -96,14 +98,14 @@ class Index:
         """How many images of a split are looked at."""
         return len(_read(self._path(split, "index")))
 
-    def nearest(self, vector: np.ndarray, split: str, count: int = 8, but: np.ndarray | None = None):
+    def nearest(
+        self, vector: np.ndarray, split: str, count: int = 8, but: np.ndarray | None = None
+    ) -> list[Neighbour]:
         """The images nearest to a feature vector (D,), nearest first.
 
         Args:
-            but: pixels of an image to leave out, such as the one asked about.
-
-        Returns:
-            A list of at most `count` `Neighbour`s.
+            count: how many at most.
+            but: pixels, uint8 (s, s, 3), of an image to leave out, such as the one asked about.
         """
         cosines = _read_vectors(self._vectors(split)) @ unit(vector.astype(np.float32))
         indices, labels, pixels = (_read(self._path(split, what)) for what in ("index", "labels", "pixels"))

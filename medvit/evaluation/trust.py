@@ -58,9 +58,7 @@ class Trust:
     def calibrated(self, logits: np.ndarray, multi_label: bool = False) -> np.ndarray:
         """Logits (N, C), or (V, N, C) of several views, to calibrated probabilities (N, C)."""
         single, together = self.arrays["temperature"]
-        if logits.ndim == 3:
-            return views.combine(logits / together, multi_label)[0]
-        return probabilities(logits / single, multi_label)
+        return calibration.calibrated(logits, together if logits.ndim == 3 else single, multi_label)
 
     @property
     def has_sets(self) -> bool:
@@ -119,39 +117,10 @@ class Trust:
         return dict(zip(operating.PRESETS, map(float, self.arrays["thresholds"]), strict=True))
 
 
-def sample(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
-    """Indices of at most `count` images with the class shares of all, in their order."""
-    from sklearn.model_selection import train_test_split
-
-    everyone = np.arange(len(labels))
-    if count >= len(labels):
-        return everyone
-    stratify = labels if labels.ndim == 1 and np.bincount(labels)[np.unique(labels)].min() > 1 else None
-    part, _ = train_test_split(everyone, train_size=count, random_state=seed, stratify=stratify)
-    return np.sort(part)
-
-
 def halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices of two disjoint halves with the same class shares."""
-    one = sample(labels, len(labels) // 2, seed=1)
+    one = subsets.sample(labels, len(labels) // 2, seed=1)
     return one, np.setdiff1d(np.arange(len(labels)), one)
-
-
-@torch.inference_mode()
-def read_all(
-    model: PreTrainedModel, preprocessing: Preprocessing, images: np.ndarray, own: np.ndarray | None = None
-) -> foreign.Reading:
-    """Read source images, uint8 (N, s, s[, 3]), in batches."""
-    device = next(model.parameters()).device
-    parts = [
-        foreign.read(model, preprocessing(to_tensor(images[i : i + 128]).to(device)), own)
-        for i in range(0, len(images), 128)
-    ]
-    return foreign.Reading(
-        np.concatenate([part.features for part in parts]),
-        np.concatenate([part.logits for part in parts]),
-        parts[0].own,
-    )
 
 
 @torch.inference_mode()
@@ -190,9 +159,9 @@ def fit(
         MedvitError: the subset's data are absent.
     """
     images, labels = subsets.load_split(subset.name, "val", size, data_root)
-    kept = sample(labels, VALIDATION)
+    kept = subsets.sample(labels, VALIDATION)
     images, labels = images[kept], labels[kept]
-    reading = read_all(model, preprocessing, images)
+    reading = foreign.read(model, preprocessing, images)
     arrays: dict[str, Any] = {"sha256": np.array(sha256)}
     arrays |= _fit_sets(model, preprocessing, subset, images, labels, reading.logits)
     found, compared = _fit_foreign(model, preprocessing, subset, images, reading, size, data_root, root)
@@ -206,18 +175,17 @@ def fit(
 
 def _fit_sets(model, preprocessing, subset, images, labels, logits) -> dict[str, Any]:
     """Temperatures from one half of validation, scores of the true class from the other."""
-    some = sample(labels, VALIDATION_VIEWS)
-    every = [(labels, logits)]
-    every.append((labels[some], view_logits(model, preprocessing, images[some], subset.name)))
+    some = subsets.sample(labels, VALIDATION_VIEWS)
+    of_views = view_logits(model, preprocessing, images[some], subset.name)
     arrays: dict[str, Any] = {}
     temperatures: list[float] = []
     true_scores: list[np.ndarray] = []
-    for truth, values in every:
+    for truth, values in ((labels, logits), (labels[some], of_views)):
         one, other = halves(truth)
         temperatures.append(calibration.fit_temperature(values[..., one, :], truth[one]))
         if subset.multi_label:
             continue
-        shares = Trust({"temperature": np.array(temperatures * 2)[-2:]}, Path()).calibrated(values)
+        shares = calibration.calibrated(values, temperatures[-1])
         if not true_scores:
             level = conformal.default_level(subset.name)
             arrays["set_method"] = np.array(conformal.choose_method(shares[one], truth[one], level))
@@ -245,12 +213,12 @@ def _fit_foreign(
     shared = foreign.shared(root)
     own = shared.own(subset.name) if shared else None
     if shared and size == shared.preprocessing.size:
-        read = read_all(shared.model, shared.preprocessing, images, own)
+        read = foreign.read(shared.model, shared.preprocessing, images, own)
         candidates["shared"] = (shared.model, shared.preprocessing, own, read)
     compared, fitted = {}, {}
     for which, (reader, prepare, columns, validation) in candidates.items():
-        train = read_all(reader, prepare, training, columns)
-        others = {kind: read_all(reader, prepare, pictures, columns) for kind, pictures in crowd.items()}
+        train = foreign.read(reader, prepare, training, columns)
+        others = {kind: foreign.read(reader, prepare, pictures, columns) for kind, pictures in crowd.items()}
         for name in foreign.available(train):
             known = foreign.fit(name, train, training_labels, reader.classifier)
             accepted = foreign.score(name, known, validation)
@@ -282,9 +250,7 @@ def validation_strangers(
     apart where every score notices all the rest.
     """
     grey = subset.channels == 1
-    crowd = {}
-    for name, images in other_subsets(subset, "val", size, data_root, STRANGERS).items():
-        crowd[name] = images
+    crowd = other_subsets(subset, "val", size, data_root, STRANGERS)
     crowd["drawn"] = strangers.exposure(2 * STRANGERS, seed=2, size=size)
     names = [name for name in subsets.names() if name != subset.name]
     drawn = [phantoms.draw(names[i % len(names)], 10_000 + i) for i in range(STRANGERS)]
@@ -292,7 +258,7 @@ def validation_strangers(
         crowd["phantoms"] = np.stack(drawn)
     crowd = {kind: strangers.as_seen_by(pictures, grey) for kind, pictures in crowd.items()}
     images, labels = subsets.load_split(subset.name, "val", size, data_root)
-    below = strangers.as_seen_by(images[sample(labels, STRANGERS)], grey).astype(np.float32)
+    below = strangers.as_seen_by(images[subsets.sample(labels, STRANGERS)], grey).astype(np.float32)
     crowd["half-transparent"] = ((below + crowd["drawn"][: len(below)]) / 2).astype(np.uint8)
     return crowd
 
@@ -305,7 +271,7 @@ def other_subsets(
     for name in subsets.MAIN:
         if name != subset.name and subsets.archive_path(name, size, data_root).is_file():
             images, labels = subsets.load_split(name, split, size, data_root)
-            result[name] = strangers.as_seen_by(images[sample(labels, count)], subset.channels == 1)
+            result[name] = strangers.as_seen_by(images[subsets.sample(labels, count)], subset.channels == 1)
     return result
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from medvit import checkpoint, subsets
 from medvit.checkpoint import Checkpoint
-from medvit.evaluation import calibration, conformal, operating, strangers, trust, views
+from medvit.evaluation import calibration, conformal, foreign, operating, strangers, trust, views
 from medvit.evaluation.metrics import evaluate, mcnemar, probabilities, wilson
 from medvit.evaluation.trust import Trust
 from medvit.images import open_image, to_source
@@ -65,7 +65,7 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
         "temperature": float(applied.arrays["temperature"][0]),
         "before": calibration.figures(probabilities(logits, subset.multi_label), labels),
         "after": calibration.figures(shares, labels),
-        "views": _views(found, applied, images, data_root),
+        "views": _views(found, applied, images),
         "foreign": _foreign(found, applied, images, data_root),
     }
     if applied.has_sets:
@@ -96,9 +96,9 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
     return result
 
 
-def _views(found: Checkpoint, applied: Trust, images: np.ndarray, data_root) -> dict[str, Any]:
+def _views(found: Checkpoint, applied: Trust, images: np.ndarray) -> dict[str, Any]:
     """Accuracy and calibration with all views of each image, beside those without, on the same images."""
-    chosen = trust.sample(found.test_labels, VIEWED)
+    chosen = subsets.sample(found.test_labels, VIEWED)
     labels, multi_label = found.test_labels[chosen], found.subset.multi_label
     values = trust.view_logits(found.model, found.preprocessing, images[chosen], found.subset.name)
     before = applied.calibrated(found.test_logits[chosen].astype(np.float64), multi_label)
@@ -136,11 +136,11 @@ def _foreign(found: Checkpoint, applied: Trust, images: np.ndarray, data_root) -
         reader, prepare, own = found.model, found.preprocessing, None
 
     def scores(pictures: np.ndarray) -> np.ndarray:
-        return applied.foreign_scores(trust.read_all(reader, prepare, pictures, own))
+        return applied.foreign_scores(foreign.read(reader, prepare, pictures, own))
 
-    inside = scores(images[trust.sample(found.test_labels, 4 * VIEWED)])
+    inside = scores(images[subsets.sample(found.test_labels, 4 * VIEWED)])
     accepted = inside >= threshold
-    some = images[trust.sample(found.test_labels, FORMS)]
+    some = images[subsets.sample(found.test_labels, FORMS)]
     kinds = trust.other_subsets(subset, "test", size, data_root, STRANGERS)
     kinds |= {kind: strangers.draw(kind, PICTURES, grey, size) for kind in strangers.KINDS}
 

@@ -28,8 +28,7 @@ from medvit.explain.rollout import gradient_rollout, rollout
 
 @dataclass(frozen=True)
 class Method:
-    """A kind of map. `by_class`: it answers for one class. `signed`: it may be negative, against the
-    class."""
+    """A kind of map. `by_class`: it is of one class. `signed`: it may be negative, against the class."""
 
     title: str
     about: str

@@ -39,6 +39,9 @@ def cam(kind: str, explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
     Returns:
         (h, w) of that layer, not negative. Where nothing raises the logit, how little each place lowers it,
         so that a map is never empty.
+
+    Raises:
+        MedvitError: the model has no layer that a CAM could look at.
     """
     import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget

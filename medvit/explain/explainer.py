@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from medvit.errors import MedvitError
 from medvit.images import Picture
-from medvit.models.recording import Record, listen, make_recordable, recording
+from medvit.models.recording import Record, listen, make_recordable, read, recording
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class Seen:
     """One image through the model.
 
     `pixels` (1, 3, H, W) in 0..255, as given. `logits` (classes,). `features` (D,), what the classifier was
-    given, or None where it has another name. `attentions` (layers, heads, T, T), or
-    None where the model has none; the last `grid[0] * grid[1]` tokens are the patches, row by row, the first
-    is the class token. `grid`: patches down and across; without attention, the cells that are erased one at
-    a time. `gradients`: of the classes that were asked for.
+    given, or None where it has another name. `attentions` (layers, heads, T, T), or None where the model has
+    none; the last `grid[0] * grid[1]` tokens are the patches, row by row, the first is the class token.
+    `grid`: patches down and across; without attention, the cells that are erased one at a time. `gradients`,
+    `maps`: of the classes, and by the methods, that were asked for.
     """
 
     pixels: Tensor
@@ -105,7 +105,8 @@ class Explainer:
         self.prepare = prepare
         self.open_picture = open_picture
         self.config = model.config
-        listen(find_cam_layer(self.model), getattr(self.model, "classifier", None))
+        if (layer := find_cam_layer(self.model)) is not None:
+            listen(layer)
 
     @property
     def has_attention(self) -> bool:
@@ -131,18 +132,12 @@ class Explainer:
             return self._differentiated(pixels, target)
         return self.many(pixels)[0]
 
-    def read(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits (N, classes) and features (N, D) of several images, with nothing kept for maps."""
-        with torch.no_grad(), recording() as record:
-            logits = self.model(pixel_values=self.prepare(pixels)).logits
-        return logits, record.features
-
     def many(self, pixels: Tensor) -> list[Seen]:
         """One forward pass over several images (N, 3, H, W)."""
         with torch.no_grad(), recording() as record:
             inputs = self.prepare(pixels)
-            logits = self.model(pixel_values=inputs).logits
-        return self._seen(pixels, inputs, logits, record)
+            logits, features = read(self.model, inputs)
+        return self._seen(pixels, inputs, logits, features, record)
 
     def gradients(self, seen: Seen, target: int) -> Gradients:
         """What raises the logit of a class; one pass there and back at the first time."""
@@ -164,11 +159,11 @@ class Explainer:
     def _differentiated(self, pixels: Tensor, target: int) -> Seen:
         with torch.enable_grad(), recording(with_gradients=True) as record:
             inputs = self.prepare(pixels).requires_grad_()  # the weights are frozen
-            logits = self.model(pixel_values=inputs).logits[0]
-            (seen,) = self._seen(pixels, inputs, logits.detach()[None], record)
+            logits, features = read(self.model, inputs)
+            (seen,) = self._seen(pixels, inputs, logits.detach(), features, record)
             target = int(logits.argmax()) if target == -1 else target
             layers = [] if record.activations is None else [record.activations]
-            found = torch.autograd.grad(logits[target], [*record.weights, *layers])
+            found = torch.autograd.grad(logits[0, target], [*record.weights, *layers])
         attentions = torch.stack(found[: len(record.weights)])[:, 0] if record.weights else None
         kept = [self._as_map(seen, one.detach()) for one in (*layers, *found[len(record.weights) :])]
         seen.gradients[target] = Gradients(attentions, *(kept or (None, None)))
@@ -179,9 +174,11 @@ class Explainer:
         """Tokens (1, T, C) to the map of their patches (1, C, gh, gw); a map stays as it is."""
         return output if output.ndim == 4 else seen.to_grid(output[:, seen.patches].transpose(1, 2))
 
-    def _seen(self, pixels: Tensor, inputs: Tensor, logits: Tensor, record: Record) -> list[Seen]:
-        features = [None] * len(logits) if record.features is None else record.features
-        each = list(zip(pixels.split(1), logits, features, strict=True))
+    def _seen(
+        self, pixels: Tensor, inputs: Tensor, logits: Tensor, features: Tensor | None, record: Record
+    ) -> list[Seen]:
+        given = [None] * len(logits) if features is None else features
+        each = list(zip(pixels.split(1), logits, given, strict=True))
         if not self.has_attention:
             cell = max(1, round(pixels.shape[-1] / 7))
             grid = pixels.shape[-2] // cell, pixels.shape[-1] // cell

@@ -1,18 +1,22 @@
-"""Scaled dot-product attention that can be listened to, without a change to the model.
+"""What a model computes on the way to its answer, read without a change to it: features and attention.
 
-Every transformer here comes through `attend`, Hugging Face's own through the attention implementation named
-"medvit". Normally it is PyTorch's fused kernel. Inside ``with recording() as record:`` it also keeps the
-queries and keys of each layer, from which `Record.attentions` computes the weights in one go, far cheaper
-than running every layer without the fused kernel. Inside ``with recording(with_gradients=True)`` the weights
-are part of the graph, so that a logit can be differentiated with respect to them.
+`read` gives the features, what the classifier was given.
 
-A recording belongs to the thread that made it: others may use the same model meanwhile.
+Attention is scaled dot-product attention. Every transformer here comes through `attend`, Hugging Face's own
+through the attention implementation named "medvit". Normally it is PyTorch's fused kernel. Inside ``with
+recording() as record:`` it also keeps the queries and keys of each layer, from which `Record.attentions`
+computes the weights in one go, far cheaper than running every layer without the fused kernel. Inside ``with
+recording(with_gradients=True)`` the weights are part of the graph, so that a logit can be differentiated with
+respect to them.
+
+Both belong to the thread that asked: others may use the same model meanwhile.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -31,15 +35,13 @@ IMPLEMENTATION = "medvit"
 class Record:
     """What one forward pass left: per layer the scaled queries, keys and mask, or the weights themselves.
 
-    `activations`: with gradients, what came out of the layer that is listened to; `features`: what its
-    classifier was given (B, D). See `listen`.
+    `activations`: with gradients, what came out of the layer that is listened to; see `listen`.
     """
 
     with_gradients: bool
     scores: list[tuple[Tensor, Tensor, Tensor | None]] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
     activations: Tensor | None = None
-    features: Tensor | None = None
 
     def attentions(self) -> Tensor:
         """The softmax weights of all layers, (layers, B, heads, T, T), detached."""
@@ -66,28 +68,46 @@ def recording(with_gradients: bool = False) -> Iterator[Record]:
         _record.reset(token)
 
 
-def listen(layer: nn.Module | None, classifier: nn.Module | None) -> None:
-    """Have what comes out of a layer, and what a classifier is given, kept by the recordings of any
-    caller."""
+def read(model: nn.Module, pixel_values: Tensor) -> tuple[Tensor, Tensor | None]:
+    """One forward pass over normalised images (B, 3, H, W), with or without gradients as the caller has it.
+
+    Returns:
+        logits (B, classes); and the features (B, D), detached: what the model's `classifier` was given, such
+        as the class token after the last norm of a ViT. None where the model has no part of that name.
+    """
+    features = None
+    caller = threading.get_ident()
+
+    def keep(_module: nn.Module, inputs: tuple[Tensor]) -> None:
+        nonlocal features
+        if threading.get_ident() == caller:
+            features = inputs[0].detach()
+
+    classifier = getattr(model, "classifier", None)
+    listening = nullcontext() if classifier is None else classifier.register_forward_pre_hook(keep)
+    with listening:
+        logits = model(pixel_values=pixel_values).logits
+    return logits, features
+
+
+def listen(layer: nn.Module) -> None:
+    """Have what comes out of a layer kept by the recordings of any caller that have gradients."""
 
     def keep(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
         record = _record.get()
         if record and record.with_gradients:
             record.activations = output
 
-    def keep_input(_module: nn.Module, inputs: tuple) -> None:
-        if record := _record.get():
-            record.features = inputs[0].detach()
-
-    if layer is not None:
-        layer.register_forward_hook(keep)
-    if classifier is not None:
-        classifier.register_forward_pre_hook(keep_input)
+    layer.register_forward_hook(keep)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q kT + mask) v for already scaled q; q, k, v (B, heads, T, dim), mask (T, T) to add, or
-    None."""
+    """softmax(q kT + mask) v for already scaled q.
+
+    Args:
+        q, k, v: (B, heads, T, dim).
+        mask: (T, T), to add to the scores.
+    """
     record = _record.get()
     # On a CPU the fused kernel's backward pass is slower than this one's: 55 against 143 images/s in bf16 on
     # one core.

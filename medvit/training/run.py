@@ -12,7 +12,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from torch import nn
@@ -22,7 +21,7 @@ from medvit import checkpoint, models, subsets
 from medvit.errors import MedvitError
 from medvit.evaluation import trust_figures
 from medvit.evaluation.metrics import evaluate
-from medvit.evaluation.predict import predict_logits
+from medvit.evaluation.predict import predict
 from medvit.images import Preprocessing
 from medvit.models.finetune import apply_strategy, merge_strategy
 from medvit.training.batches import Batches, Pixels
@@ -81,7 +80,10 @@ def train(
         model.set_attn_implementation("eager")  # the fused kernel's backward pass is slow in bfloat16 there
     trained = apply_strategy(model, recipe.strategy) if model_name == "vit_finetuned" else model
     splits = {split: subsets.load_split(subset_name, split, size, data_root) for split in ("train", "val")}
-    images, labels = take_part(*splits["train"], recipe.train_images, seed)
+    images, labels = splits["train"]
+    if recipe.train_images is not None:
+        part = subsets.sample(labels, recipe.train_images, seed)
+        images, labels = images[part], labels[part]
 
     settings = dict(subset=subset_name, model=model_name, seed=seed, size=size, recipe=asdict(recipe))
     state = _prepare_work(work, args, settings, resume)
@@ -129,20 +131,6 @@ def train(
         _export(out, model, preprocessing, card, subset, size, data_root)
         shutil.rmtree(work)
     return out
-
-
-def take_part(
-    images: np.ndarray, labels: np.ndarray, count: int | None, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """A random part of a split with the class shares of the whole; all of it where `count` is None."""
-    if count is None or count >= len(labels):
-        return images, labels
-    from sklearn.model_selection import train_test_split
-
-    stratify = labels if labels.ndim == 1 else None
-    part, _ = train_test_split(np.arange(len(labels)), train_size=count, random_state=seed, stratify=stratify)
-    part.sort()
-    return images[part], labels[part]
 
 
 def _prepare_work(work: Path, args: TrainingArguments, settings: dict[str, Any], resume: bool) -> Path | None:
@@ -224,7 +212,7 @@ def _export(
         stored.to(model.device)
         for split in ("val", "test"):
             images, labels = subsets.load_split(subset.name, split, size, data_root)
-            logits = checkpoint.to_half(predict_logits(stored, preprocessing, images))
+            logits = checkpoint.to_half(predict(stored, preprocessing, images)[0])
             card["validation" if split == "val" else "test"] = evaluate(
                 logits, labels, subset.task, subset.classes
             )

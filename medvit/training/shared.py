@@ -23,7 +23,7 @@ from torch import Tensor
 from medvit import checkpoint, subsets
 from medvit.errors import MedvitError
 from medvit.evaluation import strangers
-from medvit.evaluation.predict import predict_logits
+from medvit.evaluation.predict import predict
 from medvit.images import Preprocessing, to_tensor
 from medvit.models.cnn import CnnConfig, CnnForImageClassification
 from medvit.training.recipes import AUGMENTATION, GREY
@@ -136,6 +136,6 @@ def _validation(model, preprocessing, names, data_root) -> dict[str, float]:
     result = {}
     for name in names:
         images, _ = subsets.load_split(name, "val", root=data_root)
-        said = predict_logits(model, preprocessing, images[:2000]).argmax(1)
+        said = predict(model, preprocessing, images[:2000])[0].argmax(1)
         result[name] = float(np.mean([model.config.id2label[int(i)].startswith(f"{name}:") for i in said]))
     return result

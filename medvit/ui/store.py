@@ -42,7 +42,7 @@ class Store:
     data_root: Path
     problems: dict[str, str] = field(default_factory=dict)
     model_bytes: int = limits.MODEL_BYTES
-    _asked: OrderedDict[Path, Checkpoint] = field(default_factory=OrderedDict)
+    _asked: OrderedDict[Path, Predictor] = field(default_factory=OrderedDict)
     _room: threading.Lock = field(default_factory=threading.Lock)
     _predictors: dict[str, dict[str, Predictor]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -88,7 +88,7 @@ class Store:
             MedvitError: there is none; the text names those that exist.
         """
         predictor = self._find(subset, model)
-        self._make_room(predictor.checkpoint)
+        self._make_room(predictor)
         return predictor
 
     def _find(self, subset: str, model: str) -> Predictor:
@@ -97,11 +97,11 @@ class Store:
             raise MedvitError(f"There is no model {model!r} for {subset}. There are: {', '.join(models)}.")
         return models[model]
 
-    def _make_room(self, wanted: Checkpoint) -> None:
+    def _make_room(self, wanted: Predictor) -> None:
         """Count a model as the one last asked for, and unload others while all together are too large."""
         with self._room:
-            self._asked[wanted.folder] = wanted
-            self._asked.move_to_end(wanted.folder)
+            self._asked[wanted.checkpoint.folder] = wanted
+            self._asked.move_to_end(wanted.checkpoint.folder)
             others = [one for one in self._asked.values() if one.loaded and one is not wanted]
             size = sum(map(_weights, [*others, wanted]))
             for oldest in others:
@@ -115,7 +115,7 @@ class Store:
         size = 0
         for subset, models in self._predictors.items():
             for name, predictor in models.items():
-                size += _weights(predictor.checkpoint)
+                size += _weights(predictor)
                 if size <= self.model_bytes:
                     self.predictor(subset, name).methods()  # which loads it
 
@@ -198,8 +198,8 @@ class Store:
         return Case(self.predictor(subset, model).source(path), "your image")
 
 
-def _weights(found: Checkpoint) -> int:
-    return 4 * found.card["parameters"]  # float32
+def _weights(predictor: Predictor) -> int:
+    return 4 * predictor.checkpoint.card["parameters"]  # bytes, as float32
 
 
 @cache
