@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from medvit import checkpoint
 from medvit.errors import MedvitError
-from medvit.evaluation import report, robustness, trust_figures
+from medvit.evaluation import corruptions, report, robustness, trust_figures
 from medvit.evaluation.features import layout
 
 SHOWN = (
@@ -49,7 +49,8 @@ def parse() -> argparse.Namespace:
     add(
         "--robustness",
         action="store_true",
-        help="measure corrupted test images too, for robustness.csv and the card; as long again",
+        help="measure corrupted test images too, where the subset has a set of corruptions, for robustness.csv "
+        "and the card; as long again",
     )
     add(
         "--checkpoints",
@@ -105,7 +106,7 @@ def evaluate_one(found: checkpoint.Checkpoint, args: argparse.Namespace) -> bool
         checkpoint.write_test(found.folder, found.test_logits, found.test_labels, layout(vectors))
         print(f"  map of the test split stored in {found.folder / 'test.npz'}")
     confirmed &= evaluate_trust(found, args)
-    if args.robustness:
+    if args.robustness and found.subset.name in corruptions.SEVERITIES:
         found = checkpoint.load(found.folder)
         section = robustness.measure(found, args.data_root)
         checkpoint.write_card(found.folder, found.card | {"robustness": section})

@@ -23,7 +23,8 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
         with gr.Column(scale=5, min_width=320):
             reliability = gr.Plot(show_label=False, container=False)
         with gr.Column(scale=7, min_width=320):
-            words = gr.HTML(elem_id="trust")
+            calibrated = gr.HTML()
+    words = gr.HTML(elem_id="trust")
     with gr.Column(visible=False) as corrupted:
         gr.HTML("<div class='panel-title'>Under corruption (the MedMNIST-C families, 5 severities)</div>")
         robustness = gr.Plot(show_label=False, container=False)
@@ -36,11 +37,11 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
         measured = found.card.get("robustness")
         bars = figures.robustness(measured["errors"], measured["clean"]) if measured else None
         return [
-            *fill_operating(subset, model), reliability_of(found), summary(found, others),
+            *fill_operating(subset, model), reliability_of(found), *summary(found, others),
             gr.Column(visible=bool(measured)), bars,
         ]  # fmt: skip
 
-    return fill, [*operating_outputs, reliability, words, corrupted, robustness]
+    return fill, [*operating_outputs, reliability, calibrated, words, corrupted, robustness]
 
 
 def reliability_of(found):
@@ -54,14 +55,14 @@ def reliability_of(found):
     )
 
 
-def summary(found, others) -> str:
-    """All of it in tables, as HTML."""
+def summary(found, others) -> tuple[str, str]:
+    """All of it in tables, as HTML: the calibration, and the rest."""
     section = found.card.get("trust")
     if section is None or found.trust is None:
-        return (
-            f"<p>{found.trust_problem or 'The card holds no figures on trust.'}</p>{_rivals(found, others)}"
-        )
-    return "".join([_calibration(section), _sets(section), _foreign(section, found), _rivals(found, others)])
+        missing = found.trust_problem or "The card holds no figures on trust."
+        return f"<p>{missing}</p>", _rivals(found, others)
+    tables = _foreign(section, found), _sets(section), _rivals(found, others)
+    return _calibration(section), "".join(f"<section>{table}</section>" for table in tables)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
