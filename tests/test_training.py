@@ -5,16 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from transformers import AutoModelForImageClassification, TrainerCallback
 
 from medvit import checkpoint, models, phantoms, subsets
 from medvit.errors import MedvitError
+from medvit.images import to_tensor
 from medvit.predictor import Predictor
 from medvit.training import run
-from medvit.training.augment import Augmentation, coarsen_chroma, mix
+from medvit.training.augment import Augmentation, jpeg, mix
 from medvit.training.batches import Batches, Pixels
-from medvit.training.classifier import Classifier, class_weights, soft_targets
+from medvit.training.classifier import Classifier, class_weights, disagreement, soft_targets
 from medvit.training.engine import BEST, Engine, last_state
 from medvit.training.recipes import EFFORTS, change, recipe
 
@@ -28,18 +30,30 @@ def test_an_augmentation_of_nothing_changes_nothing():
     torch.testing.assert_close(STILL(pixels), pixels.float(), atol=1e-2, rtol=0)
 
 
-def test_coarse_chroma_is_what_jpeg_does_to_colour():
-    """Pillow's JPEG at quality 100 differs from the original by hardly more than the halved chroma."""
-    rng = np.random.default_rng(0)
-    image = rng.integers(60, 190, (28, 28, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=100, subsampling="4:2:0")
-    jpeg = torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).float()
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-    coarse = coarsen_chroma(pixels, torch.tensor([True]))[0]
-    assert (jpeg - coarse)[:, 1:-1, 1:-1].abs().mean() < 3
-    assert (jpeg - pixels[0]).abs().mean() > 15
-    torch.testing.assert_close(coarsen_chroma(pixels, torch.tensor([False])), pixels)
+@pytest.mark.parametrize("quality", [75, 95])
+def test_jpeg_is_what_pillow_writes(quality):
+    images = np.stack([phantoms.draw("pathmnist", i) for i in range(8)])
+    written = []
+    for image in images:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+        written.append(np.array(Image.open(buffer)))
+    pixels, expected = to_tensor(images).float(), to_tensor(np.stack(written)).float()
+    changed, missed = (expected - pixels).abs().mean(), (expected - jpeg(pixels, quality)).abs().mean()
+    assert missed < changed / 2
+    assert missed < 1.5  # grey levels
+
+
+def test_answers_disagree_by_the_mean_of_both_divergences():
+    torch.manual_seed(0)
+    logits, others = torch.randn(2, 5, 4)
+    p, q = logits.softmax(1), others.softmax(1)
+    both = (p * (p / q).log()).sum(1) + (q * (q / p).log()).sum(1)
+    torch.testing.assert_close(disagreement(logits, others), both.mean() / 2)
+    assert disagreement(logits, logits, multi_label=True) == 0
+    single = disagreement(logits[:, :1], others[:, :1], multi_label=True)
+    pair = disagreement(*(F.pad(x[:, :1], (0, 1)) for x in (logits, others)))
+    torch.testing.assert_close(single, pair)  # a sigmoid is a softmax against zero
 
 
 def test_flips_are_exact_mirrors_of_half_the_images():
@@ -75,7 +89,7 @@ def test_every_pair_has_a_recipe_that_a_gpu_follows_longer(subset, model):
 def test_recipes_for_colour_prepare_for_jpeg(subset):
     for effort in EFFORTS:
         augmentation = recipe(subset, "vit", effort=effort).augmentation
-        assert augmentation.coarse_chroma > 0
+        assert augmentation.jpeg > 0
         assert augmentation.noise > 0
 
 

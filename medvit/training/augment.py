@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,8 @@ class Augmentation:
     `flip_x`, `flip_y`: mirror with probability one half. `quarter_turns`: by 0, 90, 180 or 270 degrees; alone
     it keeps every pixel sharp. `degrees`: rotation up to this angle either way.
     `scale`, `shift`: up to this share of the size either way. `brightness`, `contrast`, `saturation`: up to
-    this share. `coarse_chroma`: share of the images whose colour, not their lightness, is halved in
-    resolution, as JPEG does to most pictures. `noise`: standard deviation of up to this many grey levels.
+    this share. `jpeg`: share of the images that are saved as JPEG. `noise`: standard deviation of up to this
+    many grey levels.
     """
 
     flip_x: bool = True
@@ -28,7 +29,7 @@ class Augmentation:
     brightness: float = 0.1
     contrast: float = 0.1
     saturation: float = 0.0
-    coarse_chroma: float = 0.0
+    jpeg: float = 0.0
     noise: float = 0.0
 
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -36,7 +37,9 @@ class Augmentation:
         x = pixels.float()
         grid = F.affine_grid(self._matrices(len(x), x.device), list(x.shape), align_corners=False)
         x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
-        x = coarsen_chroma(self._recolour(x), torch.rand(len(x), device=x.device) < self.coarse_chroma)
+        x = self._recolour(x)
+        if self.jpeg:
+            x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < self.jpeg, jpeg(x), x)
         strength = torch.rand(len(x), 1, 1, 1, device=x.device) * self.noise
         return (x + strength * torch.randn_like(x)).clamp(0, 255)
 
@@ -63,20 +66,71 @@ class Augmentation:
         return (level + (x - level) * contrast) * brightness
 
 
-def coarsen_chroma(pixels: Tensor, which: Tensor) -> Tensor:
-    """What 4:2:0 subsampling does: chroma is averaged over 2 x 2 pixels and enlarged again linearly.
+def jpeg(pixels: Tensor, quality: int = 95) -> Tensor:
+    """What saving as JPEG does: colour at half the resolution (4:2:0), and rounded cosine coefficients.
+
+    Source: ITU-T T.81, with the tables of its annex K as libjpeg scales them. libjpeg also rounds in between,
+    which moves a pixel by about one grey level.
 
     Args:
-        pixels: float (B, 3, H, W), H and W even. which: bool (B,), the images to change.
+        pixels: float (B, 3, H, W) in 0..255. quality: 50 to 100, as libjpeg and Pillow count.
 
     Returns:
-        The same shape; lightness, as JPEG weighs the channels (ITU-R BT.601), unchanged.
+        The same shape and range.
     """
-    red, green, blue = pixels.split(1, 1)
-    lightness = 0.299 * red + 0.587 * green + 0.114 * blue  # (B, 1, H, W)
-    half = F.avg_pool2d(pixels - lightness, 2)
-    chroma = F.interpolate(half, scale_factor=2, mode="bilinear", align_corners=False)
-    return torch.where(which.view(-1, 1, 1, 1), lightness + chroma, pixels)
+    height, width = pixels.shape[-2:]
+    x = F.pad(pixels, (0, -width % 16, 0, -height % 16), mode="replicate")
+    red, green, blue = x.split(1, 1)
+    lightness = 0.299 * red + 0.587 * green + 0.114 * blue
+    chroma = F.avg_pool2d(torch.cat([(blue - lightness) / 1.772, (red - lightness) / 1.402], 1), 2)
+    cosine, *steps = _tables(quality, pixels.device)
+    lightness = _requantise(lightness - 128, cosine, steps[0]) + 128
+    chroma = _requantise(chroma, cosine, steps[1])
+    chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
+    blue, red = lightness + 1.772 * chroma[:, :1], lightness + 1.402 * chroma[:, 1:]
+    green = (lightness - 0.299 * red - 0.114 * blue) / 0.587
+    return torch.cat([red, green, blue], 1)[..., :height, :width].clamp(0, 255)
+
+
+def _requantise(x: Tensor, cosine: Tensor, steps: Tensor) -> Tensor:
+    """Round the cosine coefficients of every 8 x 8 block of (B, C, H, W) to multiples of `steps`."""
+    blocks = x.unflatten(-1, (-1, 8)).unflatten(-3, (-1, 8)).transpose(-3, -2)  # (B, C, H/8, W/8, 8, 8)
+    rounded = (_on_both_sides(cosine, blocks) / steps).round() * steps
+    return _on_both_sides(cosine.T, rounded).transpose(-3, -2).flatten(-4, -3).flatten(-2)
+
+
+def _on_both_sides(matrix: Tensor, blocks: Tensor) -> Tensor:
+    """matrix @ blocks @ matrix.T, as two large products instead of many small ones."""
+    return ((blocks @ matrix.T).mT @ matrix.T).mT
+
+
+@cache  # made once on each device: a CUDA graph cannot copy from the host
+def _tables(quality: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The orthonormal cosine transform (8, 8), and the steps of the coefficients of lightness and chroma."""
+    n = torch.arange(8.0)
+    cosine = ((2 * n + 1) * n[:, None] * (math.pi / 16)).cos() / 2
+    cosine[0] /= math.sqrt(2)
+    steps = [((torch.tensor(t) * (200 - 2 * quality) + 50) // 100).clamp(1) for t in (LIGHTNESS, CHROMA)]
+    return cosine.to(device), steps[0].to(device), steps[1].to(device)
+
+
+LIGHTNESS = [
+    [16, 11, 10, 16, 24, 40, 51, 61],
+    [12, 12, 14, 19, 26, 58, 60, 55],
+    [14, 13, 16, 24, 40, 57, 69, 56],
+    [14, 17, 22, 29, 51, 87, 80, 62],
+    [18, 22, 37, 56, 68, 109, 103, 77],
+    [24, 35, 55, 64, 81, 104, 113, 92],
+    [49, 64, 78, 87, 103, 121, 120, 101],
+    [72, 92, 95, 98, 112, 100, 103, 99],
+]
+CHROMA = [
+    [17, 18, 24, 47, 99, 99, 99, 99],
+    [18, 21, 26, 66, 99, 99, 99, 99],
+    [24, 26, 56, 99, 99, 99, 99, 99],
+    [47, 66, 99, 99, 99, 99, 99, 99],
+    *[[99] * 8] * 4,
+]
 
 
 def mix(x: Tensor, targets: Tensor, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:

@@ -13,16 +13,16 @@ from typing import Any
 from medvit.errors import MedvitError
 from medvit.training.augment import Augmentation
 
-# `coarse_chroma` and `noise` teach a model what JPEG does to an image. Turning by any angle blurs, and what
+# `jpeg` and `noise` teach a model what JPEG does to an image. Turning by any angle blurs, and what
 # is asked about later is sharp: with quarter turns instead, validation accuracy of the CNN on PathMNIST went
 # from 80 to 87 %, and of the fine-tuned ViT on BloodMNIST, after three epochs, from 93.2 to 95.4 %.
 COLOUR = Augmentation(
     flip_y=True, quarter_turns=True, degrees=0, scale=0, shift=0,
-    saturation=0.1, coarse_chroma=0.5, noise=3,
+    saturation=0.1, jpeg=0.5, noise=3,
 )  # fmt: skip
 HISTOLOGY = Augmentation(
     flip_y=True, quarter_turns=True, degrees=0, scale=0, shift=0,
-    saturation=0.2, brightness=0.2, contrast=0.2, coarse_chroma=0.5, noise=5,
+    saturation=0.2, brightness=0.2, contrast=0.2, jpeg=0.5, noise=5,
 )  # fmt: skip
 GREY = Augmentation(flip_x=True, degrees=10, brightness=0.15, contrast=0.15)
 AUGMENTATION = {"bloodmnist": COLOUR, "pathmnist": HISTOLOGY, "retinamnist": COLOUR, "dermamnist": HISTOLOGY}
@@ -41,6 +41,8 @@ class Recipe:
     `layer_decay`: learning rate of a block, as a factor of that of the block after it.
     `balance`: images weigh as the frequency of their class to minus this power; 1 makes classes weigh alike.
     `ordinal`: width in grades of the answer expected where classes are ordered; 0: only the one is right.
+    `stability`: weight of the distance between the answers to an image and to the same as JPEG; where it is
+    positive, a step costs twice as much.
     `config`: fields of the architecture's configuration, such as ``{"drop_path": 0.2}``.
     """
 
@@ -59,6 +61,7 @@ class Recipe:
     layer_decay: float = 1.0
     balance: float = 0.0
     ordinal: float = 0.0
+    stability: float = 0.0
     config: dict[str, Any] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -93,6 +96,9 @@ def recipe(subset: str, model: str, size: int = 28, strategy: str = "full", effo
     small = subset in ("breastmnist", "retinamnist")
     shared: dict[str, Any] = dict(
         strategy=strategy,
+        # Two epochs more of the CNN with it: answers to validation images that JPEG leaves alone went from
+        # 92 to 97 %, accuracy stayed at 87 %. The fine-tuned ViT keeps 98 % without.
+        stability=10.0 if subset == "pathmnist" and model != "vit_finetuned" else 0.0,
         image_size=(112 if size == 28 else 224) if model == "vit_finetuned" else size,
         augmentation=AUGMENTATION.get(subset, GREY),
     )
