@@ -167,14 +167,16 @@ def load_split(
 def sample(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Indices, ascending, of at most `count` images with the class shares of all.
 
-    The shares are left to chance for multi-label labels (N, C), and where a class has a single image.
+    The shares are left to chance for multi-label labels (N, C), and where a class has too few images.
     """
     from sklearn.model_selection import train_test_split
 
     everyone = np.arange(len(labels))
     if count >= len(labels):
         return everyone
-    stratify = labels if labels.ndim == 1 and np.bincount(labels)[np.unique(labels)].min() > 1 else None
+    sizes = np.unique(labels, return_counts=True)[1]
+    enough = labels.ndim == 1 and sizes.min() > 1 and len(sizes) <= min(count, len(labels) - count)
+    stratify = labels if enough else None
     part, _ = train_test_split(everyone, train_size=count, random_state=seed, stratify=stratify)
     return np.sort(part)
 

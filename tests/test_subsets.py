@@ -252,3 +252,5 @@ def test_a_sample_keeps_the_class_shares_and_the_order():
     assert np.bincount(labels[part]).tolist() == [50, 30, 20]
     assert (np.diff(part) > 0).all()
     np.testing.assert_array_equal(subsets.sample(labels, 1000), np.arange(1000))
+    for count in (1, 999):  # too few on one side to hold each class
+        assert len(subsets.sample(labels, count)) == count
