@@ -214,29 +214,30 @@ def download(
         path.parent.mkdir(parents=True, exist_ok=True)
         with part_path(path).open("ab") as part:
             _lock(part, path)
-            if path.is_file():
-                part_path(path).unlink()
-                if md5sum(path) == md5:
-                    return path
-                raise MedvitError(
-                    f"{path} is there, but its md5 is not {md5}. Delete or rename it, then try again."
-                )
-            whole = _transfer(url, part, progress)
-            if not whole:
-                raise MedvitError(
-                    f"The transfer of {subset.title} broke off after {part.tell()} bytes. Try again: it goes "
-                    f"on from there. {by_hand}"
-                )
-            found = md5sum(part_path(path))
-            if found != md5:
-                part_path(path).unlink()
-                raise MedvitError(f"What came from {url} has md5 {found}, not {md5}. {by_hand}")
-            part_path(path).replace(path)
+            try:
+                if path.is_file():
+                    part_path(path).unlink()
+                    if md5sum(path) == md5:
+                        return path
+                    raise MedvitError(
+                        f"{path} is there, but its md5 is not {md5}. Delete or rename it, then try again."
+                    )
+                whole = _transfer(url, part, progress)
+                if not whole:
+                    raise MedvitError(
+                        f"The transfer of {subset.title} broke off after {part.tell()} bytes. Try again: it "
+                        f"goes on from there. {by_hand}"
+                    )
+                found = md5sum(part_path(path))
+                if found != md5:
+                    part_path(path).unlink()
+                    raise MedvitError(f"What came from {url} has md5 {found}, not {md5}. {by_hand}")
+                part_path(path).replace(path)
+            finally:  # while the lock is held: an empty part may be another's, who has just begun
+                if part_path(path).is_file() and not part_path(path).stat().st_size:
+                    part_path(path).unlink()
     except (OSError, http.client.HTTPException) as error:
         raise MedvitError(f"{subset.title} could not be fetched from {url} ({error}). {by_hand}") from error
-    finally:
-        if part_path(path).is_file() and not part_path(path).stat().st_size:
-            part_path(path).unlink(missing_ok=True)
     return path
 
 

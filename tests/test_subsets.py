@@ -223,6 +223,16 @@ def test_two_downloads_of_one_archive_do_not_mix(breaking):
     assert second
 
 
+def test_a_download_that_has_to_wait_leaves_the_other_its_empty_part(origin, tmp_path):
+    origin("http://127.0.0.1:9/breastmnist.npz", "a" * 32)
+    part = subsets.part_path(tmp_path / "breastmnist.npz")
+    with part.open("ab") as first:
+        subsets._lock(first, part)
+        with pytest.raises(MedvitError, match="already"):
+            subsets.download("breastmnist", root=tmp_path)
+        assert part.exists()
+
+
 def test_a_file_that_is_not_the_official_one_is_not_overwritten(tmp_path):
     path = phantoms.write_archive("breastmnist", tmp_path)
     before = path.read_bytes()
