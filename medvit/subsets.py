@@ -167,14 +167,16 @@ def load_split(
 def sample(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Indices, ascending, of at most `count` images with the class shares of all.
 
-    The shares are left to chance for multi-label labels (N, C), and where a class has a single image.
+    The shares are left to chance for multi-label labels (N, C), and where a class has too few images.
     """
     from sklearn.model_selection import train_test_split
 
     everyone = np.arange(len(labels))
     if count >= len(labels):
         return everyone
-    stratify = labels if labels.ndim == 1 and np.bincount(labels)[np.unique(labels)].min() > 1 else None
+    sizes = np.unique(labels, return_counts=True)[1]
+    enough = labels.ndim == 1 and sizes.min() > 1 and len(sizes) <= min(count, len(labels) - count)
+    stratify = labels if enough else None
     part, _ = train_test_split(everyone, train_size=count, random_state=seed, stratify=stratify)
     return np.sort(part)
 
@@ -212,29 +214,30 @@ def download(
         path.parent.mkdir(parents=True, exist_ok=True)
         with part_path(path).open("ab") as part:
             _lock(part, path)
-            if path.is_file():
-                part_path(path).unlink()
-                if md5sum(path) == md5:
-                    return path
-                raise MedvitError(
-                    f"{path} is there, but its md5 is not {md5}. Delete or rename it, then try again."
-                )
-            whole = _transfer(url, part, progress)
-            if not whole:
-                raise MedvitError(
-                    f"The transfer of {subset.title} broke off after {part.tell()} bytes. Try again: it goes "
-                    f"on from there. {by_hand}"
-                )
-            found = md5sum(part_path(path))
-            if found != md5:
-                part_path(path).unlink()
-                raise MedvitError(f"What came from {url} has md5 {found}, not {md5}. {by_hand}")
-            part_path(path).replace(path)
+            try:
+                if path.is_file():
+                    part_path(path).unlink()
+                    if md5sum(path) == md5:
+                        return path
+                    raise MedvitError(
+                        f"{path} is there, but its md5 is not {md5}. Delete or rename it, then try again."
+                    )
+                whole = _transfer(url, part, progress)
+                if not whole:
+                    raise MedvitError(
+                        f"The transfer of {subset.title} broke off after {part.tell()} bytes. Try again: it "
+                        f"goes on from there. {by_hand}"
+                    )
+                found = md5sum(part_path(path))
+                if found != md5:
+                    part_path(path).unlink()
+                    raise MedvitError(f"What came from {url} has md5 {found}, not {md5}. {by_hand}")
+                part_path(path).replace(path)
+            finally:  # while the lock is held: an empty part may be another's, who has just begun
+                if part_path(path).is_file() and not part_path(path).stat().st_size:
+                    part_path(path).unlink()
     except (OSError, http.client.HTTPException) as error:
         raise MedvitError(f"{subset.title} could not be fetched from {url} ({error}). {by_hand}") from error
-    finally:
-        if part_path(path).is_file() and not part_path(path).stat().st_size:
-            part_path(path).unlink(missing_ok=True)
     return path
 
 

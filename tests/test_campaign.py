@@ -40,8 +40,11 @@ def test_a_campaign_runs_goes_on_and_exports_the_best_on_validation(phantom_root
     campaign.export([row], tmp_path / "best")
     found = checkpoint.load(tmp_path / "best" / "breastmnist" / "cnn")
     assert [seed["seed"] for seed in found.card["seeds"]] == [0, 1]
+    first_seed_alone = campaign.summary(again[:1])
+    campaign.export(first_seed_alone + [row], tmp_path / "best")  # a campaign that went on replaces its own
     with pytest.raises(MedvitError, match="not overwritten"):
-        campaign.export([row], tmp_path / "best")
+        campaign.export([row | {"weights": set()}], tmp_path / "best")
+    assert checkpoint.load(tmp_path / "best" / "breastmnist" / "cnn").card["sha256"] in row["weights"]
 
 
 def test_a_failing_job_is_reported_and_stops_nothing(phantom_root, tmp_path):

@@ -45,6 +45,20 @@ def test_the_largest_probability_alone_is_fooled_by_what_lies_far_out():
     assert auroc(*(foreign.score("mahalanobis", known, r) for r in (inside, far))) > 0.99
 
 
+def test_vim_sees_directions_that_too_few_training_images_left_empty():
+    """A wide backbone has more features than there are training images."""
+    training, labels, _, _, _ = readings()
+    features = np.pad(training.features[:20], ((0, 0), (0, 28)))  # 20 images, 40 features
+    head = nn.Linear(40, 4)
+    nn.init.zeros_(head.bias)
+    inside = foreign.Reading(features, training.logits[:20], training.own)
+    features = features.copy()
+    features[:, 30] = 5
+    elsewhere = foreign.Reading(features, training.logits[:20], training.own)
+    known = foreign.fit("vim", inside, labels[:20], head)
+    assert auroc(foreign.score("vim", known, inside), foreign.score("vim", known, elsewhere)) > 0.99
+
+
 def test_the_odds_need_classes_of_other_subsets():
     assert "subset odds" in foreign.available(readings()[0])
     assert "subset odds" not in foreign.available(readings(own=(True,) * 4)[0])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from medmnist.evaluator import getACC, getAUC
+from scipy.special import logit
 
 from medvit import subsets
 from medvit.checkpoint import to_half
@@ -64,6 +65,18 @@ def test_the_interval_of_the_auc_is_that_of_the_bootstrap(task, classes):
     drawn = [metrics.auc(labels[i], scores[i], task) for i in rng.integers(0, 300, (120, 300))]
     assert (low, high) == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.3 * (high - low))
     assert low < metrics.auc(labels, scores, task) < high
+
+
+def test_the_spread_of_an_auc_is_delongs():
+    rng = np.random.default_rng(0)
+    truth = np.arange(12) < 5
+    score = rng.normal(size=12) + truth
+    wins = score[truth][:, None] > score[~truth]
+    variance = wins.mean(1).var(ddof=1) / 5 + wins.mean(0).var(ddof=1) / 7
+    low, high = metrics.auc_interval(truth.astype(int), score[:, None], "binary-class")
+    area = wins.mean()
+    width = 2 * 1.96 * np.sqrt(variance) / (area * (1 - area))
+    assert logit(high) - logit(low) == pytest.approx(width)
 
 
 def test_a_perfect_auc_has_an_interval_below_it():

@@ -223,6 +223,16 @@ def test_two_downloads_of_one_archive_do_not_mix(breaking):
     assert second
 
 
+def test_a_download_that_has_to_wait_leaves_the_other_its_empty_part(origin, tmp_path):
+    origin("http://127.0.0.1:9/breastmnist.npz", "a" * 32)
+    part = subsets.part_path(tmp_path / "breastmnist.npz")
+    with part.open("ab") as first:
+        subsets._lock(first, part)
+        with pytest.raises(MedvitError, match="already"):
+            subsets.download("breastmnist", root=tmp_path)
+        assert part.exists()
+
+
 def test_a_file_that_is_not_the_official_one_is_not_overwritten(tmp_path):
     path = phantoms.write_archive("breastmnist", tmp_path)
     before = path.read_bytes()
@@ -252,3 +262,5 @@ def test_a_sample_keeps_the_class_shares_and_the_order():
     assert np.bincount(labels[part]).tolist() == [50, 30, 20]
     assert (np.diff(part) > 0).all()
     np.testing.assert_array_equal(subsets.sample(labels, 1000), np.arange(1000))
+    for count in (1, 999):  # too few on one side to hold each class
+        assert len(subsets.sample(labels, count)) == count

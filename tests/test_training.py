@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -295,6 +296,52 @@ def test_a_setting_that_does_not_fit_is_refused(settings, words):
         change(recipe("bloodmnist", "vit"), settings)
 
 
+@pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        ("cnn", {"epochs": 0}, "epochs must be above zero"),
+        ("cnn", {"learning_rate": -1.0}, "learning_rate must be above zero"),
+        ("vit", {"image_size": 30}, "not a multiple of patch_size"),
+        ("vit", {"config": {"num_attention_heads": 5}}, "not a multiple of num_attention_heads"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused(model, options, words, phantom_root, tmp_path):
+    with pytest.raises(MedvitError, match=words):
+        train("bloodmnist", model, tmp_path / "out", phantom_root, None, **options)
+
+
+@pytest.mark.parametrize("damage", ["no preprocessor_config.json", "other bytes as weights"])
+def test_a_backbone_that_is_not_whole_is_one_sentence(damage, backbone, tmp_path):
+    folder = shutil.copytree(backbone, tmp_path / "backbone")
+    if damage == "other bytes as weights":
+        (folder / "model.safetensors").write_bytes(b"no weights" * 9)
+    else:
+        (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(MedvitError, match="could not be loaded"):
+        models.build("vit_finetuned", subsets.get("bloodmnist"), str(folder))
+
+
+def test_norms_and_biases_of_every_model_have_no_weight_decay(backbone, tmp_path):
+    for name in models.NAMES:
+        model, preprocessing = models.build(name, subsets.get("bloodmnist"), str(backbone))
+        settings = recipe("bloodmnist", name)
+        classifier = Classifier(model, preprocessing, settings, np.arange(8), 8)
+        data = Pixels(np.zeros((8, 28, 28, 3), np.uint8), np.arange(8), torch.device("cpu"))
+        options = run.arguments(settings, tmp_path, 0)
+        engine = Engine(classifier, options, Batches(data, 8, 0), data, subsets.get("bloodmnist"))
+        decayed = {
+            id(parameter)
+            for group in engine.create_optimizer().param_groups
+            for parameter in group["params"]
+            if group["weight_decay"]
+        }
+        norms = [m for m in model.modules() if isinstance(m, torch.nn.LayerNorm | torch.nn.BatchNorm2d)]
+        assert norms
+        assert not decayed & {id(parameter) for norm in norms for parameter in norm.parameters()}
+        assert not decayed & {id(p) for n, p in model.named_parameters() if n.endswith("bias")}
+        assert id(model.classifier.weight) in decayed
+
+
 def test_settings_change_the_recipe_or_the_architecture(phantom_root, tmp_path):
     changed = change(recipe("bloodmnist", "spt_lsa"), ["ema=0.99", "lsa=false", "drop_path=0.2"])
     assert changed.ema == 0.99
@@ -332,8 +379,6 @@ def test_evaluate_confirms_a_card_and_writes_its_row_once(trained, phantom_root,
 
 
 def test_evaluate_notices_a_card_that_claims_too_much(trained, phantom_root, tmp_path):
-    import shutil
-
     folder = tmp_path / "breastmnist" / "spt_lsa"
     shutil.copytree(trained / "breastmnist" / "spt_lsa", folder)
     card = json.loads((folder / "card.json").read_text())

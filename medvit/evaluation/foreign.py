@@ -127,7 +127,7 @@ def _neighbours(known: Arrays, r: Reading) -> np.ndarray:
 def _fit_vim(r: Reading, labels: np.ndarray, head: nn.Linear) -> dict[str, np.ndarray]:
     weight, bias = (p.detach().float().cpu().numpy() for p in (head.weight, head.bias))
     origin = -np.linalg.pinv(weight) @ bias
-    _, _, axes = np.linalg.svd(r.features - origin, full_matrices=False)
+    _, _, axes = np.linalg.svd(r.features - origin)  # all axes, even of few images
     rest = axes[len(axes) // 2 :].T  # the half of the directions in which training images differ least
     residual = np.linalg.norm((r.features - origin) @ rest, axis=1)
     alpha = r.logits[:, r.own].max(1).mean() / residual.mean().clip(1e-9)

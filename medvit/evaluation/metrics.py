@@ -54,8 +54,9 @@ def auc_interval(labels: np.ndarray, scores: np.ndarray, task: str) -> tuple[flo
         beaten = (ranks[truth] - rankdata(score[truth])) / negatives  # share of negatives below each positive
         above = 1 - (ranks[~truth] - rankdata(score[~truth])) / positives
         area += beaten.mean() / len(curves)
-        contribution[truth] += (beaten - beaten.mean()) / positives / len(curves)
-        contribution[~truth] += (above - above.mean()) / negatives / len(curves)
+        for which, shares in ((truth, beaten), (~truth, above)):
+            count = len(shares)
+            contribution[which] += (shares - shares.mean()) / np.sqrt(count * max(count - 1, 1)) / len(curves)
     inside = min(max(area, 1e-6), 1 - 1e-6)
     spread = 1.96 * np.sqrt((contribution**2).sum()) / (inside * (1 - inside))
     return float(expit(logit(inside) - spread)), float(expit(logit(inside) + spread))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from medvit import checkpoint, subsets
@@ -30,8 +31,13 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def complete(folder: Path, data_root: str | Path | None = None) -> dict[str, Any]:
+def complete(
+    folder: Path, data_root: str | Path | None = None, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
     """Fit trust.npz of a checkpoint folder, measure it on the test split, and note it in the card.
+
+    Args:
+        device: where the models run; on one CPU core it takes up to five minutes.
 
     Returns:
         the section "trust" of the card.
@@ -39,18 +45,27 @@ def complete(folder: Path, data_root: str | Path | None = None) -> dict[str, Any
     Raises:
         MedvitError: the folder is damaged, or data are absent.
     """
-    found = checkpoint.load(folder)
+    found = _opened(folder, device)
     arrays, compared = trust.fit(
         found.model, found.preprocessing, found.subset, found.card["sha256"], found.card["source_size"],
         data_root, folder.parent.parent,
     )  # fmt: skip
     checkpoint.write_trust(folder, arrays)
-    found = checkpoint.load(folder)
+    found = _opened(folder, device)
     section = measure(found, data_root) | {"compared": compared}
     test = evaluate(found.test_logits, found.test_labels, found.subset.task, found.subset.classes)
     card = found.card | {"trust": section, "test": found.card["test"] | test}
     checkpoint.write_card(folder, card)
     return section
+
+
+def _opened(folder: Path, device: torch.device | str) -> Checkpoint:
+    """A checkpoint with its model, and the shared one, on a device."""
+    found = checkpoint.load(folder)
+    found.model.to(device)
+    if shared := foreign.shared(folder.parent.parent):
+        shared.model.to(device)
+    return found
 
 
 def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str, Any]:

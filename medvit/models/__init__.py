@@ -71,7 +71,7 @@ def build(
         config_kwargs: more fields of the architecture's configuration, such as ``width=64`` or ``lsa=False``.
 
     Raises:
-        MedvitError: unknown name, or an unusable backbone.
+        MedvitError: unknown name, an unusable backbone, or sizes that do not go together.
     """
     labels: dict[str, Any] = dict(
         id2label=dict(enumerate(subset.classes)),
@@ -90,5 +90,8 @@ def build(
         config_kwargs["image_size"] = image_size
         if name != "cnn":  # a grid of 7 or 8 patches a side, as 4 pixels give it at 28
             config_kwargs.setdefault("patch_size", max(4, image_size // (8 if image_size % 7 else 7)))
-    config = model_class.config_class(**labels, **config_kwargs)
+    try:
+        config = model_class.config_class(**labels, **config_kwargs)
+    except ValueError as error:
+        raise MedvitError(f"There is no such {name}: {error}.") from error
     return model_class(config), Preprocessing(config.image_size)

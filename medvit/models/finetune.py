@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel, ViTForImageClassification
 
@@ -38,14 +39,16 @@ def from_backbone(
         model = ViTForImageClassification.from_pretrained(
             backbone, dtype=torch.float32, ignore_mismatched_sizes=True, use_safetensors=True, **config_kwargs
         )
-    except (OSError, ValueError) as error:
+        mean, std = _mean_and_std(backbone)
+    except (OSError, ValueError, SafetensorError) as error:
         raise MedvitError(
             f"The backbone {backbone!r} could not be loaded: {str(error).splitlines()[0]} "
-            "Give --backbone a hub id (with a network) or a folder with config.json and model.safetensors."
+            "Give --backbone a hub id (with a network) or a folder with config.json, model.safetensors and "
+            "preprocessor_config.json."
         ) from error
     if image_size:
         resize_position_embedding(model, image_size)
-    return model, Preprocessing(model.config.image_size, *_mean_and_std(backbone))
+    return model, Preprocessing(model.config.image_size, mean, std)
 
 
 def resize_position_embedding(model: ViTForImageClassification, image_size: int) -> None:

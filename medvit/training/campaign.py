@@ -161,8 +161,8 @@ def summary(jobs: list[Job]) -> list[dict[str, Any]]:
         Rows of subset, model (with strategy and variant), base (the model alone), seeds; for validation and
         test, accuracy and auc: the mean as ``test_accuracy``, the standard deviation as ``test_accuracy_sd``,
         NaN for one seed; seconds, the mean training time; `best`, the job with the highest validation
-        accuracy, of equal ones that with the lower validation loss; and `all`, what the cards say of each
-        seed.
+        accuracy, of equal ones that with the lower validation loss; `all`, what the cards say of each seed;
+        and `weights`, the sha256 of each seed's.
     """
     recipes: dict[tuple[str, str], list[tuple[Job, dict[str, Any]]]] = {}
     for job in jobs:
@@ -180,6 +180,7 @@ def summary(jobs: list[Job]) -> list[dict[str, Any]]:
         row["best"] = max(runs, key=lambda r: (r[1]["validation"]["accuracy"], -r[1]["validation"]["loss"]))[
             0
         ]
+        row["weights"] = {card["sha256"] for _, card in runs}
         row["all"] = [seed for _, card in runs for seed in card["seeds"]]
         rows.append(row)
     return rows
@@ -206,10 +207,10 @@ def export(rows: list[dict[str, Any]], root: Path) -> list[Path]:
     """Copy the best run of each subset and model to <root>/<subset>/<model>, its card listing every seed.
 
     Of several recipes for a model, the one with the highest mean validation accuracy is taken, and of its
-    seeds the best on validation.
+    seeds the best on validation. What an earlier part of the same campaign exported is replaced.
 
     Raises:
-        MedvitError: a folder is there already, or a run is damaged.
+        MedvitError: a folder with another model is there already, or a run is damaged.
     """
     chosen: dict[tuple[str, str], dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: row["validation_accuracy"]):
@@ -217,12 +218,14 @@ def export(rows: list[dict[str, Any]], root: Path) -> list[Path]:
     written = []
     for (subset, model), row in sorted(chosen.items()):
         target = root / subset / model
-        if target.exists():
+        weights = set().union(*(one["weights"] for one in rows))
+        if target.exists() and checkpoint.load(target).card["sha256"] not in weights:
             raise MedvitError(f"{target} exists already and is not overwritten. Export to another folder.")
         source = checkpoint.load(row["best"].out).folder
         with checkpoint.whole_folder(target) as folder:
             shutil.copytree(source, folder, dirs_exist_ok=True)
             card = json.loads((folder / "card.json").read_text()) | {"seeds": row["all"]}
             (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+            shutil.rmtree(target, ignore_errors=True)
         written.append(target)
     return written

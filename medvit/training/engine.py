@@ -5,6 +5,7 @@ recorded once as a CUDA graph and replayed, since launching the many kernels of 
 takes longer than running them.
 """
 
+import gc
 import re
 import shutil
 import time
@@ -40,7 +41,7 @@ class Engine(Trainer):
 
     Args:
         engine: "eager"; "graphs", record the step as a CUDA graph; "compile", torch.compile; "auto", graphs
-            where there is one process with a GPU. What does not work falls back to eager with a warning.
+            where there is one process with a GPU. Where graphs do not work, eager with a warning.
     """
 
     def __init__(
@@ -70,7 +71,6 @@ class Engine(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW; no weight decay on biases and norms; smaller steps in earlier blocks, if the recipe says."""
         recipe = self.classifier.recipe
-        decayed = set(self.get_decay_parameter_names(self.classifier))
         trained = [(name, p) for name, p in self.classifier.named_parameters() if p.requires_grad]
         last = 1 + max((depth(name) or 0 for name, _ in trained), default=0)
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -78,7 +78,8 @@ class Engine(Trainer):
             block = depth(name)
             steps_back = 0 if block is None else last - block
             rate = recipe.learning_rate * recipe.layer_decay**steps_back
-            groups.setdefault((rate, recipe.weight_decay if name in decayed else 0.0), []).append(parameter)
+            decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
         self.optimizer = torch.optim.AdamW(
             [dict(params=params, lr=rate, weight_decay=decay) for (rate, decay), params in groups.items()],
             fused=True,
@@ -97,11 +98,14 @@ class Engine(Trainer):
         elif self.engine == "graphs":
             buffers = [buffer.clone() for buffer in self.classifier.buffers()]
             sample = inputs["pixels"].clone(), inputs["labels"].clone()
+            gc.collect()  # a graph that is freed while another is recorded spoils it
             try:
                 torch.cuda.make_graphed_callables(self.classifier, sample, allow_unused_input=True)
             except (RuntimeError, AssertionError) as error:
                 warnings.warn(f"No CUDA graph, the steps run eagerly: {error}", stacklevel=2)
                 self.engine = "eager"
+                random = torch.cuda.default_generators[torch.cuda.current_device()]
+                random.graphsafe_set_state(random.clone_state())  # or it would wait for the recording's end
             for buffer, before in zip(self.classifier.buffers(), buffers, strict=True):
                 buffer.copy_(before)  # warming up moved the statistics of batch normalisation
 

@@ -60,14 +60,17 @@ def train(
         `out`
 
     Raises:
-        MedvitError: data absent, unusable backbone, an unknown field, `out` taken, or the state is that of
-            another run.
+        MedvitError: data absent, unusable backbone, an unknown or impossible field, `out` taken, or the state
+            is that of another run.
     """
     out = Path(out).resolve()
     if out.exists():
         raise MedvitError(
             f"{out} exists already and is not overwritten. Choose another --out, or move it away."
         )
+    for field in ("epochs", "batch_size", "learning_rate", "image_size", "train_images"):
+        if (value := getattr(recipe, field)) is not None and value <= 0:
+            raise MedvitError(f"{field} must be above zero, not {value}.")
     subset = subsets.get(subset_name)
     transformers.set_seed(seed)
     work = out.parent / f".{out.name}.training"
@@ -145,7 +148,9 @@ def _prepare_work(work: Path, args: TrainingArguments, settings: dict[str, Any],
     elif args.process_index == 0:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        note.write_text(json.dumps(wanted))
+        part = note.with_suffix(".part")
+        part.write_text(json.dumps(wanted))
+        part.rename(note)  # whole or absent, for a run that is killed here and for other processes
     args.distributed_state.wait_for_everyone()
     return last_state(work)
 
@@ -159,7 +164,6 @@ def arguments(recipe: Recipe, work: Path, seed: int) -> TrainingArguments:
         per_device_train_batch_size=recipe.batch_size,
         warmup_steps=recipe.warmup,
         lr_scheduler_type="cosine",
-        tf32=(on_gpu and torch.cuda.get_device_capability()[0] >= 8) or None,  # Ampere has it, and newer ones
         use_cpu=not on_gpu,
         seed=seed,
         eval_strategy="epoch",
@@ -206,6 +210,7 @@ def _export(
     data_root: str | Path | None,
 ) -> None:
     """Write the folder; its figures come from the weights as they lie in it, rounded to fp16."""
+    torch.backends.cudnn.allow_tf32 = False  # figures that a CPU confirms
     with checkpoint.whole_folder(out) as folder:
         checkpoint.write_model(folder, model, preprocessing)
         stored: nn.Module = checkpoint.load_model(folder)
@@ -227,4 +232,4 @@ def _export(
         ]
         card["sha256"] = checkpoint.sha256(folder / checkpoint.WEIGHTS)
         (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-        trust_figures.complete(folder, data_root)
+        trust_figures.complete(folder, data_root, model.device)
