@@ -104,7 +104,7 @@ def _files_input(**options: Any) -> gr.File:
 
 
 def _uploaded(paths: Iterable[str]) -> list[Path]:
-    """The files; a visitor can name the folder of all uploads in place of his own, which `find` would list."""
+    """The files; a visitor could name the folder of all uploads, and `find` would list everyone's."""
     files = [Path(path) for path in paths]
     if not all(path.is_file() for path in files):
         raise MedvitError(
