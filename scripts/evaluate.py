@@ -49,8 +49,8 @@ def parse() -> argparse.Namespace:
     add(
         "--robustness",
         action="store_true",
-        help="measure corrupted test images too, where the subset has a set of corruptions, for robustness.csv "
-        "and the card; as long again",
+        help="measure corrupted test images too, where the subset has a set of corruptions, for "
+        "robustness.csv and the card; as long again",
     )
     add(
         "--checkpoints",
