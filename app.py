@@ -83,14 +83,21 @@ def main() -> None:
     if args.warm:
         store.warm()
     demo = ui.build(store)
-    demo.launch(
-        server_name=args.host,
-        server_port=args.port,
-        auth=auth,
-        mcp_server=args.mcp,
-        prevent_thread_lock=True,
-        **ui.launch_options(uploads, args.log),
-    )
+    try:
+        demo.launch(
+            server_name=args.host,
+            server_port=args.port,
+            auth=auth,
+            mcp_server=args.mcp,
+            prevent_thread_lock=True,
+            **ui.launch_options(uploads, args.log),
+        )
+    except OSError:  # of Gradio, and worded for programmers
+        port = f"port {args.port}" if args.port else "every port from 7860"
+        sys.exit(
+            f"app.py: {args.host or '127.0.0.1'} cannot be served: {port} is taken, or this machine has no "
+            "such address. Name another with --port or --host."
+        )
     models.register()  # the first page is out: what the first answer needs
     stopped.wait()
     demo.close(verbose=False)

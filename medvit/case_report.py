@@ -14,6 +14,7 @@ import numpy as np
 
 from medvit import explain, figures
 from medvit.checkpoint import Checkpoint
+from medvit.evaluation.conformal import default_level
 from medvit.predictor import Prediction
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -66,7 +67,7 @@ def _picture(picture, alt: str) -> str:
 
 
 def _answer(prediction: Prediction) -> str:
-    shares = getattr(prediction, "shown", prediction.probabilities)  # calibrated where that was fitted
+    shares = prediction.shown
     return "".join(
         f'<tr><th scope="row">{escape(prediction.classes[i])}</th><td>{shares[i]:.1%}</td>'
         f'<td class="bar"><i style="width:{shares[i]:.1%}"></i></td></tr>'
@@ -84,10 +85,10 @@ def _truth(prediction: Prediction, truth: int | None) -> str:
 def _trust(prediction: Prediction) -> str:
     """What a checkpoint fitted for trust adds: prediction set, and whether the image is of the known kind."""
     sentences = []
-    choose = getattr(prediction, "prediction_set", None)
-    if choose and (members := choose()) is not None:
-        sentences.append(f"Prediction set: {', '.join(prediction.classes[i] for i in members)}.")
-    if seen := getattr(prediction, "in_distribution", None):
+    if (members := prediction.prediction_set()) is not None:
+        level, names = default_level(prediction.subset), ", ".join(prediction.classes[i] for i in members)
+        sentences.append(f"{level:.0%} prediction set: {names}.")
+    if seen := prediction.in_distribution:
         sentences.append(
             "The image looks like those the model was trained on."
             if seen.accepted

@@ -171,6 +171,15 @@ def test_every_answer_carries_the_security_headers(app):
         assert response.headers["referrer-policy"] == "same-origin"
 
 
+def test_a_port_that_is_taken_is_one_sentence(app, trained):
+    port = app[0].src.rstrip("/").rsplit(":", 1)[1]
+    command = [sys.executable, str(REPOSITORY / "app.py"), "--port", port, "--checkpoints", str(trained)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert f"port {port} is taken" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_app_says_so_where_there_is_no_checkpoint(tmp_path):
     command = [sys.executable, REPOSITORY / "app.py", "--checkpoints", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

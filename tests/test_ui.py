@@ -1,15 +1,19 @@
 """What the screens compute, without a browser."""
 
+import io
+from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import medvit
-from medvit import figures, phantoms
-from medvit.ui import believe, compare, erase
+from medvit import figures, phantoms, subsets
+from medvit.ui import believe, build, compare, erase, parts
+from medvit.ui.store import Case, Store
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,77 @@ def test_the_canvas_keeps_few_pictures_and_only_whole_ones():
         canvas.accept_blobs(sent(f"flood {i}"))
     assert canvas.preprocess(SimpleNamespace(id="flood 0", composite=None)) is None
     assert canvas.preprocess(SimpleNamespace(id="flood 1", composite=None)) == b"bytes"
+    canvas.accept_blobs(sent("huge", content=bytes(erase.LARGEST + 1)))
+    assert canvas.preprocess(SimpleNamespace(id="huge", composite=None)) is None
+
+
+@pytest.fixture(scope="module")
+def functions(trained):
+    """file.function -> what the interface calls."""
+    demo = build(Store.open(trained, "/nonexistent"))
+    return {
+        f"{one.fn.__module__.split('.')[-1]}.{one.fn.__name__}": one.fn for one in demo.fns.values() if one.fn
+    }
+
+
+@pytest.mark.parametrize(
+    "name, arguments",
+    [
+        ("explore.ask", ["breastmnist", "spt_lsa", None, 0, False]),
+        ("explore.answer_at", [None, None, 0]),
+        ("maps.draw", [None, "attention", 1, "all", None, "mean", 0, None, 50]),
+        ("maps.switch", [None, "attention", 1, "all", None]),
+        ("maps.point", [None, None, None]),
+        ("maps.pick_head", [None, None, SimpleNamespace(index=(1, 1))]),
+        ("maps.pick_layer", [None, SimpleNamespace(index=(1, 1))]),
+        ("believe.fill", [None, "attention"]),
+        ("believe.put_to_test", [None, "attention", 1, "all", None, "mean", 0, None, 50]),
+        ("compare.fill", [("breastmnist", "spt_lsa"), None, "grad_cam"]),
+    ],
+)
+def test_a_page_left_for_long_says_so(functions, name, arguments):
+    with pytest.raises(gr.Error, match="Pick an image again"):
+        functions[name](*arguments)
+
+
+def test_before_and_after_erasing_are_what_the_answer_shows(functions, prediction):
+    content = io.BytesIO()
+    painted(prediction.source, (3, 5, 9, 11)).save(content, "PNG")
+    shown = f"<td>{prediction.shown[prediction.top]:.1%}</td>"
+    assert shown != f"<td>{prediction.probabilities[prediction.top]:.1%}</td>"
+    assert shown in functions["erase.ask_again"](prediction, content.getvalue(), "blurred")
+
+
+def test_a_preset_for_no_model_is_one_sentence(functions):
+    with pytest.raises(gr.Error, match="There is no model 'gone'"):
+        functions["operating_point.choose"]("breastmnist", "gone", 25)
+
+
+def of_several_labels(phantom_root):
+    """A store of one checkpoint of a multi-label subset, wrong about image 2 alone."""
+    labels = subsets.load_split("chestmnist", "test", 28, phantom_root)[1]
+    logits = np.where(labels, 4.0, -4.0)
+    logits[2] *= -1
+    subset = subsets.get("chestmnist")
+    found = SimpleNamespace(subset=subset, test_logits=logits, test_labels=labels, card={"source_size": 28})
+    return Store(
+        Path("/nonexistent"),
+        phantom_root,
+        _predictors={"chestmnist": {"cnn": SimpleNamespace(checkpoint=found)}},  # type: ignore[dict-item]
+    )
+
+
+def test_a_mistake_with_several_labels_is_found(phantom_root):
+    assert of_several_labels(phantom_root).mistake("chestmnist", "cnn").origin == "test image 2"
+
+
+def test_an_answer_of_several_labels_adds_nothing_up_and_calls_no_truth_unknown():
+    classes = subsets.get("chestmnist").classes
+    source = np.zeros((28, 28, 3), np.uint8)
+    prediction = medvit.Prediction("chestmnist", "cnn", classes, source, np.full(len(classes), 0.4))
+    words = parts.answer(prediction, Case(source, "test image 2"))
+    assert "together" not in words
+    assert "not known" not in words
 
 
 def test_agreement_is_said_in_one_line():

@@ -1,5 +1,6 @@
 """The Batch tab's run, as the interface calls it."""
 
+import shutil
 import zipfile
 
 import gradio as gr
@@ -14,7 +15,11 @@ from medvit.ui.store import Store
 @pytest.fixture(scope="module")
 def run(trained):
     """The function behind "Classify all"."""
-    demo = build(Store.open(trained, "/nonexistent"))
+    return run_of(trained)
+
+
+def run_of(checkpoints):
+    demo = build(Store.open(checkpoints, "/nonexistent"))
     return next(
         one.fn for one in demo.fns.values() if one.fn and one.fn.__qualname__.endswith("build.<locals>.run")
     )
@@ -57,3 +62,17 @@ def test_stop_keeps_what_is_done(run, zipped, monkeypatch):
 def test_a_mistake_is_one_sentence(run):
     with pytest.raises(gr.Error, match="There is no file"):
         next(run("breastmnist", "spt_lsa", []))
+
+
+def test_a_folder_on_the_server_is_not_listed(run, zipped, tmp_path):
+    with pytest.raises(gr.Error, match="Drop the pictures here again"):
+        next(run("breastmnist", "spt_lsa", [zipped, str(tmp_path)]))
+
+
+def test_a_checkpoint_deleted_meanwhile_is_one_sentence(trained, zipped, tmp_path):
+    checkpoints = tmp_path / "checkpoints"
+    shutil.copytree(trained, checkpoints)
+    run = run_of(checkpoints)
+    shutil.rmtree(checkpoints / "breastmnist")
+    with pytest.raises(gr.Error, match="cannot be loaded"):
+        list(run("breastmnist", "spt_lsa", [zipped]))

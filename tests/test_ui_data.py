@@ -98,7 +98,16 @@ def test_a_download_shows_progress_and_then_the_pictures(tab, slow_server):
     steps = list(functions["download"]("breastmnist"))
     assert any("of" in step[2] and "<progress value" in step[2] for step in steps)
     assert (root / "breastmnist.npz").is_file()
-    assert "<img" in steps[-1][5]
+    assert "<img" in functions["redraw"]("breastmnist")[2]
+
+
+def test_a_download_draws_nothing_over_the_subset_chosen_meanwhile(tab, slow_server):
+    functions, _ = tab
+    for step in functions["download"]("breastmnist"):
+        assert len(step) == 4  # stopping it, two buttons, the status
+    missing = functions["redraw"]("bloodmnist")
+    assert missing[0].visible is True  # the button that fetches
+    assert missing[2] == ""
 
 
 def test_cancel_stops_and_the_next_download_goes_on(tab, slow_server):

@@ -39,37 +39,37 @@ def build(store: Store) -> gr.Blocks:
             with gr.Tab("Test set") as test_tab:
                 test = test_set.build(store, subset, model, picked)
             with gr.Tab("Data") as data_tab:
-                data.build(store, subset, data_tab)
+                fetched = data.build(store, subset, data_tab)
             with gr.Tab("Batch"):
                 batch.build(store, subset, model)
             with gr.Tab("About") as about_tab:
                 fill_about, about_outputs = about.build(store)
         api.build(store)
 
-        # One round trip each: between two, a picker could hold a model that the new subset does not have.
-        # They listen to `select`, as a dropdown's `input` comes twice.
+        # One listener to all: what is picked while it runs is drawn next, never dropped or overtaken.
+        # It listens to `select`, as a dropdown's `input` comes twice.
         @parts.plain_errors
-        def choose_subset(subset, model, *settings):
-            choices = store.model_choices(subset)
-            kept = model if store.has(subset, model) else choices[0][1]
-            table = tab.open_subset(subset)
-            picker = gr.Dropdown(choices, value=kept)
-            return [picker, *table, *choose_model(subset, kept, table[0], *settings)]
-
-        @parts.plain_errors
-        def choose_model(subset, model, case, *settings):
-            headline = parts.headline(store.checkpoint(subset, model))
-            return [(subset, model), headline, *tab.ask(subset, model, case, *settings)]
+        def choose(picked, subset, model, case, *settings):
+            kept, picker, table = model, gr.skip(), [gr.skip()] * len(tab.table)
+            if case is None or subset != picked[0]:
+                choices = store.model_choices(subset)
+                kept = model if store.has(subset, model) else choices[0][1]
+                picker, table = gr.Dropdown(choices, value=kept), tab.open_subset(subset)
+                case = table[0]
+            headline = parts.headline(store.checkpoint(subset, kept))
+            return [(subset, kept), picker, headline, *table, *tab.ask(subset, kept, case, *settings)]
 
         private: dict[str, Any] = dict(
             api_visibility="private", show_progress_on=[headline], concurrency_id="model"
         )
-        answer = [picked, headline, *tab.answer]
-        chosen = [
-            event(choose_subset, [subset, model, *tab.settings], [model, *tab.table, *answer], **private)
-            for event in (demo.load, subset.select)
-        ]
-        chosen.append(model.select(choose_model, [subset, model, tab.case, *tab.settings], answer, **private))
+        chosen = gr.on(
+            [demo.load, subset.select, model.select],
+            choose,
+            [picked, subset, model, tab.case, *tab.settings],
+            [picked, model, headline, *tab.table, *tab.answer],
+            trigger_mode="always_last",
+            **private,
+        )
 
         # The other tabs are drawn while they are open.
         open_tab = gr.State()
@@ -89,8 +89,7 @@ def build(store: Store) -> gr.Blocks:
                 return fill(*values) if open_tab == shown.label else gr.skip()
 
             shown.select(fill, inputs, outputs, **private)
-            for event in chosen:
-                event.success(fill_if_open, [open_tab, *inputs], outputs, **private)
+            chosen.success(fill_if_open, [open_tab, *inputs], outputs, **private)
         compared_map.input(fill_compare, comparing, compared, **private | {"show_progress_on": compared})
 
         @parts.plain_errors
@@ -104,7 +103,16 @@ def build(store: Store) -> gr.Blocks:
                 [tabs, *tab.table[:2]],
                 api_visibility="private",
                 show_progress="hidden",
-            ).success(tab.ask, [subset, model, tab.case, *tab.settings], tab.answer, **private)
+            ).success(
+                tab.ask,
+                [subset, model, tab.case, *tab.settings],
+                tab.answer,
+                trigger_mode="always_last",
+                **private,
+            )
+        fetched.then(
+            tab.draw_examples, subset, tab.table[2:], api_visibility="private", show_progress="hidden"
+        )
         switch.click(None, js=look.SWITCH_THEME, api_visibility="private")
     guard.open_uploads_only(demo)
     return demo.queue(

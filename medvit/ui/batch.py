@@ -3,6 +3,7 @@
 import io
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import gradio as gr
 
 from medvit import batch, figures
 from medvit.errors import MedvitError
-from medvit.limits import BATCH_BYTES, BATCH_FILES, BATCH_LOOSE, PICTURE_BYTES
+from medvit.limits import BATCH_BYTES, BATCH_FILES, BATCH_LOOSE, KEEP_SECONDS, PICTURE_BYTES
 from medvit.subsets import short_name
 from medvit.ui import parts, save
 from medvit.ui.store import Store
@@ -66,23 +67,24 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> None:
         # A generator, so that a visitor who leaves is noticed at the next step.
         try:
             predictor = store.predictor(subset, model)
-            found = batch.find(map(Path, paths or ()))
+            found = batch.find(_uploaded(paths or ()))
+            title = f"{predictor.checkpoint.subset.title} · {predictor.checkpoint.title}"
+            stopped, done, began, said = threading.Event(), [], time.monotonic(), 0.0
+            busy = [gr.skip(), stopped, _progress(title, 0, len(found)), _button(False), _button(True)]
+            yield [*busy, gr.skip(), gr.skip()]
+            with batch.Reader() as reader:
+                steps = batch.predict(predictor, found, reader)
+                for step in steps:
+                    done += step
+                    if stopped.is_set():
+                        steps.close()
+                        break
+                    if time.monotonic() - said > SAY_EVERY:
+                        said = time.monotonic()
+                        now = _progress(title, len(done), len(found))
+                        yield [gr.skip(), gr.skip(), now, *[gr.skip()] * 4]
         except MedvitError as error:
             raise gr.Error(str(error), title="That did not work", print_exception=False) from error
-        title = f"{predictor.checkpoint.subset.title} · {predictor.checkpoint.title}"
-        stopped, done, began, said = threading.Event(), [], time.monotonic(), 0.0
-        busy = [gr.skip(), stopped, _progress(title, 0, len(found)), _button(False), _button(True)]
-        yield [*busy, gr.skip(), gr.skip()]
-        with batch.Reader() as reader:
-            steps = batch.predict(predictor, found, reader)
-            for step in steps:
-                done += step
-                if stopped.is_set():
-                    steps.close()
-                    break
-                if time.monotonic() - said > SAY_EVERY:
-                    said = time.monotonic()
-                    yield [gr.skip(), gr.skip(), _progress(title, len(done), len(found)), *[gr.skip()] * 4]
         words = _outcome(title, done, len(found), time.monotonic() - began)
         figure = figures.batch_summary([(row.label, row.probability) for row in done if not row.note])
         yield [done, None, _status(words), _button(True), _button(False), figure, _table(done)]
@@ -101,6 +103,17 @@ def _files_input(**options: Any) -> gr.File:
     return component
 
 
+def _uploaded(paths: Iterable[str]) -> list[Path]:
+    """The files; a visitor could name the folder of all uploads, and `find` would list everyone's."""
+    files = [Path(path) for path in paths]
+    if not all(path.is_file() for path in files):
+        raise MedvitError(
+            f"Not every file is here any more: uploads are kept for {KEEP_SECONDS // 60} minutes. "
+            "Drop the pictures here again."
+        )
+    return files
+
+
 def _button(interactive: bool) -> gr.Button:
     return gr.Button(interactive=interactive)
 
@@ -116,7 +129,8 @@ def _progress(title: str, done: int, total: int) -> str:
 
 def _outcome(title: str, done: list[batch.Row], total: int, seconds: float) -> str:
     unread = sum(bool(row.note) for row in done)
-    what = f"{len(done):,} files" if len(done) == total else f"stopped after {len(done):,} of {total:,} files"
+    files = "1 file" if total == 1 else f"{total:,} files"
+    what = files if len(done) == total else f"stopped after {len(done):,} of {files}"
     bad = f"; {unread:,} could not be read, see their notes" if unread else ""
     return f"{title}: {what} in {seconds:.1f} s{bad}."
 

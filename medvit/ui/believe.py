@@ -13,23 +13,27 @@ from medvit.ui import maps, parts
 from medvit.ui.store import Store
 
 
-def build(store: Store, seen: gr.State, settings: list) -> tuple[Callable, list]:
-    """Lay out the panel; return `fill(prediction, method)` and its outputs. `settings` as in `maps.Maps`."""
+def build(store: Store, seen: gr.State, settings: list, moved: list) -> tuple[Callable, list]:
+    """Lay out the panel; return `fill(prediction, method)` and its outputs.
+
+    `settings` and `moved` as in `maps.Maps`.
+    """
     gr.HTML("<div class='panel-title'>Can this map be believed?</div>")
     measured = gr.HTML(elem_id="measured")
     test = gr.Button("Test it on this image", size="sm", elem_id="test-map")
     plot = gr.Plot(show_label=False, container=False, visible=False)
     words = gr.HTML()
 
+    @parts.plain_errors
     def fill(prediction: Prediction, method):
-        found = store.checkpoint(prediction.subset, prediction.model)
+        found = store.checkpoint(parts.still(prediction).subset, prediction.model)
         known = method if method in explain.METHODS else None
         return verdict(found, known), gr.Plot(visible=False), ""
 
     @parts.plain_errors
     def put_to_test(prediction: Prediction, method, *chosen, progress=gr.Progress()):  # noqa: B008
         progress(0.1, "Blurring patch by patch")
-        wanted = maps.choice(prediction, *chosen[:-1])
+        wanted = maps.choice(parts.still(prediction), *chosen[:-1])
         predictor = store.predictor(prediction.subset, prediction.model)
         values = predictor.heatmap(prediction, method, wanted)
         (found,) = curves(predictor.explainer, prediction.seen, [values], wanted.target)
@@ -50,13 +54,9 @@ def build(store: Store, seen: gr.State, settings: list) -> tuple[Callable, list]
         concurrency_id="model",
         show_progress_on=words,
     )
-    settings[0].change(
-        fill,
-        [seen, settings[0]],
-        [measured, plot, words],
-        api_visibility="private",
-        show_progress="hidden",
-    )
+    quiet: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
+    settings[0].change(fill, [seen, settings[0]], [measured, plot, words], **quiet)
+    gr.on(moved, lambda: (gr.Plot(visible=False), ""), None, [plot, words], queue=False, **quiet)
     outputs: list[Any] = [measured, plot, words]
     return fill, outputs
 

@@ -24,8 +24,8 @@ def build(store: Store) -> tuple[Callable, gr.Radio, gr.HTML]:
     result = gr.HTML(min_height=480, elem_id="compared")
 
     @parts.plain_errors
-    def fill(picked, case: Case, method):
-        subset, _ = picked
+    def fill(picked, case: Case | None, method):
+        case, (subset, _) = parts.still(case), picked
         predictors = [store.predictor(subset, name) for _, name in store.model_choices(subset)]
         predictions = [one.predict(one.source(case.source)) for one in predictors]
         columns = "".join(

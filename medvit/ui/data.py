@@ -18,8 +18,12 @@ SIZE = 28
 SAY_EVERY = 0.3  # seconds between two steps of the progress bar
 
 
-def build(store: Store, subset: gr.Dropdown, tab: gr.Tab) -> None:
-    """Lay out the tab; it follows the picker above the tabs whenever it is opened."""
+def build(store: Store, subset: gr.Dropdown, tab: gr.Tab) -> Any:
+    """Lay out the tab; it follows the picker above the tabs whenever it is opened.
+
+    Returns:
+        the event that comes after a transfer, to hang others on.
+    """
     choices = [(subsets.get(name).title, name) for name in subsets.names()]
     shown = gr.State()  # what the picker above said when the tab was last opened
     running = gr.State(time_to_live=3600)  # an Event that stops the transfer
@@ -83,23 +87,23 @@ def build(store: Store, subset: gr.Dropdown, tab: gr.Tab) -> None:
             if stopped.is_set():
                 raise MedvitError(f"Stopped at {_megabytes(done)}; Download goes on from there.")
 
-        same = [gr.skip()] * len(look)
         with ThreadPoolExecutor(1) as pool:
             job = pool.submit(subsets.download, name, SIZE, store.data_root, progress)
             try:
                 while not job.done():
                     bar = _progress(subsets.get(name).title, *step)
-                    yield [stopped, gr.Button(visible=True), bar, gr.Button(visible=False), *same[2:]]
+                    yield [stopped, gr.Button(visible=True), bar, gr.Button(visible=False)]
                     wait([job], SAY_EVERY)
             finally:
                 stopped.set()
-        try:
-            job.result()
-        except MedvitError as error:
-            words = _status(html.escape(str(error)))
-            yield [None, gr.Button(visible=False), words, gr.Button(visible=True), *same[2:]]
-            return
-        yield [None, gr.Button(visible=False), *pictures(name)]
+        error = job.exception()
+        if error and not isinstance(error, MedvitError):
+            raise error
+        yield [None, gr.Button(visible=False), _status(html.escape(str(error))) if error else "", gr.skip()]
+
+    def redraw(name: str):
+        """All but the status: by now another subset may be chosen than the one that was fetched."""
+        return pictures(name)[1:]
 
     private: dict[str, Any] = dict(api_visibility="private", concurrency_id="data")
     tab.select(
@@ -110,11 +114,12 @@ def build(store: Store, subset: gr.Dropdown, tab: gr.Tab) -> None:
         **private,
     )
     chosen.select(choose, chosen, [facts, *look], show_progress_on=[examples], **private)
-    fetch.click(
-        download, chosen, [running, stop, *look], show_progress="hidden", api_visibility="private",
+    transfer = fetch.click(
+        download, chosen, [running, stop, status, fetch], show_progress="hidden", api_visibility="private",
         concurrency_id="download",
     )  # fmt: skip
     stop.click(lambda event: event and event.set(), running, None, queue=False, api_visibility="private")
+    return transfer.then(redraw, chosen, look[1:], show_progress="hidden", **private)
 
 
 @lru_cache(12)

@@ -14,12 +14,14 @@ from torch import Tensor
 from medvit import explain, figures, images
 from medvit.errors import MedvitError
 from medvit.explain.occlusion import blur
+from medvit.limits import MB
 from medvit.predictor import Prediction
 from medvit.ui import parts
 from medvit.ui.store import Store
 
 FILLINGS = {"blurred": "the image, blurred", "mean": "the mean colour around it"}
 WAITING = 64  # canvases sent and not yet asked about
+LARGEST = 2 * MB  # of one of them; what it shows fits into a quarter of that
 
 
 def canvas(**options: Any) -> gr.ImageEditor:
@@ -31,8 +33,9 @@ def canvas(**options: Any) -> gr.ImageEditor:
     waiting: OrderedDict[str, EditorDataBlobs] = OrderedDict()
 
     def accept(data) -> None:
-        if data.data["type"] == "composite":
-            name, content = str(data.data["id"])[:64], data.files[0][1]
+        content = data.files[0][1]
+        if data.data["type"] == "composite" and len(content) <= LARGEST:
+            name = str(data.data["id"])[:64]
             waiting[name] = EditorDataBlobs(background=None, layers=[], composite=content)
             while len(waiting) > WAITING:
                 waiting.popitem(last=False)
@@ -87,8 +90,8 @@ def build(store: Store, seen: gr.State) -> tuple[Callable, list]:
             raise MedvitError("Nothing is painted over. Paint a region of the image first.")
         predictor = store.predictor(prediction.subset, prediction.model)
         changed = fill_in(prediction.seen.pixels, erased, filling)
-        after = predictor.explainer.ask(changed)[0].numpy()
         picture = changed[0].permute(1, 2, 0).round().byte().numpy()
+        after = predictor.predict(picture, with_views=prediction.agreement is not None).shown
         foreseen = _foreseen(predictor, prediction, erased)
         return parts.thumbnail(picture, "the image without it") + _table(prediction, after, erased, foreseen)
 
@@ -130,16 +133,15 @@ def _foreseen(predictor, prediction: Prediction, erased: Tensor) -> list[tuple[s
 
 
 def _table(prediction: Prediction, after: np.ndarray, erased: Tensor, foreseen) -> str:
-    top, area = prediction.top, float(erased.float().mean())
-    order = np.argsort(-np.maximum(prediction.probabilities, after))[:4]
+    before, area = prediction.shown, float(erased.float().mean())
+    order = np.argsort(-np.maximum(before, after))[:4]
     rows = "".join(
         f"<tr><th scope='row'>{parts.shown_name(prediction.classes[i])}</th>"
-        f"<td>{prediction.probabilities[i]:.1%}</td><td>{after[i]:.1%}</td>"
-        f"<td>{after[i] - prediction.probabilities[i]:+.1%}</td></tr>"
+        f"<td>{before[i]:.1%}</td><td>{after[i]:.1%}</td><td>{after[i] - before[i]:+.1%}</td></tr>"
         for i in order
     )
     now = parts.shown_name(prediction.classes[int(after.argmax())])
-    verdict = "The model still says" if after.argmax() == top else "Now the model says"
+    verdict = "The model still says" if after.argmax() == prediction.top else "Now the model says"
     maps = "".join(
         f"<tr><th scope='row'>{name}</th><td>{share:.0%}</td><td>{share / area:.1f} ×</td></tr>"
         for name, share in foreseen

@@ -16,11 +16,13 @@ from medvit.ui.store import Case, Store
 class Explore:
     """What the pickers above the tabs call.
 
-    `open_subset(subset)` puts the first example on the table and fills `table`; `ask(subset, model, case,
-    *settings)` asks the model about the case on the table and fills `answer`.
+    `open_subset(subset)` puts the first example on the table and fills `table`; `draw_examples(subset)`
+    fills only what comes after the first two of it. `ask(subset, model, case, *settings)` asks the model
+    about the case on the table and fills `answer`.
     """
 
     open_subset: Callable
+    draw_examples: Callable
     table: list
     case: gr.State
     ask: Callable
@@ -32,6 +34,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     """Lay out the tab, and connect what happens inside it."""
     case = gr.State(time_to_live=3600)
     seen = gr.State(time_to_live=3600)
+    asked_about = gr.State(time_to_live=3600)  # the Case of `seen`; on the table may lie the next one already
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=280):
             gr.HTML("<div class='panel-title'>Image</div>")
@@ -58,19 +61,21 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
             gr.HTML("<div class='panel-title'>What it says</div>")
             answer = gr.HTML(min_height=300, elem_id="answer")
             level, with_views = parts.trust_controls()
-            report.build(store, seen, case)
-            judge, judged = believe.build(store, seen, panel.settings)
+            report.build(store, seen, asked_about)
+            judge, judged = believe.build(store, seen, panel.settings, panel.moved)
     with gr.Accordion("Erase and ask again", open=False, elem_id="erase"):
         prepare, canvas = erase.build(store, seen)
     alike = similar.build(store, seen, answer)
 
     @parts.plain_errors
-    def ask(subset, model, case: Case, level, with_views, *settings):
+    def ask(subset, model, case: Case | None, level, with_views, *settings):
+        case = parts.still(case)
         predictor = store.predictor(subset, model)
         prediction = predictor.predict(predictor.source(case.source), with_views)
         method, shown = panel.show(prediction, *settings)
         return [
             prediction,
+            case,
             parts.thumbnail(prediction.source, case.origin),
             parts.answer(prediction, case, level or None),
             *shown,
@@ -101,8 +106,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     def draw_mistake(subset, model):
         return on_table(store.mistake(subset, model))
 
-    @parts.plain_errors
-    def open_subset(subset):
+    def draw_examples(subset):
         examples = store.examples(subset)
         real = store.has_data(subset)
         label = "Examples from the test split" if real else "Phantoms (drawings, not data) to try it on"
@@ -112,16 +116,24 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
             selected_index=None,
         )
         button = gr.Button("A mistake" if real else "A mistake (needs data)", interactive=real)
-        return *on_table(examples[0]), strip, button
+        return strip, button
+
+    def open_subset(subset):
+        return *on_table(store.examples(subset)[0]), *draw_examples(subset)
+
+    @parts.plain_errors
+    def answer_at(prediction, case, level):
+        return parts.answer(parts.still(prediction), parts.still(case), level or None)
 
     private: dict[str, Any] = dict(api_visibility="private")
     asked: dict[str, Any] = dict(
         fn=ask,
         inputs=[subset, model, case, level, with_views, *panel.settings],
-        outputs=[seen, thumbnail, answer, *panel.outputs, *judged, *canvas],
+        outputs=[seen, asked_about, thumbnail, answer, *panel.outputs, *judged, *canvas],
         **private,
         concurrency_id="model",
         show_progress_on=[answer],
+        trigger_mode="always_last",
     )
     # `change`, as `input` also comes, with the old picture, when the box is emptied.
     uploaded = picture.change(upload, [subset, model, picture], case, **private)
@@ -134,13 +146,6 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         **asked
     )
     with_views.input(**asked)
-    level.select(
-        lambda prediction, case, level: parts.answer(prediction, case, level or None),
-        [seen, case, level],
-        answer,
-        show_progress="hidden",
-        **private,
-    )
-    return Explore(
-        open_subset, [case, picture, gallery, mistake], case, ask, asked["inputs"][3:], asked["outputs"]
-    )
+    level.select(answer_at, [seen, asked_about, level], answer, show_progress="hidden", **private)
+    table = [case, picture, gallery, mistake]
+    return Explore(open_subset, draw_examples, table, case, ask, asked["inputs"][3:], asked["outputs"])

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from medvit import explain, figures
+from medvit.errors import MedvitError
 from medvit.explain import Choice
 from medvit.predictor import Prediction
 from medvit.subsets import short_name
@@ -23,11 +24,13 @@ class Maps:
     """What the Explore tab calls: `show(prediction, *settings)` draws everything here.
 
     It returns the method shown, another one where the model cannot give the one set, and fills `outputs`.
+    `moved`: listeners to a visitor's asking for another map by the same method.
     """
 
     show: Callable
     settings: list
     outputs: list
+    moved: list
 
 
 def build(store: Store, seen: gr.State) -> Maps:
@@ -61,7 +64,7 @@ def build(store: Store, seen: gr.State) -> Maps:
 
     @parts.plain_errors
     def draw(prediction: Prediction, method, layer, head, target, fusion, discard, patch, opacity):
-        wanted = choice(prediction, layer, head, target, fusion, discard, patch)
+        wanted = choice(parts.still(prediction), layer, head, target, fusion, discard, patch)
         kind = explain.METHODS[method]
         predictor = store.predictor(prediction.subset, prediction.model)
         values = explain.scale(predictor.heatmap(prediction, method, wanted), kind.signed)
@@ -87,16 +90,15 @@ def build(store: Store, seen: gr.State) -> Maps:
         chosen = layer, head, target, fusion, discard, None, opacity
         return method, [gr.Radio(options, value=method), *controls, None, *draw(prediction, method, *chosen)]
 
+    @parts.plain_errors
     def switch(prediction: Prediction, method, layer, head, target):
-        return _controls(prediction, method, layer, head, target)
+        return _controls(parts.still(prediction), method, layer, head, target)
 
+    @parts.plain_errors
     def point(prediction: Prediction, patch, event: gr.SelectData):
         """A click on the image: what the patch there attends to; a second click on it: the class token."""
-        if prediction.seen.attentions is None:
-            raise gr.Error(
-                "A patch of a CNN attends to nothing: this model has no attention.",
-                title="Not with this model",
-            )
+        if parts.still(prediction).seen.attentions is None:
+            raise MedvitError("A patch of a CNN attends to nothing: this model has no attention.")
         rows, columns = prediction.seen.grid
         x, y = event.index
         clicked = min(int(y / figures.SIDE * rows), rows - 1) * columns + min(
@@ -107,12 +109,14 @@ def build(store: Store, seen: gr.State) -> Maps:
     def tile(event: gr.SelectData) -> int:
         return int((event.index[0] - figures.GAP) // (figures.TILE + figures.GAP)) + 1
 
+    @parts.plain_errors
     def pick_head(prediction: Prediction, head, event: gr.SelectData):
-        chosen = str(min(tile(event), _layers_and_heads(prediction)[1]))
+        chosen = str(min(tile(event), _layers_and_heads(parts.still(prediction))[1]))
         return "attention", ALL_HEADS if chosen == head else chosen
 
+    @parts.plain_errors
     def pick_layer(prediction: Prediction, event: gr.SelectData):
-        return "attention", min(tile(event), _layers_and_heads(prediction)[0])
+        return "attention", min(tile(event), _layers_and_heads(parts.still(prediction))[0])
 
     quiet: dict[str, Any] = dict(
         api_visibility="private", show_progress="hidden", trigger_mode="always_last", concurrency_id="map"
@@ -123,15 +127,17 @@ def build(store: Store, seen: gr.State) -> Maps:
         fn=switch, inputs=[seen, method, layer, head, target], outputs=controls, **quiet
     )
     method.input(**adjust).then(**redraw)
-    for moved in (layer.input, opacity.input, discard.input, head.select, target.select, fusion.select):
-        moved(**redraw)
+    moved = [layer.input, discard.input, head.select, target.select, fusion.select]
+    for listener in (opacity.input, *moved):
+        listener(**redraw)
     for clicked, fn, inputs, outputs in (
         (overlay, point, [seen, patch], [method, patch]),
         (heads, pick_head, [seen, head], [method, head]),
         (layers, pick_layer, [seen], [method, layer]),
     ):
         clicked.select(fn, inputs, outputs, **quiet).success(**adjust).then(**redraw)
-    return Maps(show, settings, [method, *controls, patch, *drawn])
+    clicks = [overlay.select, heads.select, layers.select]
+    return Maps(show, settings, [method, *controls, patch, *drawn], moved + clicks)
 
 
 def choice(prediction: Prediction, layer, head, target, fusion, discard, patch) -> Choice:

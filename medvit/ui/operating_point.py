@@ -7,6 +7,7 @@ import gradio as gr
 import numpy as np
 
 from medvit import figures
+from medvit.errors import MedvitError
 from medvit.evaluation import operating
 from medvit.evaluation.metrics import probabilities
 from medvit.evaluation.trust import Trust
@@ -64,12 +65,13 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
             table,
         ]
 
-    @parts.plain_errors
     def preset(name):
+        @parts.plain_errors
         def choose(subset, model, prevalence):
-            trust = Trust.of(store.checkpoint(subset, model))
+            found = store.checkpoint(subset, model)
+            trust = Trust.of(found)
             if trust is None or name not in trust.thresholds:
-                raise gr.Error(store.checkpoint(subset, model).trust_problem, title="No preset here")
+                raise MedvitError(f"No threshold was chosen for this model. {found.trust_problem}".strip())
             return trust.thresholds[name], *draw(subset, model, trust.thresholds[name], prevalence)
 
         return choose

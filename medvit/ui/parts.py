@@ -39,6 +39,13 @@ def plain_errors(function: Callable) -> Callable:
     return wrapper
 
 
+def still(state: Any) -> Any:
+    """What a visitor's state holds; raises MedvitError where it was let go since."""
+    if state is None:
+        raise MedvitError("The image was let go, as this page was left for long. Pick an image again.")
+    return state
+
+
 def picture_input(**options: Any) -> gr.Image:
     """A gr.Image that hands its file over unopened, so that `medvit.images` alone decides what is decoded."""
     component = gr.Image(type="filepath", image_mode=None, **options)
@@ -87,7 +94,8 @@ def answer(prediction: Prediction, case: Case, level: float | None = None, shown
     )
     more = len(order) - shown
     rest = shares[order[shown:]].sum()
-    tail = f"<p class='quiet'>and {more} more, {rest:.1%} together</p>" if more > 0 else ""
+    together = "" if subsets.get(prediction.subset).multi_label else f", {rest:.1%} together"
+    tail = f"<p class='quiet'>and {more} more{together}</p>" if more > 0 else ""
     seen = prediction.in_distribution
     foreign = seen is not None and not seen.accepted and not case.drawn
     notice, likeness = "", _likeness(prediction, case)
@@ -160,6 +168,8 @@ def _score(seen: InDistribution) -> str:
 
 def _truth(prediction: Prediction, case: Case) -> str:
     origin = html.escape(case.origin[:1].upper() + case.origin[1:])
+    if subsets.get(prediction.subset).multi_label:
+        return f"<p class='truth'>{origin}. Several labels can be true of it, so none is marked here.</p>"
     if case.truth is None:
         return f"<p class='truth'>{origin}. Its true class is not known here.</p>"
     right = case.truth == prediction.top

@@ -12,6 +12,8 @@ import numpy as np
 from medvit import checkpoint, limits, phantoms, subsets
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
+from medvit.evaluation import select
+from medvit.evaluation.metrics import probabilities
 from medvit.predictor import Predictor
 
 EXAMPLES = 12
@@ -61,8 +63,7 @@ class Store:
             reasons = " ".join(problems.values())
             raise MedvitError(
                 f"There is no checkpoint in {root}. {reasons} Train one with scripts/train.py, or name "
-                f"another "
-                "folder with --checkpoints."
+                "another folder with --checkpoints."
             )
         store = cls(root, subsets.data_root(data_root), problems, model_bytes)
         for one in found:
@@ -184,7 +185,8 @@ class Store:
     def mistake(self, subset: str, model: str) -> Case:
         """Any test image that a model gets wrong; raises MedvitError where there is none, or no data."""
         found = self.checkpoint(subset, model)
-        wrong = np.flatnonzero(found.test_logits.argmax(1) != found.test_labels)
+        shares = probabilities(found.test_logits, found.subset.multi_label)
+        wrong = select.mistakes(shares, found.test_labels)
         if not len(wrong):
             raise MedvitError("This model makes no mistake on the test split.")
         return self.test_case(subset, int(random.choice(wrong)))  # noqa: S311

@@ -42,6 +42,22 @@ def test_a_first_visit_from_picker_to_map(visit, says, tmp_path):
     says(page, "truth")
 
 
+def test_what_is_picked_in_haste_is_what_is_shown(visit, says):
+    page = visit()
+    for name in ("from scratch", "CNN", "fine-tuned"):
+        page.get_by_label("Model").click()
+        page.get_by_role("option", name=name).click()
+    page.wait_for_function("document.querySelector('#headline').innerText.includes('5.5 M')")
+    for _ in range(4):
+        page.get_by_role("button", name="Surprise me").click()
+    page.wait_for_timeout(3000)
+    origin = page.inner_text(".seen p").split(",")[0].splitlines()[-1].lower()
+    page.get_by_label("Set of answers").click()
+    page.get_by_role("option", name="99").click()
+    says(page, "99% set")
+    assert origin in page.inner_text("#answer .truth").lower()
+
+
 def test_a_bad_upload_is_one_notice_and_the_answer_stays(visit, says, tmp_path):
     page = visit()
     before = page.inner_text("#answer .answer")
@@ -93,6 +109,15 @@ def test_a_click_on_the_image_shows_what_that_patch_attends_to(visit, says):
     page.wait_for_function("document.querySelector('#heads img').alt.includes('12 maps')")
     page.get_by_label("Relevance").click()
     page.wait_for_function("document.querySelector('#overlay img').alt.startsWith('Relevance map for')")
+
+
+def test_a_test_of_a_map_goes_with_the_map(visit):
+    page = visit()
+    told = "text=blurring what the map marks first"
+    page.click("#test-map")
+    page.wait_for_selector(told)
+    page.locator("#heads img").click(position={"x": 60, "y": 15})
+    page.wait_for_selector(told, state="detached")
 
 
 def test_compare_shows_every_model_and_follows_the_subset(visit):
