@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from medvit import checkpoint, subsets
 from medvit.checkpoint import Checkpoint
@@ -62,9 +63,9 @@ def complete(
 def _opened(folder: Path, device: torch.device | str) -> Checkpoint:
     """A checkpoint with its model, and the shared one, on a device."""
     found = checkpoint.load(folder)
-    found.model.to(device)
+    nn.Module.to(found.model, device)  # transformers annotates its own wrongly
     if shared := foreign.shared(folder.parent.parent):
-        shared.model.to(device)
+        nn.Module.to(shared.model, device)
     return found
 
 
