@@ -127,7 +127,7 @@ def _table(at: dict) -> str:
         )
     )
     return (
-        "<div class='scroll'><table class='plain'><thead><tr><td></td><th scope='col'>share</th>"
+        "<div class='scroll' tabindex='0'><table class='plain'><thead><tr><td></td><th scope='col'>share</th>"
         "<th scope='col'>95 % interval</th><th scope='col'>test images</th></tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
         f"<p class='quiet small'>PPV and NPV at a prevalence of {at['prevalence']:.1%}. Wilson "

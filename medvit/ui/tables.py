@@ -66,7 +66,7 @@ def beside_published(found: Checkpoint) -> str:
 def _table(first: str, columns: tuple[str, ...], rows: str, note: str, kind: str = "") -> str:
     head = "".join(f"<th scope='col'>{name}</th>" for name in columns)
     return (
-        f"<div class='scroll'><table class='plain {kind}'><thead><tr><th "
+        f"<div class='scroll' tabindex='0'><table class='plain {kind}'><thead><tr><th "
         f"scope='col'>{first}</th>{head}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div><p class='quiet small'>{note}</p>"
     )

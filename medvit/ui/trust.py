@@ -72,7 +72,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
         for row in rows
     )
     return (
-        f"<div class='scroll'><table class='plain'><thead><tr><td></td>{columns}</tr></thead>"
+        f"<div class='scroll' tabindex='0'><table class='plain'><thead><tr><td></td>{columns}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
 
