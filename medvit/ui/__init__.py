@@ -79,17 +79,17 @@ def build(store: Store) -> gr.Blocks:
 
         tabs.select(remember, None, open_tab, api_visibility="private", show_progress="hidden", queue=False)
         comparing = [picked, tab.case, compared_map]
-        for shown, fill, inputs, outputs in (
-            (compare_tab, fill_compare, comparing, [compared]),
-            (test_tab, test.fill, test.inputs, test.outputs),
-            (about_tab, fill_about, [picked], about_outputs),
+        for shown, fill, inputs, outputs, asks_models in (
+            (compare_tab, fill_compare, comparing, [compared], True),
+            (test_tab, test.fill, test.inputs, test.outputs, False),
+            (about_tab, fill_about, [picked], about_outputs, False),
         ):
 
             def fill_if_open(open_tab, *values, fill=fill, shown=shown):
                 return fill(*values) if open_tab == shown.label else gr.skip()
 
-            shown.select(fill, inputs, outputs, **private)
-            chosen.success(fill_if_open, [open_tab, *inputs], outputs, **private)
+            shown.select(fill, inputs, outputs, queue=asks_models, **private)
+            chosen.success(fill_if_open, [open_tab, *inputs], outputs, queue=asks_models, **private)
         compared_map.input(fill_compare, comparing, compared, **private | {"show_progress_on": compared})
 
         @parts.plain_errors

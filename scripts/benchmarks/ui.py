@@ -56,7 +56,8 @@ class Visitor:
         return self.demo.blocks[self.find(**wanted)].parent._id
 
     def raise_event(self, component: int | None, event: str, data: Any = None) -> float:
-        """Milliseconds until the answer to an event has arrived, and those to the events that it sets off;
+        """Milliseconds until the answer to an event has arrived, and the slowest of those to the events that
+        it sets off, which a page raises at once; one that changes nothing is not waited for.
         `component` None is the page itself."""
         function = next(
             f
@@ -64,9 +65,12 @@ class Visitor:
             if any((target == component or component is None) and name == event for target, name in f.targets)
         )
         after = (f for f in self.demo.fns.values() if f.trigger_after == function._id)
-        return sum(self._ask(f, component, data) for f in (function, *after))
+        first, _ = self._ask(function, component, data)
+        following = [self._ask(f, component, data) for f in after]
+        return first + max((milliseconds for milliseconds, changed in following if changed), default=0.0)
 
-    def _ask(self, function: Any, component: int | None, data: Any) -> float:
+    def _ask(self, function: Any, component: int | None, data: Any) -> tuple[float, bool]:
+        """Milliseconds, and whether the answer changes anything on the page."""
         body = {
             "data": [self.values.get(block._id, getattr(block, "value", None)) for block in function.inputs],
             "event_data": data,
@@ -82,7 +86,7 @@ class Visitor:
         milliseconds = 1000 * (time.perf_counter() - started)
         for block, value in zip(function.outputs, answer["data"], strict=True):
             self._keep(block._id, value)
-        return milliseconds
+        return milliseconds, any(value != {"__type__": "update"} for value in answer["data"])
 
     def _through_queue(self, body: dict[str, Any]) -> dict[str, Any]:
         self.http.post("/queue/join", json=body).raise_for_status()
