@@ -229,7 +229,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _whole_file(target: Path) -> Iterator[BinaryIO]:
+def whole_file(target: Path) -> Iterator[BinaryIO]:
     """A temporary file that takes the name `target` when the block ends well, and vanishes otherwise."""
     part = target.with_name(f".{target.name}.part")
     try:
@@ -254,19 +254,19 @@ def write_test(
     arrays: dict[str, Any] = {"logits": logits, "labels": labels.astype(np.uint8)}
     if test_map is not None:
         arrays["map"] = test_map
-    with _whole_file(folder / "test.npz") as file:
+    with whole_file(folder / "test.npz") as file:
         np.savez_compressed(file, **arrays)
 
 
 def write_trust(folder: Path, arrays: Mapping[str, Any]) -> None:
     """Write trust.npz, whole or not at all."""
-    with _whole_file(folder / TRUST) as file:
+    with whole_file(folder / TRUST) as file:
         np.savez_compressed(file, **dict[str, Any](arrays))
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
     """Replace card.json, whole or not at all."""
-    with _whole_file(folder / "card.json") as file:
+    with whole_file(folder / "card.json") as file:
         file.write(json.dumps(card, indent=1).encode() + b"\n")
 
 

@@ -148,9 +148,8 @@ def _prepare_work(work: Path, args: TrainingArguments, settings: dict[str, Any],
     elif args.process_index == 0:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        part = note.with_suffix(".part")
-        part.write_text(json.dumps(wanted))
-        part.rename(note)  # whole or absent, for a run that is killed here and for other processes
+        with checkpoint.whole_file(note) as file:  # for a run that is killed here, and for other processes
+            file.write(json.dumps(wanted).encode())
     args.distributed_state.wait_for_everyone()
     return last_state(work)
 
@@ -231,5 +230,5 @@ def _export(
             }
         ]
         card["sha256"] = checkpoint.sha256(folder / checkpoint.WEIGHTS)
-        (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+        checkpoint.write_card(folder, card)
         trust_figures.complete(folder, data_root, model.device)

@@ -106,8 +106,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     def draw_mistake(subset, model):
         return on_table(store.mistake(subset, model))
 
-    def draw_examples(subset):
-        examples = store.examples(subset)
+    def strip_of(subset, examples):
         real = store.has_data(subset)
         label = "Examples from the test split" if real else "Phantoms (drawings, not data) to try it on"
         strip = gr.update(
@@ -118,8 +117,12 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         button = gr.Button("A mistake" if real else "A mistake (needs data)", interactive=real)
         return strip, button
 
+    def draw_examples(subset):
+        return strip_of(subset, store.examples(subset))
+
     def open_subset(subset):
-        return *on_table(store.examples(subset)[0]), *draw_examples(subset)
+        examples = store.examples(subset)
+        return *on_table(examples[0]), *strip_of(subset, examples)
 
     @parts.plain_errors
     def answer_at(prediction, case, level):

@@ -126,10 +126,8 @@ def _table(at: dict) -> str:
             ("npv", "NPV: right when it says no", ""),
         )
     )
-    return (
-        "<div class='scroll' tabindex='0'><table class='plain'><thead><tr><td></td><th scope='col'>share</th>"
-        "<th scope='col'>95 % interval</th><th scope='col'>test images</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
+    head = "".join(f"<th scope='col'>{name}</th>" for name in ("share", "95 % interval", "test images"))
+    return parts.table(f"<td></td>{head}", rows) + (
         f"<p class='quiet small'>PPV and NPV at a prevalence of {at['prevalence']:.1%}. Wilson "
         "intervals; those of PPV and NPV on the logit scale.</p>"
     )

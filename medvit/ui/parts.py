@@ -110,6 +110,14 @@ def answer(prediction: Prediction, case: Case, level: float | None = None, shown
     )
 
 
+def table(head: str, body: str, kind: str = "") -> str:
+    """An HTML table of the cells of its head and of its rows; a wide one scrolls, by keyboard too."""
+    return (
+        f"<div class='scroll' tabindex='0'><table class='plain {kind}'><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
 def title(subset: str) -> str:
     """The name of a subset as people write it."""
     return subsets.get(subset).title

@@ -7,6 +7,7 @@ from medvit.checkpoint import Checkpoint
 from medvit.evaluation import published
 from medvit.evaluation.metrics import probabilities
 from medvit.evaluation.per_class import per_class
+from medvit.ui import parts
 from medvit.ui.parts import shown_name
 
 
@@ -65,11 +66,8 @@ def beside_published(found: Checkpoint) -> str:
 
 def _table(first: str, columns: tuple[str, ...], rows: str, note: str, kind: str = "") -> str:
     head = "".join(f"<th scope='col'>{name}</th>" for name in columns)
-    return (
-        f"<div class='scroll' tabindex='0'><table class='plain {kind}'><thead><tr><th "
-        f"scope='col'>{first}</th>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div><p class='quiet small'>{note}</p>"
-    )
+    table = parts.table(f"<th scope='col'>{first}</th>{head}", rows, kind)
+    return f"{table}<p class='quiet small'>{note}</p>"
 
 
 def _span(interval: tuple[float, float] | None, form: str) -> str:

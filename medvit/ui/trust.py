@@ -71,10 +71,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
         f"<tr><th scope='row'>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"
         for row in rows
     )
-    return (
-        f"<div class='scroll' tabindex='0'><table class='plain'><thead><tr><td></td>{columns}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    return parts.table(f"<td></td>{columns}", body)
 
 
 def _range(interval) -> str:
