@@ -70,7 +70,7 @@ class Recipe:
 CPU_EPOCHS = {
     "bloodmnist": {"cnn": 10, "vit": 10, "spt_lsa": 12, "vit_finetuned": 8},
     "breastmnist": {"cnn": 40, "vit": 60, "spt_lsa": 60, "vit_finetuned": 25},
-    "pathmnist": {"cnn": 4, "vit": 4, "spt_lsa": 4, "vit_finetuned": 2},
+    "pathmnist": {"cnn": 4, "vit": 6, "spt_lsa": 6, "vit_finetuned": 2},
     "pneumoniamnist": {"cnn": 10, "vit": 10, "spt_lsa": 10, "vit_finetuned": 5},
     "retinamnist": {"cnn": 30, "vit": 40, "spt_lsa": 40, "vit_finetuned": 15},
 }
