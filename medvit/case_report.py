@@ -12,7 +12,7 @@ from string import Template
 
 import numpy as np
 
-from medvit import explain, figures
+from medvit import explain, figures, subsets
 from medvit.checkpoint import Checkpoint
 from medvit.evaluation.conformal import default_level
 from medvit.predictor import Prediction
@@ -34,6 +34,7 @@ def render(
     made: datetime,
     origin: str = "an uploaded image",
     truth: int | None = None,
+    level: float | None = None,
 ) -> str:
     """The page, HTML.
 
@@ -42,6 +43,7 @@ def render(
         made: the time to print; with its zone.
         origin: where the image comes from; never a file's name, which may name a person.
         truth: the true class, where it is known.
+        level: the share of truths that the prediction set promises to hold; None is the subset's own.
     """
     subset = found.subset
     title = f"{subset.title} · {found.title}"
@@ -53,7 +55,7 @@ def render(
         origin=escape(f"{origin[:1].upper()}{origin[1:]}, {len(prediction.source)} pixels a side."),
         truth=_truth(prediction, truth),
         answer=_answer(prediction),
-        trust=_trust(prediction),
+        trust=_trust(prediction, default_level(prediction.subset) if level is None else level),
         maps="".join(_map(prediction, name, values) for name, values in maps.items()),
         card=_card(found),
         limits="".join(f"<li>{escape(limit)}</li>" for limit in LIMITS),
@@ -76,17 +78,19 @@ def _answer(prediction: Prediction) -> str:
 
 
 def _truth(prediction: Prediction, truth: int | None) -> str:
+    if subsets.get(prediction.subset).multi_label:
+        return "Several labels can be true of an image of this subset, so none is marked here."
     if truth is None:
         return "The true class is not known here."
     verdict = "the model is right" if truth == prediction.top else "the model is wrong"
     return escape(f"The true class is {prediction.classes[truth]}: {verdict}.")
 
 
-def _trust(prediction: Prediction) -> str:
+def _trust(prediction: Prediction, level: float) -> str:
     """What a checkpoint fitted for trust adds: prediction set, and whether the image is of the known kind."""
     sentences = []
-    if (members := prediction.prediction_set()) is not None:
-        level, names = default_level(prediction.subset), ", ".join(prediction.classes[i] for i in members)
+    if (members := prediction.prediction_set(level)) is not None:
+        names = ", ".join(prediction.classes[i] for i in members)
         sentences.append(f"{level:.0%} prediction set: {names}.")
     if seen := prediction.in_distribution:
         sentences.append(

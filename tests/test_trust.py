@@ -98,7 +98,7 @@ def test_a_damaged_or_absent_one_is_said_and_left_aside(folder, damage):
     assert "not calibrated" in parts.answer(Predictor(found).predict(phantoms.draw("breastmnist", 0)), CASE)
 
 
-CASE = Case(phantoms.draw("breastmnist", 0), "your image")
+CASE = Case("breastmnist", phantoms.draw("breastmnist", 0), "your image")
 
 
 def test_an_answer_is_calibrated_and_has_a_set_and_a_likeness(trained):
@@ -150,7 +150,7 @@ def test_a_foreign_image_is_noticed_over_a_dimmed_answer(trained):
     assert "answer foreign" in shown
     assert "does not look like BreastMNIST" in shown
     assert "show anyway" in shown
-    drawing = parts.answer(prediction, Case(CASE.source, "phantom 3, a drawing"))
+    drawing = parts.answer(prediction, Case("breastmnist", CASE.source, "phantom 3, a drawing"))
     assert "answer foreign" not in drawing
     assert "being a drawing" in drawing
     object.__setattr__(prediction, "in_distribution", trust.InDistribution(2.0, 1.0))

@@ -118,7 +118,7 @@ def test_before_and_after_erasing_are_what_the_answer_shows(functions, predictio
 
 def test_a_preset_for_no_model_is_one_sentence(functions):
     with pytest.raises(gr.Error, match="There is no model 'gone'"):
-        functions["operating_point.choose"]("breastmnist", "gone", 25)
+        functions["operating_point.choose"](("breastmnist", "gone"), 25)
 
 
 def of_several_labels(phantom_root):
@@ -143,7 +143,7 @@ def test_an_answer_of_several_labels_adds_nothing_up_and_calls_no_truth_unknown(
     classes = subsets.get("chestmnist").classes
     source = np.zeros((28, 28, 3), np.uint8)
     prediction = medvit.Prediction("chestmnist", "cnn", classes, source, np.full(len(classes), 0.4))
-    words = parts.answer(prediction, Case(source, "test image 2"))
+    words = parts.answer(prediction, Case("chestmnist", source, "test image 2"))
     assert "together" not in words
     assert "not known" not in words
 

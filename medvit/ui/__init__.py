@@ -30,14 +30,14 @@ def build(store: Store) -> gr.Blocks:
             subset = gr.Dropdown(subsets, value=first, label="Subset", scale=2, min_width=150)
             model = gr.Dropdown(models, value=start, label="Model", scale=2, min_width=150)
             headline = gr.HTML(elem_id="headline", min_height=40)
-        picked = gr.State((first, start))  # what is shown; the pickers run ahead of it while it is drawn
+        picked = gr.State()  # what is shown; the pickers run ahead of it while it is drawn
         with gr.Tabs() as tabs:
             with gr.Tab("Explore", id="explore"):
                 tab = explore.build(store, subset, model)
             with gr.Tab("Compare") as compare_tab:
                 fill_compare, compared_map, compared = compare.build(store)
             with gr.Tab("Test set") as test_tab:
-                test = test_set.build(store, subset, model, picked)
+                test = test_set.build(store, picked)
             with gr.Tab("Data") as data_tab:
                 fetched = data.build(store, subset, data_tab)
             with gr.Tab("Batch"):
@@ -93,13 +93,14 @@ def build(store: Store) -> gr.Blocks:
         compared_map.input(fill_compare, comparing, compared, **private | {"show_progress_on": compared})
 
         @parts.plain_errors
-        def open_in_explore(subset, event: gr.EventData):
+        def open_in_explore(shown, event: gr.EventData):
+            subset, _ = parts.still(shown)
             return gr.Tabs(selected="explore"), store.test_case(subset, int(event.index)), None
 
         for opened in test.opened:
             opened(
                 open_in_explore,
-                subset,
+                test.shown,
                 [tabs, *tab.table[:2]],
                 api_visibility="private",
                 show_progress="hidden",

@@ -25,7 +25,7 @@ def build(store: Store) -> tuple[Callable, gr.Radio, gr.HTML]:
 
     @parts.plain_errors
     def fill(picked, case: Case | None, method):
-        case, (subset, _) = parts.still(case), picked
+        case, (subset, _) = parts.still(case), parts.still(picked)
         predictors = [store.predictor(subset, name) for _, name in store.model_choices(subset)]
         predictions = [one.predict(one.source(case.source)) for one in predictors]
         columns = "".join(

@@ -61,7 +61,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
             gr.HTML("<div class='panel-title'>What it says</div>")
             answer = gr.HTML(min_height=300, elem_id="answer")
             level, with_views = parts.trust_controls()
-            report.build(store, seen, asked_about)
+            report.build(store, seen, asked_about, level)
             judge, judged = believe.build(store, seen, panel.settings, panel.moved)
     with gr.Accordion("Erase and ask again", open=False, elem_id="erase"):
         prepare, canvas = erase.build(store, seen)
@@ -70,6 +70,8 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     @parts.plain_errors
     def ask(subset, model, case: Case | None, level, with_views, *settings):
         case = parts.still(case)
+        if case.subset != subset:
+            return gr.skip()  # another subset was picked meanwhile, and is drawn next
         predictor = store.predictor(subset, model)
         prediction = predictor.predict(predictor.source(case.source), with_views)
         method, shown = panel.show(prediction, *settings)

@@ -16,8 +16,12 @@ from medvit.ui import parts
 from medvit.ui.store import Store
 
 
-def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callable, list]:
-    """Lay out the panel, hidden where classes are many; return `fill(subset, model)` and its outputs."""
+def build(store: Store, shown: gr.State) -> tuple[Callable, list]:
+    """Lay out the panel, hidden where classes are many; return `fill(picked)` and its outputs.
+
+    Args:
+        shown: holds the (subset, model) that is drawn.
+    """
     with gr.Column(visible=False) as panel:
         title = gr.HTML()
         with gr.Row(equal_height=False):
@@ -41,21 +45,21 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
                 table = gr.HTML(elem_id="operating")
 
     @parts.plain_errors
-    def draw(subset, model, threshold, prevalence):
-        found = store.checkpoint(subset, model)
+    def draw(shown, threshold, prevalence):
+        found = store.checkpoint(*parts.still(shown))
         score, truth = _positives(found)
-        name = found.subset.classes[operating.positive_class(subset)]
+        name = found.subset.classes[operating.positive_class(found.subset.name)]
         at = operating.at(score, truth, threshold, prevalence / 100)
         return figures.operating_point(score, truth, threshold, name), _table(at)
 
     @parts.plain_errors
-    def fill(subset, model):
-        found = store.checkpoint(subset, model)
+    def fill(picked):
+        found = store.checkpoint(*picked)
         if found.subset.task != "binary-class":
             return [gr.Column(visible=False), *[gr.skip()] * 5]
         score, truth = _positives(found)
         share = float(truth.mean())
-        curve, table = draw(subset, model, 0.5, 100 * share)
+        curve, table = draw(picked, 0.5, 100 * share)
         return [
             gr.Column(visible=True),
             _title(found, score, truth),
@@ -67,22 +71,22 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
 
     def preset(name):
         @parts.plain_errors
-        def choose(subset, model, prevalence):
-            found = store.checkpoint(subset, model)
+        def choose(shown, prevalence):
+            found = store.checkpoint(*parts.still(shown))
             trust = Trust.of(found)
             if trust is None or name not in trust.thresholds:
                 raise MedvitError(f"No threshold was chosen for this model. {found.trust_problem}".strip())
-            return trust.thresholds[name], *draw(subset, model, trust.thresholds[name], prevalence)
+            return trust.thresholds[name], *draw(shown, trust.thresholds[name], prevalence)
 
         return choose
 
     quiet: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
     for slider in (threshold, prevalence):
         slider.input(
-            draw, [subset, model, threshold, prevalence], [curve, table], trigger_mode="always_last", **quiet
+            draw, [shown, threshold, prevalence], [curve, table], trigger_mode="always_last", **quiet
         )
     for button, name in zip(presets, operating.PRESETS, strict=True):
-        button.click(preset(name), [subset, model, prevalence], [threshold, curve, table], **quiet)
+        button.click(preset(name), [shown, prevalence], [threshold, curve, table], **quiet)
     return fill, [panel, title, threshold, prevalence, curve, table]
 
 

@@ -13,14 +13,15 @@ from medvit.ui.store import Case, Store
 METHODS = ("rollout", "relevance", "grad_cam")  # those of them that the model can give
 
 
-def build(store: Store, seen: gr.State, case: gr.State) -> gr.Button:
+def build(store: Store, seen: gr.State, case: gr.State, level: gr.Dropdown) -> gr.Button:
     """Lay out the button.
 
     Args:
         seen: holds the Prediction that is shown. case: holds the Case that it is about.
+        level: what the set of answers promises; 0 is the subset's own.
     """
 
-    def make(prediction: Prediction | None, on_table: Case | None) -> tuple[str, str]:
+    def make(prediction: Prediction | None, on_table: Case | None, level: float) -> tuple[str, str]:
         if prediction is None or on_table is None:
             raise MedvitError("There is nothing to report yet. Put an image on the table first.")
         predictor = store.predictor(prediction.subset, prediction.model)
@@ -28,8 +29,8 @@ def build(store: Store, seen: gr.State, case: gr.State) -> gr.Button:
         maps = {name: predictor.heatmap(prediction, name) for name in methods}
         now = datetime.now(UTC)
         page = case_report.render(
-            prediction, maps, predictor.checkpoint, now, on_table.origin, on_table.truth
+            prediction, maps, predictor.checkpoint, now, on_table.origin, on_table.truth, level or None
         )
         return f"medvit-{prediction.subset}-{prediction.model}-{now:%Y%m%d-%H%M%S}.html", page
 
-    return save.button("Save a report", make, [seen, case], size="sm", concurrency_id="model")
+    return save.button("Save a report", make, [seen, case, level], size="sm", concurrency_id="model")

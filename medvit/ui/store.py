@@ -21,8 +21,9 @@ EXAMPLES = 12
 
 @dataclass(frozen=True)
 class Case:
-    """An image on the table: source pixels, uint8 (s, s, 3), their origin, and the true class if known."""
+    """An image on the table of a subset: source pixels, uint8 (s, s, 3), origin, the true class if known."""
 
+    subset: str
     source: np.ndarray
     origin: str
     truth: int | None = None
@@ -143,7 +144,8 @@ class Store:
     def examples(self, subset: str) -> list[Case]:
         """A dozen images to start from: test images spread over the classes, else phantoms."""
         if not self.has_data(subset):
-            return [Case(phantoms.draw(subset, i), f"phantom {i}, a drawing") for i in range(EXAMPLES)]
+            drawings = (phantoms.draw(subset, i) for i in range(EXAMPLES))
+            return [Case(subset, one, f"phantom {i}, a drawing") for i, one in enumerate(drawings)]
         labels = self._test_split(subset)[1]
         every = subsets.get(subset)
         if every.multi_label:
@@ -163,7 +165,7 @@ class Store:
         grey = pictures.ndim == 3
         source = np.repeat(pictures[index][..., None], 3, axis=-1) if grey else pictures[index]
         truth = int(labels[index]) if labels.ndim == 1 else None
-        return Case(source, f"test image {index}", truth)
+        return Case(subset, source, f"test image {index}", truth)
 
     def test_pictures(self, subset: str, model: str) -> np.ndarray:
         """The images that test.npz of a model speaks of, uint8 (N, s, s) or (N, s, s, 3).
@@ -197,7 +199,7 @@ class Store:
 
     def open_upload(self, subset: str, model: str, path: str) -> Case:
         """A picture from outside, in the form the model takes; raises MedvitError where that fails."""
-        return Case(self.predictor(subset, model).source(path), "your image")
+        return Case(subset, self.predictor(subset, model).source(path), "your image")
 
 
 def _weights(predictor: Predictor) -> int:

@@ -27,8 +27,9 @@ NO_MATRIX = "<p>An image of this subset can have several labels, so there is no 
 class TestSet:
     """What the pickers above the tabs call.
 
-    `fill` gives, from the values of `inputs`, what `outputs` are to show. `opened`: listeners to a picture
-    being opened; their gr.EventData has `index`, that of the test image.
+    `fill` gives, from the values of `inputs`, what `outputs` are to show. `shown` holds what they show:
+    (subset, model). `opened`: listeners to a picture being opened; their gr.EventData has `index`, that of
+    the test image.
     """
 
     __test__ = False  # pytest: not a test
@@ -36,13 +37,18 @@ class TestSet:
     fill: Callable
     inputs: list
     outputs: list
+    shown: gr.State
     opened: tuple[Callable, ...]
 
 
-def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown, picked: gr.State) -> TestSet:
-    """Lay out the tab, and connect what happens inside it."""
+def build(store: Store, picked: gr.State) -> TestSet:
+    """Lay out the tab, and connect what happens inside it.
+
+    Args:
+        picked: holds the (subset, model) that is to be shown.
+    """
     selection = gr.State(Selection())
-    filled_with = gr.State()
+    shown = gr.State()  # the (subset, model) that is drawn here; None before, and where it was let go
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):
             matrix = confusion_matrix(elem_id="matrix")
@@ -55,14 +61,14 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown, picked: gr.Stat
             pictures = gallery(elem_id="cell")
     tiles = gr.HTML(min_height=96)
     fill_details, detail_outputs, open_tab, map_opened = details.build(store, picked)
-    fill_trust, trust_outputs = trust.build(store, subset, model)
+    fill_trust, trust_outputs = trust.build(store, shown)
     gr.HTML(f"<p class='quiet'>{parts.DISCLAIMER}</p>")
 
     @parts.plain_errors
-    def fill(picked, open_tab, filled_with):
-        if filled_with == picked:
+    def fill(picked, open_tab, shown):
+        if shown == picked:
             return gr.skip()  # what was compared and leafed through stays
-        subset, model = picked
+        subset, model = parts.still(picked)
         found = store.checkpoint(subset, model)
         rivals = [] if found.subset.multi_label else store.model_choices(subset)
         picker = gr.Dropdown([NOBODY, *(one for one in rivals if one[1] != model)], value=ALONE)
@@ -70,49 +76,50 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown, picked: gr.Stat
             picked,
             picker,
             gr.Button("Where they disagree", interactive=False),
-            *show(subset, model, ALONE, Selection()),
+            *show(picked, ALONE, Selection()),
             parts.figures(found),
             _matrix(found, None),
             *fill_details(picked, open_tab),
-            *fill_trust(subset, model),
+            *fill_trust(picked),
         ]
 
     @parts.plain_errors
-    def compare(subset, model, other):
+    def compare(shown, other):
+        subset, model = parts.still(shown)
         found = store.checkpoint(subset, model)
         if other == ALONE:
             button = gr.Button("Where they disagree", interactive=False)
-            return _matrix(found, None), button, *show(subset, model, other, Selection())
+            return _matrix(found, None), button, *show(shown, other, Selection())
         rival = store.checkpoint(subset, other)
         count = len(select.disagreements(found.test_logits, rival.test_logits))
         button = gr.Button(f"Where they disagree: {images(count)}", interactive=True)
-        return _matrix(found, rival), button, *show(subset, model, other, Selection("disagreements"))
+        return _matrix(found, rival), button, *show(shown, other, Selection("disagreements"))
 
     @parts.plain_errors
-    def show(subset, model, other, chosen: Selection, number: int = 0):
-        return chosen, cases.page(store, subset, model, other or None, chosen, number)
+    def show(shown, other, chosen: Selection, number: int = 0):
+        return chosen, cases.page(store, *parts.still(shown), other or None, chosen, number)
 
-    def show_cell(subset, model, other, event: gr.EventData):
-        return show(subset, model, other, Selection("cell", int(event.row), int(event.column)))
+    def show_cell(shown, other, event: gr.EventData):
+        return show(shown, other, Selection("cell", int(event.row), int(event.column)))
 
-    def show_mistakes(subset, model, other):
-        return show(subset, model, other, Selection())
+    def show_mistakes(shown, other):
+        return show(shown, other, Selection())
 
-    def show_disagreements(subset, model, other):
-        return show(subset, model, other, Selection("disagreements"))
+    def show_disagreements(shown, other):
+        return show(shown, other, Selection("disagreements"))
 
-    def turn(subset, model, other, chosen: Selection, event: gr.EventData):
-        return show(subset, model, other, chosen, int(event.number))[1]
+    def turn(shown, other, chosen: Selection, event: gr.EventData):
+        return show(shown, other, chosen, int(event.number))[1]
 
     quick: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
-    asked, answered = [subset, model, other], [selection, pictures]
+    asked, answered = [shown, other], [selection, pictures]
     other.select(compare, asked, [matrix, differing, *answered], **quick)
     matrix.click(show_cell, asked, answered, **quick)
     worst.click(show_mistakes, asked, answered, **quick)
     differing.click(show_disagreements, asked, answered, **quick)
     pictures.turn(turn, [*asked, selection], pictures, **quick)
-    outputs = [filled_with, other, differing, *answered, tiles, matrix, *detail_outputs, *trust_outputs]
-    return TestSet(fill, [picked, open_tab, filled_with], outputs, (pictures.select, map_opened))
+    outputs = [shown, other, differing, *answered, tiles, matrix, *detail_outputs, *trust_outputs]
+    return TestSet(fill, [picked, open_tab, shown], outputs, shown, (pictures.select, map_opened))
 
 
 def _matrix(found: Checkpoint, rival: Checkpoint | None) -> str:

@@ -1,5 +1,6 @@
 """How far to trust a model: calibration, sets of answers, foreign images, other models, corruptions."""
 
+import html
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -15,9 +16,13 @@ from medvit.ui import operating_point, parts
 from medvit.ui.store import Store
 
 
-def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callable, list]:
-    """Lay out the panels; return `fill(subset, model)` and the outputs to fill."""
-    fill_operating, operating_outputs = operating_point.build(store, subset, model)
+def build(store: Store, shown: gr.State) -> tuple[Callable, list]:
+    """Lay out the panels; return `fill(picked)` and the outputs to fill.
+
+    Args:
+        shown: holds the (subset, model) that is drawn.
+    """
+    fill_operating, operating_outputs = operating_point.build(store, shown)
     gr.HTML("<div class='panel-title'>How far to trust it</div>")
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
@@ -31,13 +36,14 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> tuple[Callab
 
     @parts.plain_errors
     @lru_cache(128)
-    def fill(subset, model):
+    def fill(picked):
+        subset, model = picked
         found = store.checkpoint(subset, model)
         others = [store.checkpoint(subset, name) for _, name in store.model_choices(subset) if name != model]
         measured = found.card.get("robustness")
         bars = figures.robustness(measured["errors"], measured["clean"]) if measured else None
         return [
-            *fill_operating(subset, model), reliability_of(found), *summary(found, others),
+            *fill_operating(picked), reliability_of(found), *summary(found, others),
             gr.Column(visible=bool(measured)), bars,
         ]  # fmt: skip
 
@@ -162,5 +168,6 @@ def _rivals(found, others) -> str:
     rows = []
     for other in others:
         only, other_only, p = mcnemar(right, other.test_logits.argmax(1) == other.test_labels)
-        rows.append([other.title, f"{only:,}", f"{other_only:,}", "< 0.001" if p < 0.001 else f"{p:.3f}"])
+        chance = "< 0.001" if p < 0.001 else f"{p:.3f}"
+        rows.append([html.escape(other.title), f"{only:,}", f"{other_only:,}", chance])
     return _table(["only this model right", "only the other right", "p (McNemar)"], rows)
