@@ -155,11 +155,13 @@ def _read_trust(folder: Path, weights: str) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-        belongs = str(arrays["sha256"])
+        belongs, fitted = str(arrays["sha256"]), arrays["temperature"].shape
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise MedvitError(f"{path} is damaged and left aside ({error}). {fit_it}") from error
     if belongs != weights:
         raise MedvitError(f"{path} was fitted to other weights than these, and is left aside. {fit_it}")
+    if fitted != (2, 2):
+        raise MedvitError(f"{path} was fitted by an older medvit, and is left aside. {fit_it}")
     return arrays
 
 

@@ -15,26 +15,50 @@ def answers(count: int = 4000, classes: int = 5, sharpness: float = 3.0, seed: i
     return logits, labels
 
 
+def median_temperature(logits, labels):
+    return np.median(calibration.temperature(logits, calibration.fit_temperature(logits, labels)))
+
+
 @pytest.mark.parametrize("factor", [0.25, 1.0, 4.0])
 def test_the_temperature_undoes_what_made_logits_too_sharp_or_too_flat(factor):
     logits, labels = answers()
-    assert calibration.fit_temperature(logits * factor, labels) == pytest.approx(factor, rel=0.08)
+    assert median_temperature(logits * factor, labels) == pytest.approx(factor, rel=0.08)
 
 
 def test_a_multi_label_task_and_several_views_have_a_temperature_too():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(4000, 6)) * 2
     labels = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(int)
-    assert calibration.fit_temperature(logits * 3, labels) == pytest.approx(3, rel=0.1)
+    assert median_temperature(logits * 3, labels) == pytest.approx(3, rel=0.1)
     logits, labels = answers()
     same = np.stack([logits * 2, logits * 2])
-    assert calibration.fit_temperature(same, labels) == pytest.approx(2, rel=0.08)
+    assert median_temperature(same, labels) == pytest.approx(2, rel=0.08)
+
+
+def test_the_temperature_by_hand():
+    even, sure = np.zeros((1, 4)), np.array([[50.0, 0, 0, 0]])
+    assert calibration.temperature(even, (calibration.ONE, 0.7)).item() == pytest.approx(1)
+    # of an entropy of nothing: softplus(1 + 0.5 * log 0.02)
+    assert calibration.temperature(sure, (1.0, 0.5)).item() == pytest.approx(np.log1p(np.exp(1 - 1.956012)))
+
+
+def test_what_hides_how_sure_a_model_is_costs_nothing_after_calibration():
+    """Smoothed labels teach a model to give no more than some share; a constant cannot undo that."""
+    logits, labels = answers(8000, sharpness=6)
+    smoothed = np.log(0.9 * probabilities(logits) + 0.1 / 5)
+    fitted = calibration.fit_temperature(smoothed[:4000], labels[:4000])
+    after = calibration.figures(calibration.calibrated(smoothed[4000:], fitted), labels[4000:])
+    assert fitted[1] > 0.1
+    assert after["ece"] < 2 * after["ece_floor"]
+    flat = calibration.figures(probabilities(smoothed[4000:]), labels[4000:])
+    assert flat["ece"] > 4 * after["ece"]
 
 
 def test_few_images_make_no_model_surer():
     logits, labels = answers(150)
-    assert calibration.fit_temperature(logits * 0.25, labels) == pytest.approx(1, abs=0.01)
-    assert calibration.fit_temperature(logits * 4, labels) > 2
+    assert median_temperature(logits * 0.25, labels) == pytest.approx(1, abs=0.01)
+    assert median_temperature(logits * 4, labels) > 2
+    assert calibration.fit_temperature(logits * 0.25, labels)[1] == 0
 
 
 def test_the_error_of_a_small_case_by_hand():

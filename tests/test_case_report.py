@@ -86,11 +86,12 @@ def test_the_button_saves_the_case_on_the_table():
     fns = build(store).fns.values()
     make = next(one.fn for one in fns if one.fn and one.fn.__module__ == "medvit.ui.report")
     with pytest.raises(Exception, match="nothing to report"):
-        make(None, None)
+        make(None, None, 0)
     for model in ("cnn", "spt_lsa"):
         case = store.examples("breastmnist")[0]
-        name, page = make(store.predictor("breastmnist", model).predict(case.source), case)
+        name, page = make(store.predictor("breastmnist", model).predict(case.source), case, 0.95)
         assert name.startswith(f"medvit-breastmnist-{model}-")
         assert name.endswith(".html")
         assert ("Rollout." in page) == (model == "spt_lsa")
         assert "Phantom 0, a drawing" in page
+        assert "95% prediction set" in page

@@ -177,7 +177,7 @@ def test_the_command_fits_and_confirms(folder, phantom_root, tmp_path):
     done = run_script("evaluate.py", "--fit", *common)
     assert done.returncode == 0, done.stderr
     after = checkpoint.load(folder).trust
-    np.testing.assert_allclose(after["temperature"], before["temperature"], rtol=1e-3)
+    np.testing.assert_allclose(after["temperature"], before["temperature"], rtol=1e-3, atol=1e-4)
     done = run_script("evaluate.py", "--robustness", *common)
     assert done.returncode == 0, done.stderr
     header, row = (tmp_path / "results" / "trust.csv").read_text().splitlines()

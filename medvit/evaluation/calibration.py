@@ -1,44 +1,65 @@
 """Whether a probability of 90 % is right nine times in ten. Pure functions of arrays.
 
-A temperature divides the logits (Guo et al., 2017); it changes no answer, only how sure it sounds.
+A temperature divides the logits (Guo et al., 2017); it changes no answer, only how sure it sounds. Ours
+depends on how sure the model already is, as training with smoothed labels makes the sure answers sound most
+unsure (entropy-based temperature scaling: Balanya et al., arXiv 2208.00461). With H the entropy of an answer
+as a share of log(classes),
 
-scipy finds the temperature. The rest is a few lines of numpy: torchmetrics and netcal bin by equal width,
+    temperature = softplus(offset + slope * log H),    slope >= 0.
+
+scipy finds the two. The rest is a few lines of numpy: torchmetrics and netcal bin by equal width,
 where most bins of a good model are empty; here each bin holds as many images.
 """
 
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize
 
 from medvit.evaluation import views
 from medvit.evaluation.metrics import cross_entropy, probabilities
 
 BINS = 15
 FEW = 200
+LEAST_ENTROPY = 0.02  # no model sounds surer than this; it bounds the temperature below
 
 
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature, between 1/20 and 20, of least negative log-likelihood.
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Offset and slope (2,) of least negative log-likelihood.
 
-    From fewer than `FEW` images it is at least one: so few may make a model sound less sure, not more.
+    From fewer than `FEW` images the temperature is a constant of at least one: so few may make a model sound
+    less sure, not more. It is a constant for a multi-label task too, whose labels have no entropy in common.
 
     Args:
         logits: (N, C), or (V, N, C) of several views of each image (see `medvit.evaluation.views`).
         labels: (N,), or (N, C) of 0 and 1 for a multi-label task.
     """
 
-    def loss(log_temperature: float) -> float:
-        return cross_entropy(labels, calibrated(logits, np.exp(log_temperature), labels.ndim == 2))
+    multi_label = labels.ndim == 2
 
-    lowest = 0.0 if len(labels) < FEW else -np.log(20)
-    return float(np.exp(minimize_scalar(loss, bounds=(lowest, np.log(20)), method="bounded").x))
+    def loss(fitted: np.ndarray) -> float:
+        return cross_entropy(labels, calibrated(logits, fitted, multi_label))
+
+    few = len(labels) < FEW
+    bounds = [(ONE if few else -3.0, 20.0), (0.0, 0.0 if few or multi_label else 3.0)]
+    return minimize(loss, (ONE, 0.0), bounds=bounds, method="L-BFGS-B").x
 
 
-def calibrated(logits: np.ndarray, temperature: float, multi_label: bool = False) -> np.ndarray:
+ONE = float(np.log(np.e - 1))  # the offset of a temperature of one
+
+
+def temperature(logits: np.ndarray, fitted: np.ndarray) -> np.ndarray:
+    """The temperature (..., 1) of logits (..., C), from offset and slope (2,)."""
+    offset, slope = fitted
+    shares = probabilities(logits)
+    entropy = -(shares * np.log(shares.clip(1e-12))).sum(-1, keepdims=True) / np.log(logits.shape[-1])
+    return np.logaddexp(0, offset + slope * np.log(entropy.clip(LEAST_ENTROPY, 1)))
+
+
+def calibrated(logits: np.ndarray, fitted: np.ndarray, multi_label: bool = False) -> np.ndarray:
     """Logits (N, C), or (V, N, C) of several views of each image, to probabilities (N, C)."""
-    scaled = logits / temperature
-    return views.combine(scaled, multi_label)[0] if logits.ndim == 3 else probabilities(scaled, multi_label)
+    logits = logits / temperature(logits, fitted)
+    return views.combine(logits, multi_label)[0] if logits.ndim == 3 else probabilities(logits, multi_label)
 
 
 def confidence(shares: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

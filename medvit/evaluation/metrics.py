@@ -11,9 +11,9 @@ from scipy.special import expit, logit, softmax
 
 
 def probabilities(logits: np.ndarray, multi_label: bool = False) -> np.ndarray:
-    """Logits (N, C) to probabilities (N, C) in float64: softmax, or a sigmoid per label."""
+    """Logits (..., C) to probabilities (..., C) in float64: softmax, or a sigmoid per label."""
     logits = np.asarray(logits, np.float64)
-    return expit(logits) if multi_label else softmax(logits, axis=1)
+    return expit(logits) if multi_label else softmax(logits, axis=-1)
 
 
 def auc(labels: np.ndarray, scores: np.ndarray, task: str) -> float:

@@ -1,8 +1,8 @@
 """How far to trust an answer: what is fitted on training and validation images, and kept in trust.npz.
 
-A temperature (see `calibration`), the limit of a set of answers (`conformal`), the check for foreign images
+Temperatures (see `calibration`), the limit of a set of answers (`conformal`), the check for foreign images
 (`foreign`) and, for two classes, thresholds (`operating`). Nothing here reads the test split.
-Temperature and limit come from different halves of validation, as a limit must.
+Temperatures and limit come from different halves of validation, as a limit must.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from medvit import checkpoint, phantoms, subsets
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation import calibration, conformal, foreign, operating, strangers, views
-from medvit.evaluation.metrics import probabilities
 from medvit.images import Preprocessing, to_tensor
 
 if TYPE_CHECKING:
@@ -167,32 +166,40 @@ def fit(
     found, compared = _fit_foreign(model, preprocessing, subset, images, reading, size, data_root, root)
     arrays |= found
     if subset.task == "binary-class":
-        shares = probabilities(reading.logits / arrays["temperature"][0])
+        shares = calibration.calibrated(reading.logits, arrays["temperature"][0])
         positive = operating.positive_class(subset.name)
         arrays["thresholds"] = operating.choose(shares[:, positive], labels == positive)
     return arrays, compared
 
 
 def _fit_sets(model, preprocessing, subset, images, labels, logits) -> dict[str, Any]:
-    """Temperatures from one half of validation, scores of the true class from the other."""
-    some = subsets.sample(labels, VALIDATION_VIEWS)
-    of_views = view_logits(model, preprocessing, images[some], subset.name)
+    """Temperatures from one half of validation, scores of the true class from the other.
+
+    Views are asked of a part of each half, so that nothing fitted on the one has seen the other.
+    """
+    one, other = halves(labels)
+    some, others = (half[subsets.sample(labels[half], VALIDATION_VIEWS // 2)] for half in (one, other))
+
+    def of_views(chosen: np.ndarray) -> np.ndarray:
+        return view_logits(model, preprocessing, images[chosen], subset.name)
+
     arrays: dict[str, Any] = {}
-    temperatures: list[float] = []
+    temperatures: list[np.ndarray] = []
     true_scores: list[np.ndarray] = []
-    for truth, values in ((labels, logits), (labels[some], of_views)):
-        one, other = halves(truth)
-        temperatures.append(calibration.fit_temperature(values[..., one, :], truth[one]))
+    for values, truth, values_after, truth_after in (
+        (logits[one], labels[one], logits[other], labels[other]),
+        (of_views(some), labels[some], of_views(others), labels[others]),
+    ):
+        temperatures.append(calibration.fit_temperature(values, truth))
         if subset.multi_label:
             continue
-        shares = calibration.calibrated(values, temperatures[-1])
         if not true_scores:
             level = conformal.default_level(subset.name)
-            arrays["set_method"] = np.array(conformal.choose_method(shares[one], truth[one], level))
-        rows = shares[other]
-        true_scores.append(
-            conformal.scores(rows, str(arrays["set_method"]))[np.arange(len(rows)), truth[other]]
-        )
+            shares = calibration.calibrated(values, temperatures[-1])
+            arrays["set_method"] = np.array(conformal.choose_method(shares, truth, level))
+        shares = calibration.calibrated(values_after, temperatures[-1])
+        every = conformal.scores(shares, str(arrays["set_method"]))
+        true_scores.append(every[np.arange(len(every)), truth_after])
     arrays["temperature"] = np.array(temperatures, np.float32)
     if true_scores:
         arrays["set_scores"], arrays["set_scores_views"] = (

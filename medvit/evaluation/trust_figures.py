@@ -78,7 +78,7 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
     images, _ = subsets.load_split(subset.name, "test", found.card["source_size"], data_root)
     result: dict[str, Any] = {
         "n": len(labels),
-        "temperature": float(applied.arrays["temperature"][0]),
+        "temperature": float(np.median(calibration.temperature(logits, applied.arrays["temperature"][0]))),
         "before": calibration.figures(probabilities(logits, subset.multi_label), labels),
         "after": calibration.figures(shares, labels),
         "views": _views(found, applied, images),
@@ -119,7 +119,9 @@ def _views(found: Checkpoint, applied: Trust, images: np.ndarray) -> dict[str, A
     values = trust.view_logits(found.model, found.preprocessing, images[chosen], found.subset.name)
     before = applied.calibrated(found.test_logits[chosen].astype(np.float64), multi_label)
     after = applied.calibrated(values, multi_label)
-    _, agreement = views.combine(values / applied.arrays["temperature"][1], multi_label)
+    _, agreement = views.combine(
+        values / calibration.temperature(values, applied.arrays["temperature"][1]), multi_label
+    )
     right_before, right = (calibration.confidence(shares, labels)[1] for shares in (before, after))
     result = {
         "count": views.count(found.subset.name),
