@@ -3,6 +3,7 @@
 Only the elements named here are read. Nothing of a patient is read, and errors repeat nothing from the file.
 """
 
+import importlib.util
 import io
 import zlib
 from typing import Any
@@ -34,6 +35,11 @@ FIELDS = [
     "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
     "SegmentedBluePaletteColorLookupTableData", "PixelPaddingValue",
 ]  # fmt: skip
+
+
+def available() -> bool:
+    """Whether pydicom is installed."""
+    return importlib.util.find_spec("pydicom") is not None
 
 
 def is_dicom(data: bytes) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from medvit import figures
+from medvit import dicom, figures
 from medvit.images import MAX_BYTES
 from medvit.ui import believe, erase, maps, parts, report, similar
 from medvit.ui.store import Case, Store
@@ -52,8 +52,12 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
                 elem_id="examples", interactive=False,
             )  # fmt: skip
             with gr.Row():
-                surprise = gr.Button("Surprise me", size="sm")
-                mistake = gr.Button("A mistake", size="sm")
+                surprise = gr.Button("Surprise me", size="sm", min_width=90)
+                mistake = gr.Button("A mistake", size="sm", min_width=90)
+                # The box above takes what browsers call images, which DICOM files are not.
+                scan = parts.file_button(
+                    "DICOM file", size="sm", min_width=90, visible=dicom.available(), elem_id="dicom"
+                )
         with gr.Column(scale=5, min_width=320):
             gr.HTML("<div class='panel-title'>Where it looks</div>")
             panel = maps.build(store, seen)
@@ -88,6 +92,10 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     @parts.plain_errors
     def upload(subset, model, path):
         return gr.skip() if path is None else store.open_upload(subset, model, path)
+
+    @parts.plain_errors
+    def open_scan(subset, model, path):
+        return on_table(store.open_upload(subset, model, path))
 
     def on_table(chosen: Case):
         return chosen, None  # the upload box is emptied: what is on the table is no longer its picture
@@ -144,6 +152,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
     uploaded = picture.change(upload, [subset, model, picture], case, **private)
     uploaded.success(**asked)
     uploaded.failure(lambda: None, None, picture, show_progress="hidden", **private)
+    scan.upload(open_scan, [subset, model, scan], [case, picture], **private).success(**asked)
     gallery.select(pick, subset, [case, picture], show_progress="hidden", **private).success(**asked)
     alike.select(open_alike, subset, [case, picture], show_progress="hidden", **private).success(**asked)
     surprise.click(draw_lot, subset, [case, picture], show_progress="hidden", **private).success(**asked)

@@ -48,9 +48,17 @@ def still(state: Any) -> Any:
 
 def picture_input(**options: Any) -> gr.Image:
     """A gr.Image that hands its file over unopened, so that `medvit.images` alone decides what is decoded."""
-    component = gr.Image(type="filepath", image_mode=None, **options)
+    return _unopened(gr.Image(type="filepath", image_mode=None, **options))
+
+
+def file_button(label: str, **options: Any) -> gr.UploadButton:
+    """A gr.UploadButton of one file, handed over as it is."""
+    return _unopened(gr.UploadButton(label, **options))
+
+
+def _unopened(component):
     # Set on the instance: Gradio writes a stub file into the package for every subclass of a component.
-    component.preprocess = lambda payload: payload.path if payload else None  # type: ignore[method-assign]
+    component.preprocess = lambda payload: payload.path if payload else None
     return component
 
 

@@ -70,6 +70,14 @@ def test_a_bad_upload_is_one_notice_and_the_answer_stays(visit, says, tmp_path):
     assert page.inner_text("#answer .answer") == before
 
 
+def test_a_dicom_file_is_an_image_too(visit, says):
+    data = pytest.importorskip("pydicom.data")
+    page = visit()
+    page.set_input_files("[data-testid^=DICOM]", data.get_testdata_file("CT_small.dcm"))
+    says(page, "Your image")
+    assert "CompressedSamples" not in page.content()  # the name of the patient
+
+
 def test_removing_a_picture_and_uploading_another_one(visit, says, tmp_path):
     page = visit()
     for number in (1, 2):
