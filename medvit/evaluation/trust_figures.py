@@ -17,7 +17,7 @@ from medvit.evaluation.trust import Trust
 from medvit.images import open_image, to_source
 
 # A CPU affords this many test images: views of the larger test splits, and pictures of each foreign kind.
-VIEWED, STRANGERS, PICTURES, FORMS = 2500, 200, 60, 100
+VIEWED, STRANGERS, PICTURES, FORMS = 3500, 200, 60, 100
 
 COLUMNS = (
     "subset", "model", "n", "temperature", "ece_before", "ece", "ece_floor", "ece_10", "ece_10_floor",
