@@ -46,12 +46,13 @@ def predict(
         folder: the checkpoint's. workers: how many processes hold a model and a CPU.
 
     Raises:
-        MedvitError: Ray is not installed, or its cluster has too few CPUs.
+        MedvitError: Ray is not installed, its cluster has too few CPUs, or a worker failed there.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # says nothing to anyone about this run
     try:
         import ray
         import ray.data
+        from ray.exceptions import RayError
     except ImportError as error:
         raise MedvitError(
             "Ray is not installed. Install it with `pip install -r requirements-ray.txt`, or use "
@@ -88,8 +89,12 @@ def predict(
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
     )
-    for columns in answers.iter_batches(batch_size=size, batch_format="numpy"):
-        yield [_row(values) for values in zip(*(columns[name] for name in batch.COLUMNS), strict=True)]
+    try:
+        for columns in answers.iter_batches(batch_size=size, batch_format="numpy"):
+            yield [_row(values) for values in zip(*(columns[name] for name in batch.COLUMNS), strict=True)]
+    except RayError as error:
+        reason = str(error).strip().splitlines()[-1]  # the lines before it are the worker's traceback
+        raise MedvitError(f"A worker of the Ray cluster failed: {reason}") from error
 
 
 def _row(values: tuple) -> batch.Row:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import zipfile
@@ -21,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -231,11 +232,15 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[BinaryIO]:
-    """A temporary file that takes the name `target` when the block ends well, and vanishes otherwise."""
-    part = target.with_name(f".{target.name}.part")
+def whole_file(target: Path, mode: str = "wb", **options: Any) -> Iterator[IO]:
+    """A temporary file that takes the name `target` when the block ends well, and vanishes otherwise.
+
+    Args:
+        mode, options: as `open` takes them.
+    """
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with part.open(mode, **options) as file:
             yield file
         part.replace(target)
     finally:

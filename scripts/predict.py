@@ -20,6 +20,7 @@ from transformers.utils import logging
 
 import medvit
 from medvit import batch
+from medvit.checkpoint import whole_file
 from medvit.errors import MedvitError
 
 
@@ -63,26 +64,25 @@ def answers(args: argparse.Namespace, files: list[batch.File]) -> Iterator[list[
 def main() -> None:
     args = parse()
     logging.disable_progress_bar()
-    part = args.out.with_name(f".{args.out.name}.{os.getpid()}.part")
     unread = 0
     try:
         files = batch.find(args.paths, limited=False)
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", newline="", encoding="utf-8") as out, tqdm(total=len(files), unit="file") as bar:
+        with (
+            whole_file(args.out, "w", newline="", encoding="utf-8") as out,
+            tqdm(total=len(files), unit="file") as bar,
+        ):
             batch.write_header(out)
             for rows in answers(args, files):
                 batch.write_rows(out, rows)
                 unread += sum(bool(row.note) for row in rows)
                 bar.update(len(rows))
-        part.replace(args.out)
     except MedvitError as error:
         sys.exit(f"predict.py: {error}")
     except OSError as error:
         sys.exit(
             f"predict.py: {args.out} cannot be written ({error.strerror}). Name another file with --out."
         )
-    finally:
-        part.unlink(missing_ok=True)
     print(f"{args.out}: {len(files):,} files, {unread:,} of them could not be read (see the column note)")
 
 

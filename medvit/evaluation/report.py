@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from medvit import figures, subsets
-from medvit.checkpoint import Checkpoint, to_half
+from medvit.checkpoint import Checkpoint, to_half, whole_file
 from medvit.errors import MedvitError
 from medvit.evaluation.metrics import confusion, evaluate, probabilities
 from medvit.evaluation.predict import predict
@@ -73,12 +73,10 @@ def update_csv(
         text = {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in new.items()}
         kept[tuple(str(new[key]) for key in keys)] = text
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    with temporary.open("w", newline="") as file:
+    with whole_file(path, "w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(kept[key] for key in sorted(kept))
-    temporary.replace(path)
 
 
 def write_html(found: Checkpoint, logits: np.ndarray, labels: np.ndarray, out: Path) -> Path:

@@ -5,7 +5,6 @@ Features of the training and test split are computed once for each checkpoint an
 """
 
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from medvit import checkpoint, subsets
-from medvit.checkpoint import Checkpoint
+from medvit.checkpoint import Checkpoint, whole_file
 from medvit.evaluation.features import unit
 from medvit.evaluation.predict import predict
 
@@ -132,10 +131,5 @@ def _read_vectors(path: Path) -> np.ndarray:
 def _write(path: Path, array: np.ndarray) -> None:
     """Write an array, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, array, allow_pickle=False)
-        Path(part).replace(path)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    with whole_file(path) as file:
+        np.save(file, array, allow_pickle=False)

@@ -97,7 +97,8 @@ def build(store: Store, picked: gr.State) -> TestSet:
 
     @parts.plain_errors
     def show(shown, other, chosen: Selection, number: int = 0):
-        return chosen, cases.page(store, *parts.still(shown), other or None, chosen, number)
+        subset, model = parts.still(shown)
+        return chosen, cases.page(store, subset, model, other or None, chosen, number)
 
     def show_cell(shown, other, event: gr.EventData):
         return show(shown, other, Selection("cell", int(event.row), int(event.column)))
