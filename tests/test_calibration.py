@@ -61,6 +61,17 @@ def test_few_images_make_no_model_surer():
     assert calibration.fit_temperature(logits * 0.25, labels)[1] == 0
 
 
+def test_a_model_that_is_hardly_ever_wrong_is_not_made_surer():
+    logits = np.eye(4)[np.arange(400) % 4] * 3.0
+    labels = np.arange(400) % 4
+    labels[:9] += 1
+    assert median_temperature(logits, labels % 4) == pytest.approx(1, abs=0.01)
+    labels[9:15] += 1
+    offset, slope = calibration.fit_temperature(logits, labels % 4)
+    assert offset < calibration.ONE
+    assert slope == 0
+
+
 def test_the_error_of_a_small_case_by_hand():
     confidences = np.array([0.6, 0.6, 0.9, 0.9])
     correct = np.array([True, False, True, True])

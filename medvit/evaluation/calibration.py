@@ -20,32 +20,32 @@ from medvit.evaluation import views
 from medvit.evaluation.metrics import cross_entropy, probabilities
 
 BINS = 15
-FEW = 200
+FEW = 200  # images
+WRONG = 10  # wrong answers that each fitted number needs: ten events a variable (Peduzzi et al., 1996)
+ONE = np.log(np.e - 1)  # the offset of a temperature of one
 LEAST_ENTROPY = 0.02  # no model sounds surer than this; it bounds the temperature below
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Offset and slope (2,) of least negative log-likelihood.
 
-    From fewer than `FEW` images the temperature is a constant of at least one: so few may make a model sound
-    less sure, not more. It is a constant for a multi-label task too, whose labels have no entropy in common.
+    From fewer than `FEW` images, or `WRONG` wrong answers, the temperature is a constant of at least one: so
+    few may make a model sound less sure, not more. It is a constant below twice as many wrong answers, and
+    for a multi-label task, whose labels have no entropy in common.
 
     Args:
         logits: (N, C), or (V, N, C) of several views of each image (see `medvit.evaluation.views`).
         labels: (N,), or (N, C) of 0 and 1 for a multi-label task.
     """
-
     multi_label = labels.ndim == 2
 
     def loss(fitted: np.ndarray) -> float:
         return cross_entropy(labels, calibrated(logits, fitted, multi_label))
 
-    few = len(labels) < FEW
-    bounds = [(ONE if few else -3.0, 20.0), (0.0, 0.0 if few or multi_label else 3.0)]
+    wrong = np.sum(~confidence(calibrated(logits, np.array([ONE, 0.0]), multi_label), labels)[1])
+    few = len(labels) < FEW or wrong < WRONG
+    bounds = [(ONE if few else -3.0, 20.0), (0.0, 0.0 if few or multi_label or wrong < 2 * WRONG else 3.0)]
     return minimize(loss, (ONE, 0.0), bounds=bounds, method="L-BFGS-B").x
-
-
-ONE = float(np.log(np.e - 1))  # the offset of a temperature of one
 
 
 def temperature(logits: np.ndarray, fitted: np.ndarray) -> np.ndarray:

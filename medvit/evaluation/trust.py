@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ACCEPTED = 0.95  # of validation images; the threshold of the check for foreign images follows from it
 # A CPU affords this many images of each split; the statistics need no more.
-VALIDATION, VALIDATION_VIEWS, TRAINING, STRANGERS = 3000, 700, 600, 150
+VALIDATION, VALIDATION_VIEWS, TRAINING, STRANGERS = 3000, 2000, 600, 150
 
 
 @dataclass(frozen=True)
