@@ -117,9 +117,8 @@ def _map(prediction: Prediction, name: str, values: np.ndarray) -> str:
 def _card(found: Checkpoint) -> str:
     card, test = found.card, found.card["test"]
     low, high = test["accuracy_interval"]
-    start = f"fine-tuned from {card['backbone']}" if card.get("backbone") else "trained from scratch"
     rows = {
-        "Model": f"{found.title}, {card['parameters']:,} parameters, {start}",
+        "Model": f"{found.title}, {card['parameters']:,} parameters, {found.origin}",
         "Trained on": f"{card['trained_on']:,} images of {found.subset.title}, {card['source_size']} pixels",
         "Seed": card["seed"],
         "Test accuracy": f"{test['accuracy']:.1%} ({low:.1%} to {high:.1%} at 95 %; {test['n']:,} images)",

@@ -71,6 +71,16 @@ class Checkpoint:
     def title(self) -> str:
         return medvit.models.TITLES.get(self.model_name, self.model_name)
 
+    @property
+    def origin(self) -> str:
+        """What the training began with, in words."""
+        backbone, start = self.card.get("backbone"), self.card.get("start")
+        words = f"fine-tuned from {backbone}" if backbone else "trained from scratch"
+        if start:
+            first = f"for {start['recipe']['epochs']} epochs on {subsets.get(start['subset']).title}"
+            words += f", first {first} (weights {start['sha256'][:12]}), then as said here"
+        return words
+
     @cached_property
     def model(self) -> PreTrainedModel:
         """The model in evaluation mode, float32 on the CPU; read from disk at first use.

@@ -45,6 +45,12 @@ def parse() -> argparse.Namespace:
         "GPU [%(default)s]",
     )
     add(
+        "--start",
+        type=Path,
+        metavar="FOLDER",
+        help="go on from the weights of a checkpoint of the same architecture, of this subset or another",
+    )
+    add(
         "--strategy",
         default="full",
         help="what of a pretrained ViT is trained: full, last-K (the last K blocks), linear (the head), "
@@ -119,6 +125,7 @@ def main() -> None:
             chosen_recipe(args),
             out,
             backbone=args.backbone,
+            start=args.start,
             seed=args.seed,
             size=args.size,
             data_root=args.data_root,

@@ -94,7 +94,7 @@ def test_recipes_for_colour_prepare_for_jpeg(subset):
         assert augmentation.noise > 0
 
 
-def train(subset, model, out, phantom_root, backbone, **options):
+def train(subset, model, out, phantom_root, backbone, start=None, **options):
     options = {"epochs": 2, "batch_size": 16, "image_size": None} | options
     return run.train(
         subset,
@@ -102,6 +102,7 @@ def train(subset, model, out, phantom_root, backbone, **options):
         replace(recipe(subset, model), **options),
         out,
         backbone=str(backbone),
+        start=start,
         data_root=phantom_root,
     )
 
@@ -348,6 +349,23 @@ def test_settings_change_the_recipe_or_the_architecture(phantom_root, tmp_path):
     assert changed.config == {"lsa": False, "drop_path": 0.2}
     with pytest.raises(MedvitError, match="emma"):
         run.train("bloodmnist", "cnn", change(changed, ["emma=1"]), tmp_path / "out", data_root=phantom_root)
+
+
+def test_training_goes_on_from_a_checkpoint_and_its_card_says_so(phantom_root, backbone, tmp_path):
+    first = train("bloodmnist", "cnn", tmp_path / "first", phantom_root, backbone)
+    weights = checkpoint.load(first).model.state_dict()
+    still = dict(start=first, learning_rate=1e-12)
+    on = checkpoint.load(train("bloodmnist", "cnn", tmp_path / "on", phantom_root, backbone, **still))
+    other = checkpoint.load(train("retinamnist", "cnn", tmp_path / "other", phantom_root, backbone, **still))
+    for name, one in on.model.state_dict().items():
+        if "running" not in name and "tracked" not in name:
+            torch.testing.assert_close(one, weights[name])
+    torch.testing.assert_close(other.model.state_dict()["stem.0.weight"], weights["stem.0.weight"])
+    assert other.model.classifier.out_features == 5
+    assert other.card["start"]["sha256"] == checkpoint.load(first).card["sha256"]
+    assert "first for 2 epochs on BloodMNIST" in other.origin
+    with pytest.raises(MedvitError, match="holds a cnn"):
+        train("bloodmnist", "vit", tmp_path / "third", phantom_root, backbone, start=first)
 
 
 def test_an_existing_checkpoint_is_not_overwritten(trained, phantom_root, backbone):

@@ -64,7 +64,7 @@ def markdown(found: Checkpoint) -> str:
         title=found.title,
         data=subset.title,
         parameters=card["parameters"],
-        start=f"fine-tuned from {backbone}" if backbone else "trained from scratch",
+        start=found.origin,
         source_size=card["source_size"],
         enlarged=f", then enlarged to {card['input_size']} ({interpolation})" if interpolation else "",
         mean=", ".join(f"{x:g}" for x in found.preprocessing.mean),

@@ -37,6 +37,7 @@ def train(
     out: Path,
     *,
     backbone: str = models.DEFAULT_BACKBONE,
+    start: Path | None = None,
     seed: int = 0,
     size: int = 28,
     data_root: str | Path | None = None,
@@ -50,6 +51,8 @@ def train(
     batch, and the first one writes the folder.
 
     Args:
+        start: a checkpoint folder of the same architecture to go on from; its head goes along where the
+            classes are the same.
         out: the folder to write. While training, the state to resume from lies beside it, in
             ``.<name>.training``.
         resume: go on from that state, if there is any.
@@ -60,8 +63,8 @@ def train(
         `out`
 
     Raises:
-        MedvitError: data absent, unusable backbone, an unknown or impossible field, `out` taken, or the state
-            is that of another run.
+        MedvitError: data absent, unusable backbone or start, an unknown or impossible field, `out` taken, or
+            the state is that of another run.
     """
     out = Path(out).resolve()
     if out.exists():
@@ -79,6 +82,7 @@ def train(
     known = type(model.config)()
     if unknown := [name for name in recipe.config if not hasattr(known, name)]:
         raise MedvitError(f"Neither a recipe nor the architecture of {model_name} has {', '.join(unknown)}.")
+    earlier = _go_on_from(start, model, model_name) if start else None
     if model_name == "vit_finetuned" and args.device.type == "cpu" and bfloat16_pays(args.device):
         model.set_attn_implementation("eager")  # the fused kernel's backward pass is slow in bfloat16 there
     trained = apply_strategy(model, recipe.strategy) if model_name == "vit_finetuned" else model
@@ -89,6 +93,8 @@ def train(
         images, labels = images[part], labels[part]
 
     settings = dict(subset=subset_name, model=model_name, seed=seed, size=size, recipe=asdict(recipe))
+    if earlier:
+        settings["start"] = earlier
     state = _prepare_work(work, args, settings, resume)
     classifier = Classifier(trained, preprocessing, recipe, labels, len(subset.classes)).to(args.device)
     keeper = Keeper(classifier, save_seconds)
@@ -114,7 +120,9 @@ def train(
             model = merge_strategy(trained, recipe.strategy)
         card = settings | {
             "strategy": recipe.strategy if model_name == "vit_finetuned" else "from scratch",
-            "backbone": Path(backbone).name if model_name == "vit_finetuned" else None,
+            "backbone": Path(earlier["backbone"] if earlier else backbone).name
+            if model_name == "vit_finetuned"
+            else None,
             "source_size": size,
             "input_size": preprocessing.size,
             "interpolation": "bicubic" if preprocessing.size != size else None,
@@ -134,6 +142,24 @@ def train(
         _export(out, model, preprocessing, card, subset, size, data_root)
         shutil.rmtree(work)
     return out
+
+
+def _go_on_from(folder: Path, model: PreTrainedModel, model_name: str) -> dict[str, Any]:
+    """Give a model the weights of a checkpoint; return what the card is to say of that one."""
+    found = checkpoint.load(folder)
+    if found.model_name != model_name:
+        raise MedvitError(f"{folder} holds a {found.model_name}; a {model_name} cannot go on from it.")
+    weights = found.model.state_dict()
+    if found.model.config.id2label != model.config.id2label:
+        weights = {name: one for name, one in weights.items() if not name.startswith("classifier.")}
+    try:
+        model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise MedvitError(
+            f"The weights in {folder} have other shapes than this {model_name}: give it the same sizes."
+        ) from error
+    kept = ("subset", "seed", "recipe", "trained_on", "sha256", "backbone", "start")
+    return {key: found.card[key] for key in kept if key in found.card}
 
 
 def _prepare_work(work: Path, args: TrainingArguments, settings: dict[str, Any], resume: bool) -> Path | None:

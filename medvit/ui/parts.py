@@ -243,13 +243,12 @@ def model_card(found: Checkpoint) -> str:
     card, subset = found.card, found.subset
     recipe = card["recipe"]
     part = "" if card["trained_on"] == subset.samples["train"] else f" of {subset.samples['train']:,}"
-    start = f"fine-tuned from `{card['backbone']}`" if card["backbone"] else "trained from scratch"
     enlarged = (
         f", enlarged to {card['input_size']} ({card['interpolation']})" if card["interpolation"] else ""
     )
     return (
         f"### {found.title} on {subset.title}\n\n"
-        f"{card['parameters']:,} parameters, {start} on {card['trained_on']:,}{part} training images, "
+        f"{card['parameters']:,} parameters, {found.origin} on {card['trained_on']:,}{part} training images, "
         f"{recipe['epochs']} epochs, learning rate {recipe['learning_rate']:g}, batch "
         f"{recipe['batch_size']}, "
         f"seed {card['seed']}. Source images of {card['source_size']} pixels{enlarged}. "
