@@ -51,7 +51,7 @@ def build(store: Store) -> gr.Blocks:
         @parts.plain_errors
         def choose(picked, subset, model, case, *settings):
             kept, picker, table = model, gr.skip(), [gr.skip()] * len(tab.table)
-            if case is None or subset != picked[0]:
+            if case is None or not subset == picked[0] == case.subset:
                 choices = store.model_choices(subset)
                 kept = model if store.has(subset, model) else choices[0][1]
                 picker, table = gr.Dropdown(choices, value=kept), tab.open_subset(subset)
