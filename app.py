@@ -13,6 +13,9 @@ from pathlib import Path
 # Uploads lie apart from those of other programs; Gradio reads this when it is imported.
 os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="medvit-")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# Statistics of the last 10,000 events, which nobody sees here, were summed up anew after each event.
+os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_CACHE_FREQUENCY", str(10**12))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # everything the app shows lies in checkpoints/
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -66,6 +69,9 @@ def main() -> None:
     uploads = Path(os.environ["GRADIO_TEMP_DIR"])
     atexit.register(shutil.rmtree, uploads, ignore_errors=True)
     args = parse()
+    # A forward pass gives the interpreter away at each of its hundreds of operations; under load it waited up
+    # to 5 ms, the default, to get it back.
+    sys.setswitchinterval(5e-4)
     # An event, as an exception out of a signal handler can get lost in the middle of an import.
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

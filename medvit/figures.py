@@ -265,7 +265,8 @@ def enlarge(source: np.ndarray, side: int = SIDE) -> Image.Image:
 def data_url(picture: np.ndarray | Image.Image) -> str:
     """A picture, uint8 (H, W, 3), as a ``data:`` address of a PNG, for pages that load nothing."""
     buffer = io.BytesIO()
-    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(buffer, "PNG")
+    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    image.save(buffer, "PNG", compress_level=1)  # four times as fast as usual, a third larger
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
