@@ -76,10 +76,11 @@ class Checkpoint:
         """What the training began with, in words."""
         backbone, start = self.card.get("backbone"), self.card.get("start")
         words = f"fine-tuned from {backbone}" if backbone else "trained from scratch"
-        if start:
-            first = f"for {start['recipe']['epochs']} epochs on {subsets.get(start['subset']).title}"
-            words += f", first {first} (weights {start['sha256'][:12]}), then as said here"
-        return words
+        stages: list[str] = []
+        while start:
+            stages.insert(0, f"{start['recipe']['epochs']} epochs on {subsets.get(start['subset']).title}")
+            start = start.get("start")
+        return f"{words}, first {', then '.join(stages)}, then as said here" if stages else words
 
     @cached_property
     def model(self) -> PreTrainedModel:

@@ -363,7 +363,7 @@ def test_training_goes_on_from_a_checkpoint_and_its_card_says_so(phantom_root, b
     torch.testing.assert_close(other.model.state_dict()["stem.0.weight"], weights["stem.0.weight"])
     assert other.model.classifier.out_features == 5
     assert other.card["start"]["sha256"] == checkpoint.load(first).card["sha256"]
-    assert "first for 2 epochs on BloodMNIST" in other.origin
+    assert "first 2 epochs on BloodMNIST" in other.origin
     with pytest.raises(MedvitError, match="holds a cnn"):
         train("bloodmnist", "vit", tmp_path / "third", phantom_root, backbone, start=first)
 
