@@ -364,6 +364,9 @@ def test_training_goes_on_from_a_checkpoint_and_its_card_says_so(phantom_root, b
     assert other.model.classifier.out_features == 5
     assert other.card["start"]["sha256"] == checkpoint.load(first).card["sha256"]
     assert "first 2 epochs on BloodMNIST" in other.origin
+    tuned = train("breastmnist", "vit_finetuned", tmp_path / "tuned", phantom_root, backbone)
+    further = train("breastmnist", "vit_finetuned", tmp_path / "further", phantom_root, "absent", start=tuned)
+    assert checkpoint.load(further).card["backbone"] == checkpoint.load(tuned).card["backbone"]
     with pytest.raises(MedvitError, match="holds a cnn"):
         train("bloodmnist", "vit", tmp_path / "third", phantom_root, backbone, start=first)
 

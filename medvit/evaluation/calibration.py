@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from medvit.evaluation import views
-from medvit.evaluation.metrics import cross_entropy, probabilities
+from medvit.evaluation.metrics import cross_entropy, entropy, probabilities
 
 BINS = 15
 FEW = 200  # images
@@ -51,9 +51,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def temperature(logits: np.ndarray, fitted: np.ndarray) -> np.ndarray:
     """The temperature (..., 1) of logits (..., C), from offset and slope (2,)."""
     offset, slope = fitted
-    shares = probabilities(logits)
-    entropy = -(shares * np.log(shares.clip(1e-12))).sum(-1, keepdims=True) / np.log(logits.shape[-1])
-    return np.logaddexp(0, offset + slope * np.log(entropy.clip(LEAST_ENTROPY, 1)))
+    unsure = entropy(probabilities(logits)).clip(LEAST_ENTROPY, 1)
+    return np.logaddexp(0, offset + slope * np.log(unsure))
 
 
 def calibrated(logits: np.ndarray, fitted: np.ndarray, multi_label: bool = False) -> np.ndarray:

@@ -16,6 +16,11 @@ def probabilities(logits: np.ndarray, multi_label: bool = False) -> np.ndarray:
     return expit(logits) if multi_label else softmax(logits, axis=-1)
 
 
+def entropy(shares: np.ndarray) -> np.ndarray:
+    """Entropy (..., 1) of probabilities (..., C), as a share of log(C): 0 is sure, 1 knows nothing."""
+    return -(shares * np.log(shares.clip(1e-12))).sum(-1, keepdims=True) / np.log(shares.shape[-1])
+
+
 def auc(labels: np.ndarray, scores: np.ndarray, task: str) -> float:
     """Area under the ROC curve as medmnist's Evaluator has it.
 

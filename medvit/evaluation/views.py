@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvit.evaluation.metrics import probabilities
+from medvit.evaluation.metrics import entropy, probabilities
 
 # Images without an upright: eight views. The others have two, as they are and mirrored.
 TURNABLE = ("bloodmnist", "pathmnist", "retinamnist", "dermamnist")
@@ -37,7 +37,6 @@ def combine(logits: np.ndarray, multi_label: bool = False) -> tuple[np.ndarray, 
     shares = np.stack([probabilities(view, multi_label) for view in logits])  # (V, N, C)
     if multi_label:
         return shares.mean(0), ((shares > 0.5) == (shares.mean(0) > 0.5)).mean((0, 2))
-    entropy = -(shares * np.log(shares.clip(1e-12))).sum(2, keepdims=True)  # (V, N, 1)
-    weight = 1 - entropy / np.log(shares.shape[2]) + 1e-6  # all views may know nothing
+    weight = 1 - entropy(shares) + 1e-6  # (V, N, 1); all views may know nothing
     together = (weight * shares).sum(0) / weight.sum(0)
     return together, (shares.argmax(2) == together.argmax(1)).mean(0)

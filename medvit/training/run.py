@@ -78,7 +78,9 @@ def train(
     transformers.set_seed(seed)
     work = out.parent / f".{out.name}.training"
     args = arguments(recipe, work, seed)
-    model, preprocessing = models.build(model_name, subset, backbone, recipe.image_size, **recipe.config)
+    model, preprocessing = models.build(
+        model_name, subset, str(start or backbone), recipe.image_size, **recipe.config
+    )
     known = type(model.config)()
     if unknown := [name for name in recipe.config if not hasattr(known, name)]:
         raise MedvitError(f"Neither a recipe nor the architecture of {model_name} has {', '.join(unknown)}.")
