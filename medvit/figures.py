@@ -20,7 +20,6 @@ MACRO = dict(color=INK, dash="dash", width=3)
 LEGEND = dict(font_size=11, y=0.02, yanchor="bottom")
 POINTS = 201  # of a mean curve
 SIDE = 336  # of shown pictures, in pixels: twelve for each of 28
-TILE, GAP = 48, 4  # of the small maps in a strip, and between them
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 
@@ -279,23 +278,11 @@ def overlay(source: np.ndarray, values: np.ndarray, opacity: float = 0.5, side: 
     """
     picture = enlarge(source, side)
     smooth = Image.fromarray(values.astype(np.float32)).resize(picture.size, Image.Resampling.BICUBIC)
-    return Image.blend(picture, _coloured(np.asarray(smooth), signed=values.min() < 0), opacity)
+    return Image.blend(picture, coloured(np.asarray(smooth), signed=values.min() < 0), opacity)
 
 
-def strip(maps: list[np.ndarray], chosen: int | None = None) -> Image.Image:
-    """Small maps (gh, gw) in 0..1 in one row; the chosen one is framed."""
-    height = TILE + 2 * GAP
-    sheet = Image.new("RGBA", (len(maps) * (TILE + GAP) + GAP, height))
-    for i, values in enumerate(maps):
-        left = GAP + i * (TILE + GAP)
-        if i == chosen:
-            sheet.paste(ACCENT, (left - GAP, 0, left + TILE + GAP, height))
-        sheet.paste(_coloured(values).resize((TILE, TILE), Image.Resampling.NEAREST), (left, GAP))
-    return sheet
-
-
-def _coloured(values: np.ndarray, signed: bool = False) -> Image.Image:
-    """Inferno, and coolwarm for signed maps: both readable by colour-blind people."""
+def coloured(values: np.ndarray, signed: bool = False) -> Image.Image:
+    """A map (gh, gw) as so many pixels: inferno, or coolwarm where signed; colour-blind people read both."""
     shares = (values + 1) / 2 if signed else values
     return Image.fromarray(_palette("coolwarm" if signed else "inferno")[np.uint8(shares.clip(0, 1) * 255)])
 

@@ -1,6 +1,7 @@
 """What the screens compute, without a browser."""
 
 import io
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 import medvit
 from medvit import figures, phantoms, subsets
-from medvit.ui import believe, build, compare, erase, parts
+from medvit.ui import believe, build, compare, erase, film, parts
 from medvit.ui.store import Case, Store
 
 
@@ -88,16 +89,29 @@ def functions(trained):
     }
 
 
+def test_what_reads_an_upload_is_ours_after_an_update_too(trained):
+    """Gradio answers an update, and even a skip, with a new component of the same class and arguments."""
+    blocks = build(Store.open(trained, "/nonexistent")).blocks.values()
+    readers = [
+        one for one in blocks if one.get_block_name() in ("image", "uploadbutton", "file", "imageeditor")
+    ]
+    assert len(readers) == 5
+    for one in readers:
+        anew = type(one)(**one.constructor_args | {"render": False})
+        assert anew.preprocess.__func__.__module__.startswith("medvit.ui"), one
+
+
 @pytest.mark.parametrize(
     "name, arguments",
     [
-        ("explore.ask", ["breastmnist", "spt_lsa", None, 0, False]),
+        ("explore.ask", [("breastmnist", "spt_lsa"), None, 0, False]),
+        ("explore.fill", [("breastmnist", "spt_lsa"), None, None, None, 0, False]),
         ("explore.answer_at", [None, None, 0]),
         ("maps.draw", [None, "attention", 1, "all", None, "mean", 0, None, 50]),
         ("maps.switch", [None, "attention", 1, "all", None]),
         ("maps.point", [None, None, None]),
-        ("maps.pick_head", [None, None, SimpleNamespace(index=(1, 1))]),
-        ("maps.pick_layer", [None, SimpleNamespace(index=(1, 1))]),
+        ("maps.pick_head", [None, None, SimpleNamespace(index=1)]),
+        ("maps.pick_layer", [None, SimpleNamespace(index=1)]),
         ("believe.fill", [None, "attention"]),
         ("believe.put_to_test", [None, "attention", 1, "all", None, "mean", 0, None, 50]),
         ("compare.fill", [("breastmnist", "spt_lsa"), None, "grad_cam"]),
@@ -174,14 +188,15 @@ def test_a_map_that_ignores_the_weights_is_flagged():
     assert "Not measured" in believe.verdict(SimpleNamespace(card={}), "attention")
 
 
-def test_a_strip_frames_the_chosen_map():
-    maps = [np.full((7, 7), share) for share in (0.0, 0.5, 1.0)]
-    sheet = np.asarray(figures.strip(maps, chosen=1).convert("RGB"))
-    step = figures.TILE + figures.GAP
-    assert sheet.shape[:2] == (figures.TILE + 2 * figures.GAP, 3 * step + figures.GAP)
-    frame = tuple(int(figures.ACCENT[i : i + 2], 16) for i in (1, 3, 5))
-    assert [tuple(sheet[1, figures.GAP + i * step + 5]) == frame for i in range(3)] == [False, True, False]
-    assert len({tuple(sheet[20, figures.GAP + i * step + 20]) for i in range(3)}) == 3
+def test_a_film_frames_the_chosen_picture_and_says_what_each_shows():
+    pictures = [figures.coloured(np.full((7, 7), share)) for share in (0.0, 0.5, 1.0)]
+    row = film.render("Heads <2>", pictures, ["a", 'a "b"', "c"], chosen=1)
+    assert re.findall(r"data-index='(\d)' aria-pressed='(\w+)'", row) == [
+        ("0", "false"), ("1", "true"), ("2", "false"),
+    ]  # fmt: skip
+    assert len(set(re.findall(r"src='([^']+)'", row))) == 3
+    assert "alt='a &quot;b&quot;'" in row
+    assert "Heads &lt;2&gt;" in row
 
 
 def test_a_signed_map_is_grey_where_it_is_zero():

@@ -32,8 +32,8 @@ def build(store: Store) -> gr.Blocks:
             headline = gr.HTML(elem_id="headline", min_height=40)
         picked = gr.State()  # what is shown; the pickers run ahead of it while it is drawn
         with gr.Tabs() as tabs:
-            with gr.Tab("Explore", id="explore"):
-                tab = explore.build(store, subset, model)
+            with gr.Tab("Explore", id="explore") as explore_tab:
+                tab = explore.build(store, picked)
             with gr.Tab("Compare") as compare_tab:
                 fill_compare, compared_map, compared = compare.build(store)
             with gr.Tab("Test set") as test_tab:
@@ -46,74 +46,61 @@ def build(store: Store) -> gr.Blocks:
                 fill_about, about_outputs = about.build(store)
         api.build(store)
 
-        # One listener to all: what is picked while it runs is drawn next, never dropped or overtaken.
-        # It listens to `select`, as a dropdown's `input` comes twice.
-        @parts.plain_errors
-        def choose(picked, subset, model, case, *settings):
-            kept, picker, table = model, gr.skip(), [gr.skip()] * len(tab.table)
-            if case is None or not subset == picked[0] == case.subset:
-                choices = store.model_choices(subset)
-                kept = model if store.has(subset, model) else choices[0][1]
-                picker, table = gr.Dropdown(choices, value=kept), tab.open_subset(subset)
-                case = table[0]
-            headline = parts.headline(store.checkpoint(subset, kept))
-            return [(subset, kept), picker, headline, *table, *tab.ask(subset, kept, case, *settings)]
-
-        private: dict[str, Any] = dict(
-            api_visibility="private", show_progress_on=[headline], concurrency_id="model"
-        )
-        chosen = gr.on(
-            [demo.load, subset.select, model.select],
-            choose,
-            [picked, subset, model, tab.case, *tab.settings],
-            [picked, model, headline, *tab.table, *tab.answer],
-            trigger_mode="always_last",
-            **private,
-        )
-
-        # The other tabs are drawn while they are open.
-        open_tab = gr.State()
+        # A tab is drawn while it is open: `choose` counts up what the open one listens to.
+        open_tab = gr.State("Explore")
+        turns = {tab.label: gr.State(0) for tab in (explore_tab, compare_tab, test_tab, about_tab)}
 
         def remember(event: gr.SelectData):
             return event.value
 
-        tabs.select(remember, None, open_tab, api_visibility="private", show_progress="hidden", queue=False)
+        private: dict[str, Any] = dict(
+            api_visibility="private", show_progress_on=[headline], concurrency_id="model"
+        )
+        hidden: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
+        tabs.select(remember, None, open_tab, queue=False, **hidden)
+
+        # One listener to all: what is picked while it runs is drawn next, never dropped or overtaken.
+        # It listens to `select`, as a dropdown's `input` comes twice.
+        @parts.plain_errors
+        def choose(subset, model, case, open_tab, *counts):
+            picker = gr.skip()
+            if case is None or case.subset != subset:
+                choices = store.model_choices(subset)
+                model = model if store.has(subset, model) else choices[0][1]
+                picker, case = gr.Dropdown(choices, value=model), store.examples(subset)[0]
+            counts = [count + (label == open_tab) for label, count in zip(turns, counts, strict=True)]
+            headline = parts.headline(store.checkpoint(subset, model))
+            return [(subset, model), picker, headline, case, *counts]
+
+        gr.on(
+            [demo.load, subset.select, model.select],
+            choose,
+            [subset, model, tab.case, open_tab, *turns.values()],
+            [picked, model, headline, tab.case, *turns.values()],
+            trigger_mode="always_last",
+            **hidden,  # through the queue: a page learns only from there that a state has changed
+        )
         comparing = [picked, tab.case, compared_map]
         for shown, fill, inputs, outputs, asks_models in (
+            (explore_tab, tab.fill, tab.inputs, tab.outputs, True),
             (compare_tab, fill_compare, comparing, [compared], True),
             (test_tab, test.fill, test.inputs, test.outputs, False),
             (about_tab, fill_about, [picked], about_outputs, False),
         ):
-
-            def fill_if_open(open_tab, *values, fill=fill, shown=shown):
-                return fill(*values) if open_tab == shown.label else gr.skip()
-
-            shown.select(fill, inputs, outputs, queue=asks_models, **private)
-            chosen.success(fill_if_open, [open_tab, *inputs], outputs, queue=asks_models, **private)
+            for asked in (shown.select, turns[shown.label].change):
+                asked(fill, inputs, outputs, queue=asks_models, **private)
         compared_map.input(fill_compare, comparing, compared, **private | {"show_progress_on": compared})
 
         @parts.plain_errors
         def open_in_explore(shown, event: gr.EventData):
             subset, _ = parts.still(shown)
-            return gr.Tabs(selected="explore"), store.test_case(subset, int(event.index)), None
+            return gr.Tabs(selected="explore"), *tab.open(store.test_case(subset, int(event.index)))
 
         for opened in test.opened:
-            opened(
-                open_in_explore,
-                test.shown,
-                [tabs, *tab.table[:2]],
-                api_visibility="private",
-                show_progress="hidden",
-            ).success(
-                tab.ask,
-                [subset, model, tab.case, *tab.settings],
-                tab.answer,
-                trigger_mode="always_last",
-                **private,
+            opened(open_in_explore, test.shown, [tabs, *tab.table], **hidden).success(
+                tab.fill, tab.inputs, tab.outputs, trigger_mode="always_last", **private
             )
-        fetched.then(
-            tab.draw_examples, subset, tab.table[2:], api_visibility="private", show_progress="hidden"
-        )
+        fetched.then(tab.draw_examples, picked, tab.strip, **hidden)
         switch.click(None, js=look.SWITCH_THEME, api_visibility="private")
     guard.open_uploads_only(demo)
     return demo.queue(

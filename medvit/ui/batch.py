@@ -14,6 +14,7 @@ from medvit.errors import MedvitError
 from medvit.limits import BATCH_BYTES, BATCH_FILES, BATCH_LOOSE, KEEP_SECONDS, PICTURE_BYTES
 from medvit.subsets import short_name
 from medvit.ui import parts, save
+from medvit.ui.component import variant
 from medvit.ui.store import Store
 
 LIMITS = (
@@ -98,9 +99,11 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> None:
 
 def _files_input(**options: Any) -> gr.File:
     """A gr.File of many files that hands their paths over; Gradio would put an empty file beside each."""
-    component = gr.File(file_count="multiple", **options)
-    component.preprocess = lambda payload: [one.path for one in payload.root] if payload else []  # type: ignore
-    return component
+
+    def paths(_, payload) -> list[str]:
+        return [one.path for one in payload.root] if payload else []
+
+    return variant(gr.File, preprocess=paths)(file_count="multiple", **options)
 
 
 def _uploaded(paths: Iterable[str]) -> list[Path]:

@@ -1,5 +1,7 @@
 """How our own components are made: a folder with a template, a style and a script, shown by gr.HTML."""
 
+from abc import ABCMeta
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,3 +26,12 @@ def component(folder: Path, **options: Any) -> gr.HTML:
         apply_default_css=False,
         **options,
     )
+
+
+def variant(base: type[gr.components.Component], **methods: Callable) -> Any:
+    """A component of Gradio's with some methods of ours, under its own name.
+
+    A class, as Gradio makes a component anew to update it, and even to skip it: what was set on the instance
+    is lost then. Made past Gradio's metaclass, which would write a stub file beside the source of the class.
+    """
+    return ABCMeta.__new__(type(base), base.__name__, (base,), {"__module__": base.__module__, **methods})

@@ -17,6 +17,7 @@ from medvit.explain.occlusion import blur
 from medvit.limits import MB
 from medvit.predictor import Prediction
 from medvit.ui import parts
+from medvit.ui.component import variant
 from medvit.ui.store import Store
 
 FILLINGS = {"blurred": "the image, blurred", "mean": "the mean colour around it"}
@@ -29,10 +30,9 @@ def canvas(**options: Any) -> gr.ImageEditor:
 
     Gradio's own keeps whatever any client sends, in any number, and opens it as any of Pillow's formats.
     """
-    editor = gr.ImageEditor(sources=(), transforms=(), layers=False, format="png", **options)
     waiting: OrderedDict[str, EditorDataBlobs] = OrderedDict()
 
-    def accept(data) -> None:
+    def accept(_, data) -> None:
         content = data.files[0][1]
         if data.data["type"] == "composite" and len(content) <= LARGEST:
             name = str(data.data["id"])[:64]
@@ -41,16 +41,15 @@ def canvas(**options: Any) -> gr.ImageEditor:
                 waiting.popitem(last=False)
 
     accept._is_server_fn = True  # type: ignore[attr-defined]
-    editor.accept_blobs = accept  # type: ignore[method-assign]
 
-    def read(payload) -> bytes | str | None:
+    def read(_, payload) -> bytes | str | None:
         sent = waiting.pop(payload.id, None) if payload and payload.id else None
         if sent:
             return sent.composite
         return payload.composite.path if payload and payload.composite else None
 
-    editor.preprocess = read  # type: ignore[method-assign,assignment]
-    return editor
+    editor = variant(gr.ImageEditor, accept_blobs=accept, preprocess=read)
+    return editor(sources=(), transforms=(), layers=False, format="png", **options)
 
 
 def build(store: Store, seen: gr.State) -> tuple[Callable, list]:

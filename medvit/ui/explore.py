@@ -6,9 +6,12 @@ from typing import Any
 
 import gradio as gr
 
-from medvit import dicom, figures
+from medvit import dicom
 from medvit.images import MAX_BYTES
+from medvit.predictor import Prediction
 from medvit.ui import believe, erase, maps, parts, report, similar
+from medvit.ui.film import film
+from medvit.ui.film import render as render_film
 from medvit.ui.store import Case, Store
 
 
@@ -16,22 +19,23 @@ from medvit.ui.store import Case, Store
 class Explore:
     """What the pickers above the tabs call.
 
-    `open_subset(subset)` puts the first example on the table and fills `table`; `draw_examples(subset)`
-    fills only what comes after the first two of it. `ask(subset, model, case, *settings)` asks the model
-    about the case on the table and fills `answer`.
+    `fill` gives, from the values of `inputs`, what `outputs` are to show. `case` holds the Case on the
+    table; `open` puts one there, and empties the upload box, by filling `table`. `draw_examples(picked)`
+    fills `strip`.
     """
 
-    open_subset: Callable
-    draw_examples: Callable
-    table: list
+    fill: Callable
+    inputs: list
+    outputs: list
     case: gr.State
-    ask: Callable
-    settings: list
-    answer: list
+    open: Callable
+    table: list
+    draw_examples: Callable
+    strip: list
 
 
-def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
-    """Lay out the tab, and connect what happens inside it."""
+def build(store: Store, picked: gr.State) -> Explore:
+    """Lay out the tab, and connect what happens inside it. `picked` holds the (subset, model) to ask."""
     case = gr.State(time_to_live=3600)
     seen = gr.State(time_to_live=3600)
     asked_about = gr.State(time_to_live=3600)  # the Case of `seen`; on the table may lie the next one already
@@ -47,10 +51,7 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
                 elem_id="picture",
             )
             thumbnail = gr.HTML(min_height=96)
-            gallery = gr.Gallery(
-                columns=6, allow_preview=False, object_fit="fill", format="png", buttons=[],
-                elem_id="examples", interactive=False,
-            )  # fmt: skip
+            examples = film(elem_id="examples")
             with gr.Row():
                 surprise = gr.Button("Surprise me", size="sm", min_width=90)
                 mistake = gr.Button("A mistake", size="sm", min_width=90)
@@ -71,12 +72,8 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         prepare, canvas = erase.build(store, seen)
     alike = similar.build(store, seen, answer)
 
-    @parts.plain_errors
-    def ask(subset, model, case: Case | None, level, with_views, *settings):
-        case = parts.still(case)
-        if case.subset != subset:
-            return gr.skip()  # another subset was picked meanwhile, and is drawn next
-        predictor = store.predictor(subset, model)
+    def answer_about(picked, case: Case, level, with_views, *settings):
+        predictor = store.predictor(*picked)
         prediction = predictor.predict(predictor.source(case.source), with_views)
         method, shown = panel.show(prediction, *settings)
         return [
@@ -90,76 +87,90 @@ def build(store: Store, subset: gr.Dropdown, model: gr.Dropdown) -> Explore:
         ]
 
     @parts.plain_errors
-    def upload(subset, model, path):
-        return gr.skip() if path is None else store.open_upload(subset, model, path)
+    def ask(picked, case: Case | None, *settings):
+        case = parts.still(case)
+        if case.subset != parts.still(picked)[0]:
+            return gr.skip()  # another subset was picked meanwhile, and is drawn next
+        return answer_about(picked, case, *settings)
 
     @parts.plain_errors
-    def open_scan(subset, model, path):
-        return on_table(store.open_upload(subset, model, path))
+    def fill(picked, case: Case | None, seen: Prediction | None, asked_about, *settings):
+        if picked is None:
+            return gr.skip()  # the page is being loaded
+        case = parts.still(case)
+        shown = (seen.subset, seen.model) if seen else None
+        if case.subset != picked[0] or (shown == picked and asked_about is case):
+            return gr.skip()
+        table = [gr.skip()] * 3
+        if shown is None or shown[0] != picked[0]:
+            table = [None, *draw_examples(picked)]
+        return [*table, *answer_about(picked, case, *settings)]
+
+    @parts.plain_errors
+    def upload(picked, path):
+        return gr.skip() if path is None else store.open_upload(*parts.still(picked), path)
+
+    @parts.plain_errors
+    def open_scan(picked, path):
+        return on_table(store.open_upload(*parts.still(picked), path))
 
     def on_table(chosen: Case):
         return chosen, None  # the upload box is emptied: what is on the table is no longer its picture
 
     @parts.plain_errors
-    def pick(subset, event: gr.SelectData):
-        return on_table(store.examples(subset)[event.index])
+    def pick(picked, event: gr.EventData):
+        return on_table(store.examples(parts.still(picked)[0])[int(event.index)])
 
     @parts.plain_errors
-    def open_alike(subset, event: gr.EventData):
-        return on_table(store.test_case(subset, int(event.index)))
+    def open_alike(picked, event: gr.EventData):
+        return on_table(store.test_case(parts.still(picked)[0], int(event.index)))
 
     @parts.plain_errors
-    def draw_lot(subset):
-        return on_table(store.random_case(subset))
+    def draw_lot(picked):
+        return on_table(store.random_case(parts.still(picked)[0]))
 
     @parts.plain_errors
-    def draw_mistake(subset, model):
-        return on_table(store.mistake(subset, model))
+    def draw_mistake(picked):
+        return on_table(store.mistake(*parts.still(picked)))
 
-    def strip_of(subset, examples):
-        real = store.has_data(subset)
-        label = "Examples from the test split" if real else "Phantoms (drawings, not data) to try it on"
-        strip = gr.update(
-            value=[(figures.enlarge(one.source, 84), None) for one in examples],
-            label=label,
-            selected_index=None,
-        )
-        button = gr.Button("A mistake" if real else "A mistake (needs data)", interactive=real)
-        return strip, button
-
-    def draw_examples(subset):
-        return strip_of(subset, store.examples(subset))
-
-    def open_subset(subset):
-        examples = store.examples(subset)
-        return *on_table(examples[0]), *strip_of(subset, examples)
+    def draw_examples(picked):
+        subset, _ = parts.still(picked)
+        cases, real = store.examples(subset), store.has_data(subset)
+        title = "Examples from the test split" if real else "Phantoms (drawings, not data) to try it on"
+        row = render_film(title, [one.source for one in cases], [one.origin for one in cases])
+        return row, gr.Button("A mistake" if real else "A mistake (needs data)", interactive=real)
 
     @parts.plain_errors
     def answer_at(prediction, case, level):
         return parts.answer(parts.still(prediction), parts.still(case), level or None)
 
     private: dict[str, Any] = dict(api_visibility="private")
+    settings = [level, with_views, *panel.settings]
+    answered = [seen, asked_about, thumbnail, answer, *panel.outputs, *judged, *canvas]
     asked: dict[str, Any] = dict(
         fn=ask,
-        inputs=[subset, model, case, level, with_views, *panel.settings],
-        outputs=[seen, asked_about, thumbnail, answer, *panel.outputs, *judged, *canvas],
+        inputs=[picked, case, *settings],
+        outputs=answered,
         **private,
         concurrency_id="model",
         show_progress_on=[answer],
         trigger_mode="always_last",
     )
     # `change`, as `input` also comes, with the old picture, when the box is emptied.
-    uploaded = picture.change(upload, [subset, model, picture], case, **private)
+    uploaded = picture.change(upload, [picked, picture], case, **private)
     uploaded.success(**asked)
     uploaded.failure(lambda: None, None, picture, show_progress="hidden", **private)
-    scan.upload(open_scan, [subset, model, scan], [case, picture], **private).success(**asked)
-    gallery.select(pick, subset, [case, picture], show_progress="hidden", **private).success(**asked)
-    alike.select(open_alike, subset, [case, picture], show_progress="hidden", **private).success(**asked)
-    surprise.click(draw_lot, subset, [case, picture], show_progress="hidden", **private).success(**asked)
-    mistake.click(draw_mistake, [subset, model], [case, picture], show_progress="hidden", **private).success(
-        **asked
-    )
+    table = [case, picture]
+    scan.upload(open_scan, [picked, scan], table, **private).success(**asked)
+    for listener, chosen in (
+        (examples.select, pick),
+        (alike.select, open_alike),
+        (surprise.click, draw_lot),
+        (mistake.click, draw_mistake),
+    ):
+        listener(chosen, picked, table, show_progress="hidden", **private).success(**asked)
     with_views.input(**asked)
     level.select(answer_at, [seen, asked_about, level], answer, show_progress="hidden", **private)
-    table = [case, picture, gallery, mistake]
-    return Explore(open_subset, draw_examples, table, case, ask, asked["inputs"][3:], asked["outputs"])
+    strip = [examples, mistake]
+    inputs, outputs = [picked, case, seen, asked_about, *settings], [picture, *strip, *answered]
+    return Explore(fill, inputs, outputs, case, on_table, table, draw_examples, strip)

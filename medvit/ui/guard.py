@@ -150,30 +150,24 @@ def _write_line(method: str, path: str, status: int, received: int, seconds: flo
 
 def open_uploads_only(demo: gr.Blocks) -> None:
     """Let no component open a path or fetch an address that a visitor names in place of an uploaded file."""
-    for block in demo.blocks.values():
-        block.async_move_resource_to_block_cache = _refusing_addresses(  # type: ignore[method-assign]
-            block.async_move_resource_to_block_cache
-        )
-    demo.preprocess_data = _in_one_sentence(demo.preprocess_data)  # type: ignore[method-assign]
+    preprocess = demo.preprocess_data
 
-
-def _refusing_addresses(move: Any) -> Any:
-    async def checked(resource):
-        if is_http_url_like(str(resource)):
+    async def checked(block_fn, inputs, *args, **kwargs):
+        if _names_address(inputs):
             raise gr.Error("Addresses are not fetched here. Send the file itself.", print_exception=False)
-        return await move(resource)
-
-    return checked
-
-
-def _in_one_sentence(preprocess: Any) -> Any:
-    async def checked(*args, **kwargs):
         try:
-            return await preprocess(*args, **kwargs)
+            return await preprocess(block_fn, inputs, *args, **kwargs)
         except InvalidPathError:  # it and its traceback would repeat the path
             raise gr.Error("Only files that were uploaded here are opened.", print_exception=False) from None
 
-    return checked
+    demo.preprocess_data = checked  # type: ignore[method-assign]
+
+
+def _names_address(value: Any) -> bool:
+    """Whether a file in a visitor's JSON is an address."""
+    if isinstance(value, dict):
+        return is_http_url_like(str(value.get("path"))) or any(map(_names_address, value.values()))
+    return isinstance(value, list) and any(map(_names_address, value))
 
 
 def swept(folder: Path, seconds: int = limits.KEEP_SECONDS):

@@ -12,6 +12,10 @@ from medvit.explain import Choice
 from medvit.predictor import Prediction
 from medvit.subsets import short_name
 from medvit.ui import parts
+from medvit.ui.film import film
+from medvit.ui.film import render as render_film
+from medvit.ui.overlay import overlay
+from medvit.ui.overlay import render as render_overlay
 from medvit.ui.store import Store
 
 ALL_HEADS = "all"
@@ -36,14 +40,7 @@ class Maps:
 def build(store: Store, seen: gr.State) -> Maps:
     """Lay out the panel, and connect what happens inside it. `seen` holds the Prediction on the table."""
     patch = gr.State()
-    overlay = gr.Image(
-        show_label=False,
-        height=300,
-        format="png",
-        interactive=False,
-        buttons=["download", "fullscreen"],
-        elem_id="overlay",
-    )
+    over = overlay(elem_id="overlay")
     method = gr.Radio([], show_label=False, container=False, elem_id="methods")
     with gr.Row():
         layer = gr.Slider(1, DEEPEST, DEEPEST, step=1, label="Layer", min_width=110, buttons=[])
@@ -55,12 +52,9 @@ def build(store: Store, seen: gr.State) -> Maps:
         )
         opacity = gr.Slider(0, 100, 50, step=5, label="Opacity, %", min_width=110, buttons=[])
     about = gr.HTML(elem_id="about")
-    strips: dict[str, Any] = dict(format="png", interactive=False, buttons=[], container=False)
-    gr.HTML("<p class='quiet small'>Every head of the layer, then every layer; click one to enlarge it.</p>")
-    heads = gr.Image(show_label=False, elem_id="heads", elem_classes="strip", **strips)
-    layers = gr.Image(show_label=False, elem_id="layers", elem_classes="strip", **strips)
+    heads, layers = film(elem_id="heads"), film(elem_id="layers")
     settings = [method, layer, head, target, fusion, discard, patch, opacity]
-    drawn = [overlay, about, heads, layers]
+    drawn = [over, about, heads, layers]
 
     @parts.plain_errors
     def draw(prediction: Prediction, method, layer, head, target, fusion, discard, patch, opacity):
@@ -71,11 +65,10 @@ def build(store: Store, seen: gr.State) -> Maps:
         words = explain.describe(values)
         image = figures.overlay(prediction.source, values, opacity / 100)
         subject = f" for {short_name(prediction.classes[wanted.target])}" if kind.by_class else ""
-        alt = f"{kind.title} map{subject} over the image. {words}"
         return [
-            gr.update(value=image, alt_text=alt),  # a gr.Image would encode it twice
+            render_overlay(image, f"{kind.title} map{subject} over the image. {words}"),
             f"<p class='quiet'>{_origin(prediction, method, wanted)}{kind.about} {words}</p>",
-            *_strips(predictor, prediction, wanted),
+            *_films(predictor, prediction, wanted),
         ]
 
     def show(prediction: Prediction, method, layer, head, target, fusion, discard, patch, opacity):
@@ -95,28 +88,23 @@ def build(store: Store, seen: gr.State) -> Maps:
         return _controls(parts.still(prediction), method, layer, head, target)
 
     @parts.plain_errors
-    def point(prediction: Prediction, patch, event: gr.SelectData):
+    def point(prediction: Prediction, patch, event: gr.EventData):
         """A click on the image: what the patch there attends to; a second click on it: the class token."""
         if parts.still(prediction).seen.attentions is None:
             raise MedvitError("A patch of a CNN attends to nothing: this model has no attention.")
         rows, columns = prediction.seen.grid
-        x, y = event.index
-        clicked = min(int(y / figures.SIDE * rows), rows - 1) * columns + min(
-            int(x / figures.SIDE * columns), columns - 1
-        )
+        row, column = min(int(event.y * rows), rows - 1), min(int(event.x * columns), columns - 1)
+        clicked = row * columns + column
         return "attention", None if clicked == patch else clicked
 
-    def tile(event: gr.SelectData) -> int:
-        return int((event.index[0] - figures.GAP) // (figures.TILE + figures.GAP)) + 1
-
     @parts.plain_errors
-    def pick_head(prediction: Prediction, head, event: gr.SelectData):
-        chosen = str(min(tile(event), _layers_and_heads(parts.still(prediction))[1]))
+    def pick_head(prediction: Prediction, head, event: gr.EventData):
+        chosen = str(min(int(event.index) + 1, _layers_and_heads(parts.still(prediction))[1]))
         return "attention", ALL_HEADS if chosen == head else chosen
 
     @parts.plain_errors
-    def pick_layer(prediction: Prediction, event: gr.SelectData):
-        return "attention", min(tile(event), _layers_and_heads(parts.still(prediction))[0])
+    def pick_layer(prediction: Prediction, event: gr.EventData):
+        return "attention", min(int(event.index) + 1, _layers_and_heads(parts.still(prediction))[0])
 
     quiet: dict[str, Any] = dict(
         api_visibility="private", show_progress="hidden", trigger_mode="always_last", concurrency_id="map"
@@ -131,12 +119,12 @@ def build(store: Store, seen: gr.State) -> Maps:
     for listener in (opacity.input, *moved):
         listener(**redraw)
     for clicked, fn, inputs, outputs in (
-        (overlay, point, [seen, patch], [method, patch]),
+        (over, point, [seen, patch], [method, patch]),
         (heads, pick_head, [seen, head], [method, head]),
         (layers, pick_layer, [seen], [method, layer]),
     ):
         clicked.select(fn, inputs, outputs, **quiet).success(**adjust).then(**redraw)
-    clicks = [overlay.select, heads.select, layers.select]
+    clicks = [over.select, heads.select, layers.select]
     return Maps(show, settings, [method, *controls, patch, *drawn], moved + clicks)
 
 
@@ -185,10 +173,10 @@ def _origin(prediction: Prediction, method: str, wanted: Choice) -> str:
     return f"From the patch in row {row + 1}, column {column + 1}; click it again for the class token. "
 
 
-def _strips(predictor, prediction: Prediction, wanted: Choice) -> list:
-    """All heads of the layer, and all layers, as small maps."""
+def _films(predictor, prediction: Prediction, wanted: Choice) -> list[str]:
+    """All heads of the layer, and all layers, as small maps; nothing where there is no attention."""
     if prediction.seen.attentions is None:
-        return [gr.update(value=None, visible=False)] * 2
+        return ["", ""]
     depth, width = _layers_and_heads(prediction)
 
     def small(**changed):
@@ -198,14 +186,14 @@ def _strips(predictor, prediction: Prediction, wanted: Choice) -> list:
     heads = [small(layer=wanted.layer, head=head) for head in range(width)]
     layers = [small(layer=layer, head=wanted.head) for layer in range(depth)]
     return [
-        gr.update(
-            value=figures.strip(maps, chosen),
-            alt_text=f"Attention of {name}, {len(maps)} maps. "
-            + " ".join(f"{i}: {explain.describe(values)}" for i, values in enumerate(maps, 1)),
-            visible=True,
+        render_film(
+            f"Every {name}; click one to enlarge it",
+            [figures.coloured(values) for values in maps],
+            [f"Attention, {name} {i}. {explain.describe(values)}" for i, values in enumerate(maps, 1)],
+            chosen,
         )
         for maps, chosen, name in (
-            (heads, wanted.head, f"each head of layer {wanted.layer + 1}"),
-            (layers, wanted.layer, "each layer"),
+            (heads, wanted.head, f"head of layer {wanted.layer + 1}"),
+            (layers, wanted.layer, "layer"),
         )
     ]

@@ -16,6 +16,7 @@ from medvit.evaluation.trust import InDistribution
 from medvit.figures import data_url
 from medvit.predictor import Prediction
 from medvit.subsets import short_name
+from medvit.ui.component import variant
 from medvit.ui.store import Case
 
 DISCLAIMER = "Research demo, not for diagnosis."
@@ -48,18 +49,16 @@ def still(state: Any) -> Any:
 
 def picture_input(**options: Any) -> gr.Image:
     """A gr.Image that hands its file over unopened, so that `medvit.images` alone decides what is decoded."""
-    return _unopened(gr.Image(type="filepath", image_mode=None, **options))
+    return variant(gr.Image, preprocess=_path)(type="filepath", image_mode=None, **options)
 
 
 def file_button(label: str, **options: Any) -> gr.UploadButton:
     """A gr.UploadButton of one file, handed over as it is."""
-    return _unopened(gr.UploadButton(label, **options))
+    return variant(gr.UploadButton, preprocess=_path)(label, **options)
 
 
-def _unopened(component):
-    # Set on the instance: Gradio writes a stub file into the package for every subclass of a component.
-    component.preprocess = lambda payload: payload.path if payload else None
-    return component
+def _path(_, payload) -> str | None:
+    return payload.path if payload else None
 
 
 def trust_controls() -> tuple[gr.Dropdown, gr.Checkbox]:

@@ -51,26 +51,31 @@ class Visitor:
             if all(getattr(block, name, None) == value for name, value in wanted.items())
         )
 
+    def open_page(self, tab: str) -> None:
+        """Load the page and turn to a tab."""
+        self.raise_event(None, "load")
+        self.raise_event(self.find_parent(label=tab), "select", {"index": 0, "value": tab})
+
     def find_parent(self, **wanted: str) -> int:
         """Id of the component around the one with this label: of the tabs around a tab."""
         return self.demo.blocks[self.find(**wanted)].parent._id
 
     def raise_event(self, component: int | None, event: str, data: Any = None) -> float:
         """Milliseconds until the answer to an event has arrived, and the slowest of those to the events that
-        it sets off, which a page raises at once; one that changes nothing is not waited for.
-        `component` None is the page itself."""
+        it sets off by changing states, which a page raises at once. `component` None is the page itself."""
         function = next(
             f
             for f in self.demo.fns.values()
             if any((target == component or component is None) and name == event for target, name in f.targets)
         )
-        after = (f for f in self.demo.fns.values() if f.trigger_after == function._id)
-        first, _ = self._ask(function, component, data)
-        following = [self._ask(f, component, data) for f in after]
-        return first + max((milliseconds for milliseconds, changed in following if changed), default=0.0)
+        first, changed = self._ask(function, component, data)
+        following = [
+            f for f in self.demo.fns.values() if any((state, "change") in f.targets for state in changed)
+        ]
+        return first + max((self._ask(f, component, data)[0] for f in following), default=0.0)
 
-    def _ask(self, function: Any, component: int | None, data: Any) -> tuple[float, bool]:
-        """Milliseconds, and whether the answer changes anything on the page."""
+    def _ask(self, function: Any, component: int | None, data: Any) -> tuple[float, list[int]]:
+        """Milliseconds, and the states changed."""
         body = {
             "data": [self.values.get(block._id, getattr(block, "value", None)) for block in function.inputs],
             "event_data": data,
@@ -86,7 +91,7 @@ class Visitor:
         milliseconds = 1000 * (time.perf_counter() - started)
         for block, value in zip(function.outputs, answer["data"], strict=True):
             self._keep(block._id, value)
-        return milliseconds, any(value != {"__type__": "update"} for value in answer["data"])
+        return milliseconds, answer.get("changed_state_ids") or []
 
     def _through_queue(self, body: dict[str, Any]) -> dict[str, Any]:
         self.http.post("/queue/join", json=body).raise_for_status()
@@ -133,8 +138,7 @@ def _switching(demo: gr.Blocks, store: Store, rounds: int) -> Iterator[Figure]:
 def _switching_in(tab: str, demo: gr.Blocks, store: Store, rounds: int) -> Iterator[Figure]:
     visitor = Visitor(demo)
     subset, model = visitor.find(label="Subset"), visitor.find(label="Model")
-    visitor.raise_event(None, "load")
-    visitor.raise_event(visitor.find_parent(label=tab), "select", {"index": 0, "value": tab})
+    visitor.open_page(tab)
     taken: dict[str, list[float]] = {}
     for turn in range(rounds + 1):
         state = "warm" if turn else "cold"
@@ -155,7 +159,7 @@ def _switching_in(tab: str, demo: gr.Blocks, store: Store, rounds: int) -> Itera
 def _cells(demo: gr.Blocks, store: Store) -> Iterator[Figure]:
     visitor = Visitor(demo)
     subset, matrix = visitor.find(label="Subset"), visitor.find(elem_id="matrix")
-    visitor.raise_event(None, "load")
+    visitor.open_page("Test set")
     visitor.values[subset] = "pathmnist"
     visitor.raise_event(subset, "select")
     found = store.checkpoint("pathmnist", visitor.values[visitor.find(label="Model")])

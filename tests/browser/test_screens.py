@@ -38,7 +38,7 @@ def test_a_first_visit_from_picker_to_map(visit, says, tmp_path):
     Image.fromarray(phantoms.draw("retinamnist", 5)).resize((500, 400)).save(path)
     page.set_input_files("#picture input[type=file]", path)
     says(page, "Your image")
-    page.locator("#examples .thumbnail-item").nth(3).click()
+    page.locator("#examples button").nth(3).click()
     says(page, "truth")
 
 
@@ -88,7 +88,7 @@ def test_removing_a_picture_and_uploading_another_one(visit, says, tmp_path):
         page.get_by_role("button", name="Remove Image").click()
         page.wait_for_selector("#picture button[aria-label^='Drop']")
         says(page, "Your image")
-        page.locator("#examples .thumbnail-item").nth(number).click()
+        page.locator("#examples button").nth(number).click()
         says(page, "Test image")
 
 
@@ -113,8 +113,8 @@ def test_a_click_on_the_image_shows_what_that_patch_attends_to(visit, says):
     box = page.locator("#overlay img").bounding_box()
     page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
     page.wait_for_function("document.querySelector('#about').innerText.includes('row 4, column 4')")
-    page.locator("#heads img").click(position={"x": 60, "y": 15})
-    page.wait_for_function("document.querySelector('#heads img').alt.includes('12 maps')")
+    page.locator("#heads button").nth(1).click()
+    page.wait_for_selector("#heads button:nth-child(2)[aria-pressed='true']")
     page.get_by_label("Relevance").click()
     page.wait_for_function("document.querySelector('#overlay img').alt.startsWith('Relevance map for')")
 
@@ -124,7 +124,7 @@ def test_a_test_of_a_map_goes_with_the_map(visit):
     told = "text=blurring what the map marks first"
     page.click("#test-map")
     page.wait_for_selector(told)
-    page.locator("#heads img").click(position={"x": 60, "y": 15})
+    page.locator("#heads button").nth(1).click()
     page.wait_for_selector(told, state="detached")
 
 
