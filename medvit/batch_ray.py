@@ -93,7 +93,8 @@ def predict(
         for columns in answers.iter_batches(batch_size=size, batch_format="numpy"):
             yield [_row(values) for values in zip(*(columns[name] for name in batch.COLUMNS), strict=True)]
     except RayError as error:
-        reason = str(error).strip().splitlines()[-1]  # the lines before it are the worker's traceback
+        # The lines before the last are the worker's traceback.
+        reason = str(error).strip().splitlines()[-1].removeprefix("medvit.errors.MedvitError: ")
         raise MedvitError(f"A worker of the Ray cluster failed: {reason}") from error
 
 

@@ -290,7 +290,12 @@ def test_every_option_of_a_recipe_trains(subset, phantom_root, backbone, tmp_pat
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [(["ema"], "FIELD=VALUE"), (["epochs=many"], "FIELD=VALUE"), (["strategy=1"], "does not fit")],
+    [
+        (["ema"], "FIELD=VALUE"),
+        (["epochs=many"], "FIELD=VALUE"),
+        (["strategy=1"], "does not fit"),
+        (["flip_x=1"], "does not fit"),
+    ],
 )
 def test_a_setting_that_does_not_fit_is_refused(settings, words):
     with pytest.raises(MedvitError, match=words):
@@ -347,6 +352,12 @@ def test_settings_change_the_recipe_or_the_architecture(phantom_root, tmp_path):
     changed = change(recipe("bloodmnist", "spt_lsa"), ["ema=0.99", "lsa=false", "drop_path=0.2"])
     assert changed.ema == 0.99
     assert changed.config == {"lsa": False, "drop_path": 0.2}
+    brighter = change(changed, ["brightness=0.4", "flip_y=false"])
+    assert (brighter.augmentation.brightness, brighter.augmentation.flip_y) == (0.4, False)
+    assert (brighter.augmentation.contrast, brighter.config) == (
+        changed.augmentation.contrast,
+        changed.config,
+    )
     with pytest.raises(MedvitError, match="emma"):
         run.train("bloodmnist", "cnn", change(changed, ["emma=1"]), tmp_path / "out", data_root=phantom_root)
 

@@ -139,12 +139,14 @@ def recipe(subset: str, model: str, size: int = 28, strategy: str = "full", effo
 def change(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """The recipe with other fields, given as FIELD=VALUE.
 
-    A field that is not the recipe's goes to `config`; values there are JSON: ``0.2``, ``false``.
+    A field that is not the recipe's may be its augmentation's, else it goes to `config`; values are JSON:
+    ``0.2``, ``false``.
 
     Raises:
         MedvitError: not of that form, or not a number where one is needed.
     """
     fields: dict[str, Any] = {}
+    augmentation: dict[str, Any] = {}
     config = dict(recipe.config)
     for setting in settings:
         name, _, text = setting.partition("=")
@@ -152,12 +154,14 @@ def change(recipe: Recipe, settings: Iterable[str]) -> Recipe:
             value = json.loads(text)
         except ValueError as error:
             raise MedvitError(f"{setting!r} is not FIELD=VALUE with a number, true or false.") from error
-        if not hasattr(recipe, name):
+        of_images = hasattr(recipe.augmentation, name)
+        if not of_images and not hasattr(recipe, name):
             config[name] = value
-        elif type(getattr(recipe, name)) not in (int, float) or type(value) not in (int, float):
-            raise MedvitError(
-                f"{setting!r} does not fit: {name} is {getattr(recipe, name)!r} in this recipe."
-            )
-        else:
-            fields[name] = value
-    return replace(recipe, config=config, **fields)
+            continue
+        now = getattr(recipe.augmentation if of_images else recipe, name)
+        kinds = (bool,) if isinstance(now, bool) else (int, float)
+        if type(now) not in kinds or type(value) not in kinds:
+            raise MedvitError(f"{setting!r} does not fit: {name} is {now!r} in this recipe.")
+        (augmentation if of_images else fields)[name] = value
+    changed = replace(recipe.augmentation, **augmentation)
+    return replace(recipe, config=config, augmentation=changed, **fields)
