@@ -79,8 +79,8 @@ def parse() -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="FIELD=VALUE",
-        help="other fields of the recipe, such as ema=0.999 cutmix=0.5 layer_decay=0.7 balance=0.5, or of its "
-        "augmentation: brightness=0.4 jpeg=0.5; any other goes to the architecture: drop_path=0.2, or "
+        help="other fields of the recipe, such as ema=0.999 cutmix=0.5 layer_decay=0.7 balance=0.5, or of "
+        "its augmentation: brightness=0.4 jpeg=0.5; any other goes to the architecture: drop_path=0.2, or "
         "spt=false lsa=false",
     )
     add(
