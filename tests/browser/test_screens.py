@@ -28,6 +28,7 @@ def test_a_first_visit_from_picker_to_map(visit, says, tmp_path):
     page.get_by_label("Model").click()
     page.get_by_role("option", name="CNN").click()
     page.wait_for_function("document.querySelector('#headline').innerText.includes('2.8 M')")
+    page.get_by_label("Rollout", exact=True).wait_for(state="detached")  # the CNN has answered
     page.get_by_label("Model").click()
     page.get_by_role("option", name="fine-tuned").click()
     page.wait_for_function("document.querySelector('#headline').innerText.includes('5.5 M')")
