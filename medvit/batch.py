@@ -8,6 +8,7 @@ Zips are read member by member and never extracted. A file that cannot be read b
 """
 
 import csv
+import os
 import threading
 import zipfile
 import zlib
@@ -29,7 +30,7 @@ from medvit.predictor import Prediction, Predictor
 
 BATCH = 64
 AHEAD = 3  # batches decoded or being decoded while the model has another
-THREADS = 4
+THREADS = max(1, min(AHEAD, (os.cpu_count() or 1) // 2))  # that decode, a batch each; more disturb the model
 MAX_DIRECTORY = 4 * 2**20  # bytes of a zip's table of contents: room for 10,000 files with long names
 READABLE_ZIPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA and bzip2 take memory as the file says
 
@@ -211,14 +212,14 @@ def predict(
             except MedvitError as error:
                 return error
 
-        def submit(group: tuple[File, ...]) -> list[tuple[File, Future]]:
-            return [(file, pool.submit(decode, file)) for file in group]
+        def submit(group: tuple[File, ...]) -> Future:
+            return pool.submit(lambda: [(file, decode(file)) for file in group])
 
-        waiting = deque(submit(group) for group in islice(groups, AHEAD))
+        waiting = deque(map(submit, islice(groups, AHEAD)))
         try:
             while waiting:
-                decoded = [(file, future.result()) for file, future in waiting.popleft()]
-                waiting.extend(submit(group) for group in islice(groups, 1))
+                decoded = waiting.popleft().result()
+                waiting.extend(map(submit, islice(groups, 1)))
                 yield rows(predictor, decoded)
         finally:
             pool.shutdown(cancel_futures=True)

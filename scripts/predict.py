@@ -62,6 +62,7 @@ def answers(args: argparse.Namespace, files: list[batch.File]) -> Iterator[list[
 
 
 def main() -> None:
+    sys.setswitchinterval(5e-4)  # or the model waits for whoever decodes, up to 5 ms at each operation
     args = parse()
     logging.disable_progress_bar()
     unread = 0
