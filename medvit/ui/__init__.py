@@ -87,19 +87,31 @@ def build(store: Store) -> gr.Blocks:
             (test_tab, test.fill, test.inputs, test.outputs, False),
             (about_tab, fill_about, [picked], about_outputs, False),
         ):
-            for asked in (shown.select, turns[shown.label].change):
-                asked(fill, inputs, outputs, queue=asks_models, **private)
+            # One listener again: two would send what the page held before the first had answered.
+            gr.on(
+                [shown.select, turns[shown.label].change],
+                fill,
+                inputs,
+                outputs,
+                trigger_mode="always_last",
+                queue=asks_models,
+                **private,
+            )
         compared_map.input(fill_compare, comparing, compared, **private | {"show_progress_on": compared})
 
+        explored = turns[explore_tab.label]
+
         @parts.plain_errors
-        def open_in_explore(shown, event: gr.EventData):
+        def open_in_explore(shown, count, event: gr.EventData):
             subset, _ = parts.still(shown)
-            return gr.Tabs(selected="explore"), *tab.open(store.test_case(subset, int(event.index)))
+            return (
+                gr.Tabs(selected="explore"),
+                *tab.open(store.test_case(subset, int(event.index))),
+                count + 1,
+            )
 
         for opened in test.opened:
-            opened(open_in_explore, test.shown, [tabs, *tab.table], **hidden).success(
-                tab.fill, tab.inputs, tab.outputs, trigger_mode="always_last", **private
-            )
+            opened(open_in_explore, [test.shown, explored], [tabs, *tab.table, explored], **hidden)
         fetched.then(tab.draw_examples, picked, tab.strip, **hidden)
         switch.click(None, js=look.SWITCH_THEME, api_visibility="private")
     guard.open_uploads_only(demo)
