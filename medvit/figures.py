@@ -12,7 +12,6 @@ from PIL import Image
 from medvit.explain.faithfulness import Curves
 from medvit.subsets import short_name
 
-ACCENT = "#14b8a6"  # seen on white, on near-black and beside the colours of a map
 # Okabe and Ito's colours: eight that stay apart for colour-blind readers.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#B8A800", "#5B3A8C")
 INK = "#808891"  # readable on white and on near-black
