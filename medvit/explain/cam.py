@@ -4,7 +4,7 @@ Grad-CAM: Selvaraju et al. (ICCV 2017). Grad-CAM++: Chattopadhay et al. (WACV 20
 Carin (2020). LayerCAM: Jiang et al. (IEEE TIP 2021).
 """
 
-from torch import Tensor, from_numpy
+from torch import Tensor, from_numpy, nn
 
 from medvit.errors import MedvitError
 from medvit.explain.explainer import Choice, Explainer, Seen
@@ -49,8 +49,9 @@ def cam(kind: str, explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
     found = explainer.gradients(seen, choice.target)
     if found.activations is None or found.by_activations is None:
         raise MedvitError(f"No layer for a CAM is known in a {explainer.config.model_type} model.")
-    # The library would run the model again, with hooks, and enlarge the result to the image.
-    method = getattr(pytorch_grad_cam, kind)(explainer.model, target_layers=[])
+    # The library would run the model again, with hooks, and enlarge the result to the image. It wants a model
+    # all the same, and walks through it.
+    method = getattr(pytorch_grad_cam, kind)(nn.Linear(1, 1), target_layers=[])
     arrays = found.activations.numpy(), found.by_activations.numpy()
     values = method.get_cam_image(None, None, [ClassifierOutputTarget(choice.target)], *arrays, False)
     raised = from_numpy(values[0])

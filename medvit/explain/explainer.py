@@ -158,7 +158,7 @@ class Explainer:
 
     def _differentiated(self, pixels: Tensor, target: int) -> Seen:
         with torch.enable_grad(), recording(with_gradients=True) as record:
-            inputs = self.prepare(pixels).requires_grad_()  # the weights are frozen
+            inputs = self.prepare(pixels)
             logits, features = read(self.model, inputs)
             (seen,) = self._seen(pixels, inputs, logits.detach(), features, record)
             target = int(logits.argmax()) if target == -1 else target

@@ -24,5 +24,5 @@ def propagate(attentions: Tensor, gradients: Tensor) -> Tensor:
     raised = (attentions * gradients).relu().mean(1)  # (layers, T, T)
     total = torch.eye(raised.shape[-1], dtype=raised.dtype, device=raised.device)
     for layer in raised:
-        total = total + layer @ total
+        total = torch.addmm(total, layer, total)
     return total

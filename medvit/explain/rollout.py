@@ -4,6 +4,8 @@ Abnar and Zuidema: Quantifying Attention Flow in Transformers (ACL 2020). Weight
 positive part of its gradient makes it specific to a class.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -39,12 +41,10 @@ def follow(layers: Tensor, discard: float = 0.0) -> Tensor:
     Returns:
         (T, T): row i says from where the information in token i came.
     """
-    identity = torch.eye(layers.shape[-1], dtype=layers.dtype, device=layers.device)
-    flow = identity
-    for weights in layers:
-        if discard > 0:
-            weakest = weights.flatten().kthvalue(max(1, int(discard * weights.numel()))).values
-            weights = weights * (weights > weakest)
-        mixed = weights + identity
-        flow = mixed / mixed.sum(-1, keepdim=True) @ flow
-    return flow
+    if discard > 0:
+        flat = layers.flatten(1)
+        weakest = flat.kthvalue(max(1, int(discard * flat.shape[1])), keepdim=True).values
+        layers = layers * (layers > weakest[..., None])
+    mixed = layers + torch.eye(layers.shape[-1], dtype=layers.dtype, device=layers.device)
+    mixed = mixed / mixed.sum(-1, keepdim=True)
+    return functools.reduce(lambda flow, layer: layer @ flow, mixed)

@@ -36,6 +36,8 @@ class Record:
     """What one forward pass left: per layer the scaled queries, keys and mask, or the weights themselves.
 
     `activations`: with gradients, what came out of the layer that is listened to; see `listen`.
+
+    With gradients, the graph begins at the first of these: what leads there costs no more than without.
     """
 
     with_gradients: bool
@@ -96,9 +98,14 @@ def listen(layer: nn.Module) -> None:
     def keep(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
         record = _record.get()
         if record and record.with_gradients:
-            record.activations = output
+            record.activations = _in_graph(output)
 
     layer.register_forward_hook(keep)
+
+
+def _in_graph(tensor: Tensor) -> Tensor:
+    """The tensor, as the first of the graph where what it was computed from is frozen."""
+    return tensor if tensor.requires_grad else tensor.requires_grad_()
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -116,7 +123,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
         scores = q @ k.transpose(-2, -1)  # (B, heads, T, T)
         weights = (scores if mask is None else scores + mask).softmax(-1)
         if record:
-            record.weights.append(weights)
+            record.weights.append(_in_graph(weights))
         return weights @ v
     if record:
         record.scores.append((q, k, mask))
