@@ -122,6 +122,24 @@ def test_a_page_left_for_long_says_so(functions, name, arguments):
         functions[name](*arguments)
 
 
+@pytest.mark.parametrize(
+    "name, states", [("explore.fill", 4), ("compare.fill", 3), ("test_set.fill", 3), ("about.fill", 1)]
+)
+def test_a_tab_is_left_empty_until_something_is_picked(functions, name, states):
+    assert functions[name](*[None] * states) == gr.skip()
+
+
+def test_what_is_picked_is_set_last(trained):
+    """A tab may read the states while they are set one after the other; `picked` says that all are there."""
+    by_events = {}
+    for listener in build(Store.open(trained, "/nonexistent")).fns.values():
+        by_events.setdefault(frozenset(event for _, event in listener.targets), []).append(listener)
+    (choose,) = by_events[frozenset({"load", "select"})]
+    tabs = by_events[frozenset({"select", "change"})]
+    assert len(tabs) == 4
+    assert {tab.inputs[0] for tab in tabs} == {choose.outputs[-1]}
+
+
 def test_before_and_after_erasing_are_what_the_answer_shows(functions, prediction):
     content = io.BytesIO()
     painted(prediction.source, (3, 5, 9, 11)).save(content, "PNG")

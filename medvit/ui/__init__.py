@@ -70,13 +70,14 @@ def build(store: Store) -> gr.Blocks:
                 picker, case = gr.Dropdown(choices, value=model), store.examples(subset)[0]
             counts = [count + (label == open_tab) for label, count in zip(turns, counts, strict=True)]
             headline = parts.headline(store.checkpoint(subset, model))
-            return [(subset, model), picker, headline, case, *counts]
+            return [picker, headline, case, *counts, (subset, model)]
 
         gr.on(
             [demo.load, subset.select, model.select],
             choose,
             [subset, model, tab.case, open_tab, *turns.values()],
-            [picked, model, headline, tab.case, *turns.values()],
+            # One state after the other is set, and others may read between: what is picked comes last.
+            [model, headline, tab.case, *turns.values(), picked],
             trigger_mode="always_last",
             **hidden,  # through the queue: a page learns only from there that a state has changed
         )

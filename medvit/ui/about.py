@@ -46,6 +46,8 @@ def build(store: Store) -> tuple[Callable, list]:
     @parts.plain_errors
     @lru_cache(128)
     def fill(picked):
+        if picked is None:
+            return gr.skip()  # the page is being loaded
         found = store.checkpoint(*picked)
         return parts.model_card(found), figures.learning_curve(found.card["history"])
 

@@ -25,7 +25,11 @@ def build(store: Store) -> tuple[Callable, gr.Radio, gr.HTML]:
 
     @parts.plain_errors
     def fill(picked, case: Case | None, method):
-        case, (subset, _) = parts.still(case), parts.still(picked)
+        if picked is None:
+            return gr.skip()  # the page is being loaded
+        case, (subset, _) = parts.still(case), picked
+        if case.subset != subset:
+            return gr.skip()  # another subset was picked meanwhile, and is drawn next
         predictors = [store.predictor(subset, name) for _, name in store.model_choices(subset)]
         predictions = [one.predict(one.source(case.source)) for one in predictors]
         columns = "".join(
