@@ -10,6 +10,7 @@ import http.client
 import io
 import json
 import math
+import os
 import random
 import statistics
 import subprocess
@@ -76,6 +77,8 @@ def measure(args: argparse.Namespace) -> Iterator[Figure]:
     )
     yield Figure("load/rate", len(waits) / args.seconds, "answers/s")
     yield Figure("load/rate without a server", 1 / ideal, "answers/s")
+    for name, seconds in (("server", run.server_cpu), ("users", run.users_cpu)):
+        yield Figure(f"load/CPU of the {name}", seconds / len(waits) * 1e3, "ms an answer")
     quarter = len(run.memory) // 4
     second, last = run.memory[quarter : 2 * quarter], run.memory[-quarter:]
     yield Figure("load/memory", statistics.mean(last) / statistics.mean(second), "x second quarter", 1.05)
@@ -140,6 +143,7 @@ class _Run:
         self.errors: list[str] = []
         self.wrong = 0
         self.memory: list[float] = []
+        self.server_cpu = self.users_cpu = 0.0  # seconds
 
 
 def _run(args: argparse.Namespace, address: str, pid: int, pictures: list[bytes]) -> _Run:
@@ -166,6 +170,7 @@ def _run(args: argparse.Namespace, address: str, pid: int, pictures: list[bytes]
             run.waits[name].append(time.perf_counter() - started)
             run.wrong += not _same(answer, expected[name, i])
 
+    server_cpu, users_cpu = _cpu(pid), time.process_time()
     users = [threading.Thread(target=work, args=(number,)) for number in range(args.users)]
     for one in users:
         one.start()
@@ -174,6 +179,7 @@ def _run(args: argparse.Namespace, address: str, pid: int, pictures: list[bytes]
         time.sleep(args.seconds / 120)
     for one in users:
         one.join()
+    run.server_cpu, run.users_cpu = _cpu(pid) - server_cpu, time.process_time() - users_cpu
     return run
 
 
@@ -239,3 +245,9 @@ def _resident(pid: int) -> float:
     """Memory of a process in MB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def _cpu(pid: int) -> float:
+    """Seconds that all cores together have spent on a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
