@@ -21,8 +21,8 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("MEDVIT_LAZY", "1")  # the first page does not wait for transformers
 
-from medvit import MedvitError, limits, models, ui
-from medvit.ui import hosting
+from medvit import MedvitError, limits, ui
+from medvit.ui import hosting, parts
 from medvit.ui.store import Store
 
 
@@ -104,7 +104,7 @@ def main() -> None:
             f"app.py: {args.host or '127.0.0.1'} cannot be served: {port} is taken, or this machine has no "
             "such address. Name another with --port or --host."
         )
-    models.register()  # the first page is out: what the first answer needs
+    parts.import_rest()  # the first page is out
     stopped.wait()
     demo.close(verbose=False)
 

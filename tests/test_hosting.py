@@ -350,6 +350,29 @@ def test_visitors_who_come_while_transformers_is_imported_get_answers(trained):
     assert done.stdout.strip().endswith("6 answers"), done.stdout + done.stderr
 
 
+def test_two_who_need_scikit_learn_first_wait_for_each_other():
+    code = (
+        "import sys, threading, time\n"
+        "from medvit.ui import parts\n"
+        "assert 'sklearn' not in sys.modules\n"
+        "def package():\n"
+        "    from sklearn import metrics\n"
+        "def module():\n"
+        "    from sklearn.metrics import roc_curve\n"
+        "threads = [threading.Thread(target=parts.plain_errors(one)) for one in (package, module)]\n"
+        "threads[0].start()\n"
+        "while 'sklearn' not in sys.modules:\n"  # half of these died here when nobody waited
+        "    time.sleep(2e-4)\n"
+        "threads[1].start()\n"
+        "[thread.join() for thread in threads]\n"
+    )
+    command, environment = [sys.executable, "-c", code], os.environ | {"MEDVIT_LAZY": "1"}
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0 and "Error" not in done.stderr, done.stderr
+
+
 def test_a_login_is_asked_for_and_never_logged(trained, tmp_path):
     log = tmp_path / "app.log"
     with running_app("--checkpoints", trained, "--auth", "reader:s3cret", "--log", log=log) as address:

@@ -2,13 +2,15 @@
 
 import functools
 import html
+import importlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from medvit import subsets
+from medvit import models, subsets
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation import conformal
@@ -27,11 +29,26 @@ def shown_name(name: str) -> str:
     return f"<span title='{html.escape(name, quote=True)}'>{html.escape(short_name(name))}</span>"
 
 
+_importing = threading.Lock()
+
+
+def import_rest() -> None:
+    """Import what the first page does not wait for, while every other thread that calls this waits.
+
+    Two threads that import parts of scikit-learn at once find each other's half-made modules.
+    """
+    with _importing:
+        models.register()
+        for library in ("scipy.stats", "sklearn.metrics"):
+            importlib.import_module(library)
+
+
 def plain_errors(function: Callable) -> Callable:
     """Show a MedvitError as its one sentence; anything else stays a bug, loud in the log."""
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
+        import_rest()
         try:
             return function(*args, **kwargs)
         except MedvitError as error:
