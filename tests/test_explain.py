@@ -14,6 +14,7 @@ from transformers import (
     Dinov2WithRegistersForImageClassification,
     SwinConfig,
     SwinForImageClassification,
+    ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
 )
@@ -144,20 +145,35 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["vit", "spt_lsa", "vit_finetuned"])
 def test_recorded_attention_is_that_of_the_plain_computation(name, backbone):
-    model, explainer, seen = case(name, backbone)
-    if name == "vit_finetuned":
-        eager = ViTForImageClassification(model.config).eval()
-        eager.load_state_dict(model.state_dict())
-        eager.set_attn_implementation("eager")
-        with torch.no_grad():
-            output = eager(pixel_values=explainer.prepare(seen.pixels), output_attentions=True)
-        torch.testing.assert_close(seen.attentions, torch.cat(output.attentions), atol=1e-5, rtol=0)
+    _, explainer, seen = case(name, backbone)
     differentiated = explainer(seen.pixels, target=-1)
     torch.testing.assert_close(differentiated.attentions, seen.attentions, atol=1e-5, rtol=0)
     torch.testing.assert_close(differentiated.logits, seen.logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(seen.attentions.sum(-1), torch.ones(seen.attentions.shape[:-1]))
     if name == "spt_lsa":
         assert (seen.attentions.diagonal(dim1=-2, dim2=-1) == 0).all()
+
+
+@pytest.mark.parametrize("qkv_bias", [True, False])
+def test_a_hugging_face_vit_answers_attends_and_differentiates_as_its_own_code_does(qkv_bias):
+    torch.manual_seed(0)
+    config = ViTConfig(image_size=32, patch_size=8, hidden_size=24, intermediate_size=48, qkv_bias=qkv_bias)
+    config.update({"num_hidden_layers": 3, "num_attention_heads": 2, "num_labels": 4})
+    model = ViTForImageClassification(config).eval()
+    explainer = explain.Explainer(model, prepare=lambda pixels: pixels / 255)
+    pixels = torch.rand(2, 3, 32, 32) * 255
+    seen = explainer(pixels[:1], target=1)
+    model.set_attn_implementation("eager")
+    output = model(pixel_values=pixels / 255, output_attentions=True)
+    gradients = torch.autograd.grad(output.logits[0, 1], output.attentions)
+    torch.testing.assert_close(seen.logits, output.logits[0].detach(), atol=1e-5, rtol=0)
+    attentions = torch.stack(output.attentions).detach()  # (layers, B, heads, T, T)
+    torch.testing.assert_close(seen.attentions, attentions[:, 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        seen.gradients[1].attentions, torch.stack(gradients)[:, 0], atol=1e-6, rtol=1e-4
+    )
+    for one, by_itself in zip(explainer.many(pixels), output.logits, strict=True):
+        torch.testing.assert_close(one.logits, by_itself.detach(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["vit", "spt_lsa", "vit_finetuned"])
@@ -240,13 +256,15 @@ def test_rollout_is_the_product_of_renormalised_layers(fusion):
     for layer in attentions.double().numpy():
         mixed = getattr(layer, fusion)(0) + np.eye(10)
         flow = (mixed / mixed.sum(1, keepdims=True)) @ flow
-    np.testing.assert_allclose(follow(fuse(attentions, fusion)).numpy(), flow, atol=1e-6)
+    np.testing.assert_allclose(follow(fuse(attentions, fusion)).numpy(), flow[0], atol=1e-6)
 
 
 def test_rollout_drops_the_weakest_attention():
     layers = torch.tensor([[[0.1, 0.9], [0.6, 0.4]]])
-    kept = torch.tensor([[1.0, 0.9], [0.6, 1.0]])  # the weaker half, 0.1 and 0.4, gone, and identity added
-    torch.testing.assert_close(follow(layers, discard=0.5), kept / kept.sum(-1, keepdim=True))
+    kept = torch.tensor(
+        [1.0, 0.9]
+    )  # of the first token; 0.1, of the weaker half, is gone, itself added
+    torch.testing.assert_close(follow(layers, discard=0.5), kept / kept.sum())
 
 
 def test_relevance_follows_the_published_rule():
@@ -255,7 +273,7 @@ def test_relevance_follows_the_published_rule():
     expected = np.eye(5)
     for weights, gradient in zip(attentions.double().numpy(), gradients.double().numpy(), strict=True):
         expected = expected + np.maximum(weights * gradient, 0).mean(0) @ expected
-    np.testing.assert_allclose(propagate(attentions, gradients).numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(propagate(attentions, gradients).numpy(), expected[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["vit_finetuned", "cnn"])

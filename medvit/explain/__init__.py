@@ -107,7 +107,7 @@ def heatmap(explainer: Explainer, seen: Seen, method: str, choice: Choice | None
     """
     if method not in METHODS:
         raise MedvitError(f"There is no map {method!r}. The maps are: {', '.join(METHODS)}.")
-    if method not in methods_for(explainer):
+    if METHODS[method].needs_attention and not explainer.has_attention:
         raise MedvitError(
             f"{METHODS[method].title} needs a model with attention, and this one has none. It can give: "
             f"{', '.join(methods_for(explainer))}."

@@ -4,10 +4,16 @@ Grad-CAM: Selvaraju et al. (ICCV 2017). Grad-CAM++: Chattopadhay et al. (WACV 20
 Carin (2020). LayerCAM: Jiang et al. (IEEE TIP 2021).
 """
 
+import functools
+from typing import TYPE_CHECKING
+
 from torch import Tensor, from_numpy, nn
 
 from medvit.errors import MedvitError
 from medvit.explain.explainer import Choice, Explainer, Seen
+
+if TYPE_CHECKING:
+    from pytorch_grad_cam.base_cam import BaseCAM
 
 
 def grad_cam(explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
@@ -43,16 +49,19 @@ def cam(kind: str, explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
     Raises:
         MedvitError: the model has no layer that a CAM could look at.
     """
-    import pytorch_grad_cam
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-
     found = explainer.gradients(seen, choice.target)
     if found.activations is None or found.by_activations is None:
         raise MedvitError(f"No layer for a CAM is known in a {explainer.config.model_type} model.")
-    # The library would run the model again, with hooks, and enlarge the result to the image. It wants a model
-    # all the same, and walks through it.
-    method = getattr(pytorch_grad_cam, kind)(nn.Linear(1, 1), target_layers=[])
+    # Its own call would run the model again, with hooks, and enlarge the result to the image.
     arrays = found.activations.numpy(), found.by_activations.numpy()
-    values = method.get_cam_image(None, None, [ClassifierOutputTarget(choice.target)], *arrays, False)
+    values = _library(kind).get_cam_image(None, None, None, *arrays, False)
     raised = from_numpy(values[0])
     return raised.relu() if raised.max() > 0 else raised - raised.min()
+
+
+@functools.cache
+def _library(kind: str) -> "BaseCAM":
+    """The library's method. It wants a model, which the step that we take from it does not look at."""
+    import pytorch_grad_cam
+
+    return getattr(pytorch_grad_cam, kind)(nn.Linear(1, 1), target_layers=[])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from medvit.errors import MedvitError
+from medvit.explain.lean import lean
 from medvit.images import Picture
 from medvit.models.recording import Record, listen, make_recordable, read, recording
 
@@ -101,6 +102,7 @@ class Explainer:
         prepare: Callable[[Tensor], Tensor],
         open_picture: Callable[[Picture], Tensor] | None = None,
     ):
+        self.original = model
         self.model = twin(model)
         self.prepare = prepare
         self.open_picture = open_picture
@@ -226,4 +228,5 @@ def twin(model: nn.Module) -> nn.Module:
     copied = copy.deepcopy(model, shared).eval()
     if getattr(model, "_supports_sdpa", False):
         make_recordable(copied)
+        lean(copied)
     return copied

@@ -114,7 +114,7 @@ def road(
 
 def shuffled(explainer: Explainer, seed: int = 0) -> Explainer:
     """The same model with the entries of every weight tensor in random order: all it has learned is gone."""
-    model = copy.deepcopy(explainer.model)
+    model = copy.deepcopy(explainer.original)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():

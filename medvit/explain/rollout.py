@@ -16,14 +16,14 @@ def rollout(_: Explainer, seen: Seen, choice: Choice) -> Tensor:
     """Attention of the class token followed through all layers. Returns (gh, gw)."""
     assert seen.attentions is not None
     flow = follow(fuse(seen.attentions, choice.fusion), choice.discard)
-    return seen.to_grid(flow[0, seen.patches])
+    return seen.to_grid(flow[seen.patches])
 
 
 def gradient_rollout(explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
     """The same, each weight counting as much as it raises the logit of `choice.target`. Returns (gh, gw)."""
     assert seen.attentions is not None
     raised = (seen.attentions * explainer.gradients(seen, choice.target).attentions).relu()
-    return seen.to_grid(follow(fuse(raised, choice.fusion), choice.discard)[0, seen.patches])
+    return seen.to_grid(follow(fuse(raised, choice.fusion), choice.discard)[seen.patches])
 
 
 def fuse(attentions: Tensor, fusion: str = "mean") -> Tensor:
@@ -34,17 +34,19 @@ def fuse(attentions: Tensor, fusion: str = "mean") -> Tensor:
 def follow(layers: Tensor, discard: float = 0.0) -> Tensor:
     """Multiply all layers, the residual path counted as identity and rows summing to one.
 
+    Of the product only the class token's row is computed, from the last layer to the first.
+
     Args:
         layers: (layers, T, T), not negative. discard: the share of each layer's weakest entries to drop
         first.
 
     Returns:
-        (T, T): row i says from where the information in token i came.
+        (T,): from where the information in the first token, the class token, came.
     """
     if discard > 0:
         flat = layers.flatten(1)
         weakest = flat.kthvalue(max(1, int(discard * flat.shape[1])), keepdim=True).values
         layers = layers * (layers > weakest[..., None])
     mixed = layers + torch.eye(layers.shape[-1], dtype=layers.dtype, device=layers.device)
-    mixed = mixed / mixed.sum(-1, keepdim=True)
-    return functools.reduce(lambda flow, layer: layer @ flow, mixed)
+    *earlier, last = mixed / mixed.sum(-1, keepdim=True)
+    return functools.reduce(torch.matmul, reversed(earlier), last[0])

@@ -11,8 +11,6 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from medvit import checkpoint, explain, figures, phantoms
 from medvit.explain import Choice, Explainer
-from medvit.explain.relevance import propagate
-from medvit.explain.rollout import follow, fuse
 from medvit.images import to_tensor
 
 from .common import Figure, alternate, ratio
@@ -50,9 +48,12 @@ def assembled(model: nn.Module, processor, picture: Image.Image) -> None:
     output.logits[0, target].backward()
     attentions = torch.cat(output.attentions).detach()
     gradients = torch.cat([attention.grad for attention in output.attentions])
-    follow(fuse(attentions))
-    propagate(attentions, gradients)
     model.zero_grad()
+    rollout = relevance = torch.eye(attentions.shape[-1])
+    for weights, gradient in zip(attentions, gradients, strict=True):  # as their papers' code does it
+        mixed = weights.mean(0) + torch.eye(weights.shape[-1])
+        rollout = (mixed / mixed.sum(-1, keepdim=True)) @ rollout
+        relevance = relevance + (gradient * weights).clamp(min=0).mean(0) @ relevance
     side = round((attentions.shape[-1] - 1) ** 0.5)
 
     def reshape(tokens: torch.Tensor) -> torch.Tensor:
