@@ -261,9 +261,7 @@ def test_rollout_is_the_product_of_renormalised_layers(fusion):
 
 def test_rollout_drops_the_weakest_attention():
     layers = torch.tensor([[[0.1, 0.9], [0.6, 0.4]]])
-    kept = torch.tensor(
-        [1.0, 0.9]
-    )  # of the first token; 0.1, of the weaker half, is gone, itself added
+    kept = torch.tensor([1.0, 0.9])  # of the first token; 0.1, of the weaker half, is gone, itself added
     torch.testing.assert_close(follow(layers, discard=0.5), kept / kept.sum())
 
 

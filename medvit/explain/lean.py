@@ -1,8 +1,8 @@
 """The layers of a Hugging Face ViT with less work, for answers that stay the same to rounding.
 
-Queries, keys and values come from one product; and the last layer, of which the classifier reads nothing but
-the class token, goes on with that alone after its attention. On one CPU core, for ViT-Tiny, this takes an eighth
-off a forward pass and a tenth off one there and back.
+Queries, keys and values come from one product; and the last layer, of which the classifier reads nothing
+but the class token, goes on with that alone after its attention. On one CPU core, for ViT-Tiny, this takes an
+eighth off a forward pass and a tenth off one there and back.
 """
 
 import torch
