@@ -111,6 +111,8 @@ def recipe(subset: str, model: str, size: int = 28, strategy: str = "full", effo
             epochs=epochs,
             batch_size=32 if small else 64,
             learning_rate=2e-3 if few else rates.get(model, 4e-4 if small else 1e-3),
+            # Some 20 minutes of one core instead of hours. Where time is no matter, all 89,996 pay: the
+            # fine-tuned ViT ends at 98 instead of 95 % on validation after two passes.
             train_images=15_000 if subset == "pathmnist" else None,
             # Of a fine-tuned ViT on RetinaMNIST: 63 against 59 % on validation, of 120 images.
             ema=0.99 if (subset, model) == ("retinamnist", "vit_finetuned") else 0.0,
