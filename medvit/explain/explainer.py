@@ -222,7 +222,10 @@ def find_cam_layer(model: nn.Module) -> nn.Module | None:
 
 
 def twin(model: nn.Module) -> nn.Module:
-    """A copy of a model that shares its weights, in evaluation mode, frozen, with recordable attention."""
+    """A copy of a model that shares its weights, in evaluation mode, frozen, with recordable attention.
+
+    That of a Hugging Face ViT has lean layers, which hold a second copy of a quarter of the weights.
+    """
     shared = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
     shared |= {id(buffer): buffer for buffer in model.buffers()}
     copied = copy.deepcopy(model, shared).eval()
