@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig
 from PIL import Image
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
@@ -154,12 +155,30 @@ def test_recorded_attention_is_that_of_the_plain_computation(name, backbone):
         assert (seen.attentions.diagonal(dim1=-2, dim2=-1) == 0).all()
 
 
-@pytest.mark.parametrize("qkv_bias", [True, False])
-def test_a_hugging_face_vit_answers_attends_and_differentiates_as_its_own_code_does(qkv_bias):
+def small_vit(qkv_bias=True):
     torch.manual_seed(0)
     config = ViTConfig(image_size=32, patch_size=8, hidden_size=24, intermediate_size=48, qkv_bias=qkv_bias)
     config.update({"num_hidden_layers": 3, "num_attention_heads": 2, "num_labels": 4})
-    model = ViTForImageClassification(config).eval()
+    return ViTForImageClassification(config).eval()
+
+
+def test_an_adapter_in_a_layer_is_not_lost():
+    model = small_vit()
+    pixels = torch.rand(1, 3, 32, 32) * 255
+    with torch.no_grad():
+        without = model(pixel_values=pixels / 255).logits[0]
+    model.add_adapter(LoraConfig(target_modules=["q_proj"], r=2, lora_alpha=64, init_lora_weights=False))
+    model.eval()
+    with torch.no_grad():
+        expected = model(pixel_values=pixels / 255).logits[0]
+    assert not torch.allclose(expected, without, atol=1e-3)
+    seen = explain.Explainer(model, prepare=lambda pixels: pixels / 255)(pixels)
+    torch.testing.assert_close(seen.logits, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("qkv_bias", [True, False])
+def test_a_hugging_face_vit_answers_attends_and_differentiates_as_its_own_code_does(qkv_bias):
+    model = small_vit(qkv_bias)
     explainer = explain.Explainer(model, prepare=lambda pixels: pixels / 255)
     pixels = torch.rand(2, 3, 32, 32) * 255
     seen = explainer(pixels[:1], target=1)

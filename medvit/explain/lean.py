@@ -43,10 +43,21 @@ class LeanLayer(nn.Module):
 
 
 def lean(model: nn.Module) -> None:
-    """Put lean layers in place of a frozen `ViTForImageClassification`'s own; others stay as they are."""
-    from transformers import ViTForImageClassification  # whoever has such a model has imported it
+    """Put lean layers in place of a frozen `ViTForImageClassification`'s own.
 
-    if isinstance(model, ViTForImageClassification):
+    Other models stay as they are, and those of which a layer is another than transformers' or has projections
+    that do more than multiply, such as adapters.
+    """
+    # Whoever has such a model has imported them.
+    from transformers import ViTForImageClassification
+    from transformers.models.vit.modeling_vit import ViTLayer
+
+    def plain(layer: nn.Module) -> bool:
+        attention = layer.attention
+        projections = attention.q_proj, attention.k_proj, attention.v_proj
+        return type(layer) is ViTLayer and all(type(one) is nn.Linear for one in projections)
+
+    if isinstance(model, ViTForImageClassification) and all(map(plain, model.vit.layers)):
         *earlier, last = model.vit.layers
         layers = [*(LeanLayer(layer, None) for layer in earlier), LeanLayer(last, tokens=1)]
         model.vit.layers = nn.ModuleList(layers)
