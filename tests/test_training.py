@@ -2,6 +2,7 @@ import io
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,31 @@ from medvit.training.recipes import EFFORTS, change, recipe
 from .conftest import run_script
 
 STILL = Augmentation(flip_x=False, degrees=0, scale=0, shift=0, brightness=0, contrast=0)
+
+
+def test_blur_keeps_flat_images_and_half_of_the_others():
+    torch.manual_seed(0)
+    blurred = Augmentation(False, degrees=0, scale=0, shift=0, brightness=0, contrast=0, blur=1.5)
+    flat = torch.full((4, 3, 28, 28), 77.0)
+    torch.testing.assert_close(blurred(flat), flat)
+    noise = torch.randint(256, (200, 3, 28, 28)).float()
+    change = (blurred(noise) - noise).abs().amax((1, 2, 3))
+    assert 60 < (change < 0.01).sum() < 140
+    assert (blurred(noise).std((2, 3)).mean(1) < 0.7 * noise.std((2, 3)).mean(1)).sum() > 30
+    torch.testing.assert_close(blurred(noise).mean(), noise.mean(), atol=0.5, rtol=0)
+
+
+def test_erasing_paints_up_to_three_grey_squares():
+    torch.manual_seed(0)
+    settings = dict(flip_x=False, degrees=0, scale=0, shift=0, brightness=0, contrast=0)
+    image = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1).expand(100, 3, 28, 28)
+    changed = (Augmentation(**settings, erase=1.0)(image) - image).abs().amax(1) > 1e-3
+    assert changed.any((1, 2)).all()
+    assert changed.float().mean((1, 2)).max() <= 3 * 0.3**2 * 1.3  # whole pixels round up
+    painted = Augmentation(**settings, erase=1.0)(image)
+    grey = painted.std(1) < 1e-3  # the image itself is coloured
+    assert grey.float().mean() > 0.02
+    torch.testing.assert_close(Augmentation(**settings, erase=0.0)(image), image.contiguous())
 
 
 def test_an_augmentation_of_nothing_changes_nothing():
@@ -376,10 +402,28 @@ def test_training_goes_on_from_a_checkpoint_and_its_card_says_so(phantom_root, b
     assert other.card["start"]["sha256"] == checkpoint.load(first).card["sha256"]
     assert "first 2 epochs on BloodMNIST" in other.origin
     tuned = train("breastmnist", "vit_finetuned", tmp_path / "tuned", phantom_root, backbone)
+    card = json.loads((tuned / "card.json").read_text())
+    assert card["backbone"] == Path(backbone).name
+    (tuned / "card.json").write_text(json.dumps(card | {"backbone": "someone/vit"}))
     further = train("breastmnist", "vit_finetuned", tmp_path / "further", phantom_root, "absent", start=tuned)
-    assert checkpoint.load(further).card["backbone"] == checkpoint.load(tuned).card["backbone"]
+    assert checkpoint.load(further).card["backbone"] == "someone/vit"
     with pytest.raises(MedvitError, match="holds a cnn"):
         train("bloodmnist", "vit", tmp_path / "third", phantom_root, backbone, start=first)
+
+
+def test_blending_keeps_a_share_of_the_weights_it_started_from(phantom_root, backbone, tmp_path):
+    first = train("bloodmnist", "cnn", tmp_path / "first", phantom_root, backbone)
+    on = train("bloodmnist", "cnn", tmp_path / "on", phantom_root, backbone, start=first)
+    mixed = train("bloodmnist", "cnn", tmp_path / "mixed", phantom_root, backbone, start=first, blend=0.6)
+    before, after, between = (checkpoint.load(path).model.state_dict() for path in (first, on, mixed))
+    moved = 0.0
+    for name, one in between.items():
+        if one.is_floating_point():
+            torch.testing.assert_close(one, 0.6 * before[name] + 0.4 * after[name], atol=2e-3, rtol=2e-3)
+            moved = max(moved, float((after[name] - before[name]).abs().max()))
+    assert moved > 0.02
+    with pytest.raises(MedvitError, match="--start"):
+        train("bloodmnist", "cnn", tmp_path / "none", phantom_root, backbone, blend=0.6)
 
 
 def test_an_existing_checkpoint_is_not_overwritten(trained, phantom_root, backbone):

@@ -8,8 +8,8 @@ from medvit import checkpoint, phantoms, subsets
 from medvit.evaluation import trust, trust_figures
 from medvit.evaluation.trust import Trust
 from medvit.predictor import Predictor
+from medvit.store import Case
 from medvit.ui import parts
-from medvit.ui.store import Case
 
 from .conftest import run_script
 

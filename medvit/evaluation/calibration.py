@@ -14,7 +14,6 @@ where most bins of a good model are empty; here each bin holds as many images.
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 
 from medvit.evaluation import views
 from medvit.evaluation.metrics import cross_entropy, entropy, probabilities
@@ -37,6 +36,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         logits: (N, C), or (V, N, C) of several views of each image (see `medvit.evaluation.views`).
         labels: (N,), or (N, C) of 0 and 1 for a multi-label task.
     """
+    from scipy.optimize import minimize
+
     multi_label = labels.ndim == 2
 
     def loss(fitted: np.ndarray) -> float:

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import logsumexp, softmax
 from torch import nn
 
 from medvit import checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation.features import unit
+from medvit.evaluation.metrics import probabilities
 from medvit.evaluation.predict import predict
 from medvit.images import Preprocessing
 
@@ -88,11 +88,13 @@ Arrays = Mapping[str, np.ndarray]
 
 def _max_softmax(known: Arrays, r: Reading) -> np.ndarray:
     """Hendrycks and Gimpel, 2017: the largest probability."""
-    return softmax(r.logits, axis=1)[:, r.own].max(1)
+    return probabilities(r.logits)[:, r.own].max(1)
 
 
 def _energy(known: Arrays, r: Reading) -> np.ndarray:
     """Liu et al., 2020: minus the energy, at temperature one."""
+    from scipy.special import logsumexp
+
     return logsumexp(r.logits[:, r.own], axis=1)
 
 
@@ -142,6 +144,8 @@ def _vim(known: Arrays, r: Reading) -> np.ndarray:
 
 def _odds(known: Arrays, r: Reading) -> np.ndarray:
     """How much likelier the subset's own classes are than all others; for the shared model alone."""
+    from scipy.special import logsumexp
+
     return logsumexp(r.logits[:, r.own], axis=1) - logsumexp(r.logits[:, ~r.own], axis=1)
 
 

@@ -1,17 +1,18 @@
 """Figures of a set of predictions, with 95 % intervals. Pure functions of logits and labels.
 
-scikit-learn and scipy.stats are imported where they are used: they take seconds, and the app shows its first
-page without.
+scikit-learn and scipy are imported where they are used: they take seconds, and the app shows its first page
+without.
 """
 
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit, softmax
 
 
 def probabilities(logits: np.ndarray, multi_label: bool = False) -> np.ndarray:
     """Logits (..., C) to probabilities (..., C) in float64: softmax, or a sigmoid per label."""
+    from scipy.special import expit, softmax
+
     logits = np.asarray(logits, np.float64)
     return expit(logits) if multi_label else softmax(logits, axis=-1)
 
@@ -47,6 +48,7 @@ def auc_interval(labels: np.ndarray, scores: np.ndarray, task: str) -> tuple[flo
 
     Where a mean over classes is taken, so are each image's contributions, so that their correlation counts.
     """
+    from scipy.special import expit, logit
     from scipy.stats import rankdata
 
     curves = _curves(labels, scores, task)

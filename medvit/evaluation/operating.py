@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit
 
 from medvit.evaluation.metrics import auc_interval, wilson
 
@@ -63,6 +62,8 @@ def at(
 
 def _predictive(tp: int, fn: int, fp: int, tn: int, prevalence: float) -> tuple[tuple, tuple]:
     """(value, low, high) of PPV and of NPV. Half an image is added to each count for the spread alone."""
+    from scipy.special import expit, logit
+
     sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
     hits, false = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
     rest, missed = specificity * (1 - prevalence), (1 - sensitivity) * prevalence

@@ -17,7 +17,9 @@ class Augmentation:
     it keeps every pixel sharp. `degrees`: rotation up to this angle either way.
     `scale`, `shift`: up to this share of the size either way. `brightness`, `contrast`, `saturation`: up to
     this share. `jpeg`: share of the images that are saved as JPEG. `noise`: standard deviation of up to this
-    many grey levels.
+    many grey levels. `blur`: half of the images get a Gaussian of up to this many pixels along some direction
+    and of up to half as many across it. `erase`: chance of each of three squares, a tenth to three tenths of
+    the side long, to be painted over in some grey (Random Erasing: Zhong et al., AAAI 2020).
     """
 
     flip_x: bool = True
@@ -31,6 +33,8 @@ class Augmentation:
     saturation: float = 0.0
     jpeg: float = 0.0
     noise: float = 0.0
+    blur: float = 0.0
+    erase: float = 0.0
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 or float (B, 3, H, W) in 0..255 to float32 of the same shape and range."""
@@ -38,6 +42,10 @@ class Augmentation:
         grid = F.affine_grid(self._matrices(len(x), x.device), list(x.shape), align_corners=False)
         x = F.grid_sample(x, grid, padding_mode="reflection", align_corners=False)
         x = self._recolour(x)
+        if self.blur:
+            x = _blur(x, self.blur)
+        if self.erase:
+            x = _erase(x, self.erase)
         if self.jpeg:
             x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < self.jpeg, jpeg(x), x)
         strength = torch.rand(len(x), 1, 1, 1, device=x.device) * self.noise
@@ -64,6 +72,38 @@ class Augmentation:
         x = grey + (x - grey) * saturation
         level = x.mean((1, 2, 3), keepdim=True)
         return (level + (x - level) * contrast) * brightness
+
+
+def _blur(x: Tensor, most: float) -> Tensor:
+    """Half of the images (B, 3, H, W) with a Gaussian each of its own width, length and direction."""
+    batch, reach = len(x), math.ceil(2 * most)
+    along, across, angle = torch.rand(3, batch, 1, 1, device=x.device)
+    along, angle = (2 * along - 1).clamp(min=1e-3) * most, angle * math.pi
+    across = across * along / 2 + 1e-3
+    step = torch.arange(-reach, reach + 1.0, device=x.device)
+    forward = step * angle.cos() + step[:, None] * angle.sin()  # (B, k, k)
+    sideways = step[:, None] * angle.cos() - step * angle.sin()
+    kernels = (-((forward / along) ** 2 + (sideways / across) ** 2) / 2).exp()
+    kernels = kernels / kernels.sum((1, 2), keepdim=True)
+    wide = F.pad(x, (reach,) * 4, mode="reflect").transpose(0, 1)  # (3, B, ...), each image a channel
+    return F.conv2d(wide, kernels[:, None], groups=batch).transpose(0, 1)
+
+
+def _erase(x: Tensor, chance: float) -> Tensor:
+    """Images (B, 3, H, W) in 0..255 with up to three grey squares on them."""
+    batch, _, height, width = x.shape
+    rows, columns = _centres(height, width, x.device)
+    for row, column, half, grey, there in torch.rand(3, 5, batch, 1, 1, 1, device=x.device):
+        half = 0.05 + 0.1 * half
+        inside = ((rows - row).abs() < half) & ((columns - column).abs() < half) & (there < chance)
+        x = torch.where(inside, 255 * grey, x)
+    return x
+
+
+def _centres(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where the pixels' centres lie, as shares of the side: (1, 1, H, 1) and (1, 1, 1, W)."""
+    rows = (torch.arange(height, device=device).view(1, 1, -1, 1) + 0.5) / height
+    return rows, (torch.arange(width, device=device).view(1, 1, 1, -1) + 0.5) / width
 
 
 def jpeg(pixels: Tensor, quality: int = 95) -> Tensor:
@@ -147,8 +187,7 @@ def mix(x: Tensor, targets: Tensor, mixup: float, cutmix: float) -> tuple[Tensor
     batch, _, height, width = x.shape
     share, kind, row, column = torch.rand(4, batch, 1, 1, 1, device=x.device)
     half = (1 - share).sqrt() / 2  # of the square's side, the image's side being one
-    rows = (torch.arange(height, device=x.device).view(1, 1, -1, 1) + 0.5) / height
-    columns = (torch.arange(width, device=x.device).view(1, 1, 1, -1) + 0.5) / width
+    rows, columns = _centres(height, width, x.device)
     outside = ((rows - row).abs() > half) | ((columns - column).abs() > half)  # (B, 1, H, W)
     own = torch.where(kind < cutmix, outside.float(), torch.where(kind < cutmix + mixup, share, 1.0))
     weight = own.expand(-1, 1, height, width).mean((1, 2, 3)).unsqueeze(1)  # (B, 1)

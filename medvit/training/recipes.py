@@ -43,6 +43,8 @@ class Recipe:
     `ordinal`: width in grades of the answer expected where classes are ordered; 0: only the one is right.
     `stability`: weight of the distance between the answers to an image and to the same as JPEG; where it is
     positive, a step costs twice as much.
+    `blend`: share of the weights it started from (`--start`) in what is kept at the end, after training that
+    made it more robust but less accurate (WiSE-FT: Wortsman et al., CVPR 2022).
     `config`: fields of the architecture's configuration, such as ``{"drop_path": 0.2}``.
     """
 
@@ -62,6 +64,7 @@ class Recipe:
     balance: float = 0.0
     ordinal: float = 0.0
     stability: float = 0.0
+    blend: float = 0.0
     config: dict[str, Any] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
 

@@ -4,6 +4,7 @@ The epoch with the best validation accuracy is kept, of two equal ones that with
 split is read once, after that.
 """
 
+import copy
 import json
 import platform
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 
 from medvit import checkpoint, models, subsets
@@ -74,6 +75,10 @@ def train(
     for field in ("epochs", "batch_size", "learning_rate", "image_size", "train_images"):
         if (value := getattr(recipe, field)) is not None and value <= 0:
             raise MedvitError(f"{field} must be above zero, not {value}.")
+    if not 0 <= recipe.blend < 1 or recipe.blend and start is None:
+        raise MedvitError(
+            "blend is a share from 0 to below 1, and needs a checkpoint to start from (--start)."
+        )
     subset = subsets.get(subset_name)
     transformers.set_seed(seed)
     work = out.parent / f".{out.name}.training"
@@ -103,6 +108,7 @@ def train(
     if state:
         keeper.restore(state)
     data, validation = (Pixels(*split, args.device) for split in ((images, labels), splits["val"]))
+    begun = copy.deepcopy(classifier.model.state_dict()) if recipe.blend else {}
     trainer = Engine(
         classifier,
         args,
@@ -117,12 +123,12 @@ def train(
     seconds = time.monotonic() - started
 
     if trainer.is_world_process_zero():
-        trained.load_state_dict(keeper.best)
+        trained.load_state_dict(blended(keeper.best, begun, recipe.blend) if recipe.blend else keeper.best)
         if model_name == "vit_finetuned":
             model = merge_strategy(trained, recipe.strategy)
         card = settings | {
             "strategy": recipe.strategy if model_name == "vit_finetuned" else "from scratch",
-            "backbone": Path(earlier["backbone"] if earlier else backbone).name
+            "backbone": (earlier["backbone"] if earlier else _public_name(backbone))
             if model_name == "vit_finetuned"
             else None,
             "source_size": size,
@@ -162,6 +168,19 @@ def _go_on_from(folder: Path, model: PreTrainedModel, model_name: str) -> dict[s
         ) from error
     kept = ("subset", "seed", "recipe", "trained_on", "sha256", "backbone", "start")
     return {key: found.card[key] for key in kept if key in found.card}
+
+
+def _public_name(backbone: str) -> str:
+    """A hub id as it is; of a folder its name, as the path to it is nobody's business."""
+    return Path(backbone).name if Path(backbone).is_dir() else backbone
+
+
+def blended(weights: dict[str, Tensor], others: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights with a share of others in them; those that are counts stay as they are."""
+    return {
+        name: torch.lerp(one, others[name].to(one), share) if one.is_floating_point() else one
+        for name, one in weights.items()
+    }
 
 
 def _prepare_work(work: Path, args: TrainingArguments, settings: dict[str, Any], resume: bool) -> Path | None:
