@@ -2,6 +2,7 @@
 
 import argparse
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import threading
 from pathlib import Path
 
 # Uploads lie apart from those of other programs; Gradio reads this when it is imported.
-os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="medvit-")
+os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="medvit-uploads-")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 # Statistics of the last 10,000 events, which nobody sees here, were summed up anew after each event.
 os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "1")
@@ -22,8 +23,10 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("MEDVIT_LAZY", "1")  # the first page does not wait for transformers
 
 from medvit import MedvitError, limits, ui
-from medvit.ui import hosting, parts
-from medvit.ui.store import Store
+from medvit.answers import import_rest
+from medvit.store import Store
+from medvit.ui import hosting
+from medvit.worker import SWITCH_SECONDS, Worker
 
 
 def parse() -> argparse.Namespace:
@@ -52,7 +55,8 @@ def parse() -> argparse.Namespace:
         type=float,
         default=limits.MODEL_BYTES / 2**30,
         metavar="GB",
-        help="for models; beyond it, those not asked for longest are unloaded [%(default)g]",
+        help="for models; beyond it, those not asked for longest are unloaded; the process that answers the "
+        "API under load may take as much again [%(default)g]",
     )
     add("--warm", action="store_true", help="load the models before the first page, not when first asked for")
     add("--mcp", action="store_true", help="serve the API as MCP tools too (needs gradio[mcp])")
@@ -69,9 +73,7 @@ def main() -> None:
     uploads = Path(os.environ["GRADIO_TEMP_DIR"])
     atexit.register(shutil.rmtree, uploads, ignore_errors=True)
     args = parse()
-    # A forward pass gives the interpreter away at each of its hundreds of operations; under load it waited up
-    # to 5 ms, the default, to get it back.
-    sys.setswitchinterval(5e-4)
+    sys.setswitchinterval(SWITCH_SECONDS)
     # An event, as an exception out of a signal handler can get lost in the middle of an import.
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -79,16 +81,18 @@ def main() -> None:
     try:
         auth = hosting.credentials(args.auth or os.environ.pop("MEDVIT_AUTH", None))
         if args.mcp:
-            hosting.check_mcp()
+            hosting.check_mcp(auth)
         store = Store.open(args.checkpoints, args.data_root, int(args.memory * 2**30))
     except MedvitError as error:
         sys.exit(f"app.py: {error}")
     for problem in store.problems.values():
         print(f"app.py: left out: {problem}", file=sys.stderr)
     hosting.declare_gpu()
+    worker = Worker(store)
     if args.warm:
         store.warm()
-    demo = ui.build(store)
+        worker.start()
+    demo = ui.build(store, worker.ask)
     try:
         demo.launch(
             server_name=args.host,
@@ -104,7 +108,9 @@ def main() -> None:
             f"app.py: {args.host or '127.0.0.1'} cannot be served: {port} is taken, or this machine has no "
             "such address. Name another with --port or --host."
         )
-    parts.import_rest()  # the first page is out
+    import_rest()  # the first page is out
+    gc.collect()
+    gc.freeze()  # what is there by now stays, and need not be looked through again
     stopped.wait()
     demo.close(verbose=False)
 

@@ -32,6 +32,7 @@ BATCH = 64
 AHEAD = 3  # batches decoded or being decoded while the model has another
 THREADS = max(1, min(AHEAD, (os.cpu_count() or 1) // 2))  # that decode, a batch each; more disturb the model
 MAX_DIRECTORY = 4 * 2**20  # bytes of a zip's table of contents: room for 10,000 files with long names
+OPEN_ZIPS = 16  # at once, as a process may open a thousand files in all
 READABLE_ZIPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA and bzip2 take memory as the file says
 
 
@@ -133,30 +134,29 @@ class _CappedReader(BufferedReader):
 
 @contextmanager
 def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    with _CappedReader(FileIO(str(path))) as file:
+    with ExitStack() as kept:
         try:
-            archive = zipfile.ZipFile(file)
+            file = kept.enter_context(_CappedReader(FileIO(str(path))))
+            archive = kept.enter_context(zipfile.ZipFile(file))
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
             raise MedvitError(
                 f"{shown(path.name)} cannot be read as a zip ({error}). Pack it again, or give the pictures."
             ) from error
-        with archive:
-            yield archive
+        yield archive
 
 
 class Reader:
-    """Reads `File`s, and keeps their zips open until the end of the block. Safe to share between threads."""
+    """Reads `File`s, and keeps the last zips open until the block ends. Safe to share between threads."""
 
     def __init__(self) -> None:
-        self._zips: dict[Path, zipfile.ZipFile] = {}
+        self._zips: dict[Path, tuple[zipfile.ZipFile, ExitStack]] = {}
         self._lock = threading.Lock()
-        self._open = ExitStack()
 
     def __enter__(self) -> "Reader":
         return self
 
     def __exit__(self, *_) -> None:
-        self._open.close()
+        self._close_but(0)
 
     def __call__(self, file: File) -> Path | bytes:
         """The bytes of a zip's member, else the path.
@@ -168,8 +168,15 @@ class Reader:
             return file.path
         with self._lock:
             if file.path not in self._zips:
-                self._zips[file.path] = self._open.enter_context(_open_zip(file.path))
-            return _read_member(self._zips[file.path], self._zips[file.path].infolist()[file.member])
+                self._close_but(OPEN_ZIPS - 1)
+                kept = ExitStack()
+                self._zips[file.path] = kept.enter_context(_open_zip(file.path)), kept
+            archive, _ = self._zips[file.path]
+            return _read_member(archive, archive.infolist()[file.member])
+
+    def _close_but(self, last: int) -> None:
+        for path in list(self._zips)[: max(0, len(self._zips) - last)]:
+            self._zips.pop(path)[1].close()
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

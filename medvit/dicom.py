@@ -15,6 +15,8 @@ from medvit import limits, pieces
 from medvit.errors import MedvitError
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
+TURNS = 100_000  # at reading a file; the largest of pydicom's own takes some thousands
+TABLE_BYTES = 2**20  # of a sequence of lookup tables; one of 16 bits has 128 kB
 JPEGS = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 90, 91))
 # What pydicom decodes with numpy and Pillow alone: uncompressed, deflated, RLE, JPEG and JPEG 2000.
 READABLE = {
@@ -64,9 +66,10 @@ def open_dicom(data: bytes) -> Image.Image:
     config.settings.reading_validation_mode = config.IGNORE  # its warnings would repeat what is in the file
     try:
         data = _inflated(data)
-        head = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=FIELDS)
+        head = pydicom.dcmread(_CountedFile(data), stop_before_pixels=True, specific_tags=FIELDS)
         _check_size(head)
-        whole = pydicom.dcmread(io.BytesIO(data), specific_tags=FIELDS)
+        _check_tables(head)
+        whole = pydicom.dcmread(_CountedFile(data), specific_tags=FIELDS)
         if "PixelData" not in whole:
             raise MedvitError("The DICOM file holds no picture.")
         if whole.file_meta.TransferSyntaxUID in JPEGS:
@@ -78,11 +81,25 @@ def open_dicom(data: bytes) -> Image.Image:
         raise MedvitError(f"The DICOM file cannot be decoded ({type(error).__name__}).") from None
 
 
+class _CountedFile(io.BytesIO):
+    """A file that is read in a limited number of turns; each element and item takes pydicom one or more."""
+
+    def __init__(self, data: bytes):
+        super().__init__(data)
+        self.turns = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.turns += 1
+        if self.turns > TURNS:
+            raise MedvitError("The DICOM file consists of too many small pieces to be an honest picture.")
+        return super().read(size)
+
+
 def _inflated(data: bytes) -> bytes:
     """The file with its data set inflated, so that nothing else inflates it without a limit."""
     from pydicom.filereader import read_dataset, read_preamble
 
-    file = io.BytesIO(data)
+    file = _CountedFile(data)
     read_preamble(file, force=False)
     meta = read_dataset(
         file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, _vr, _length: tag.group != 2
@@ -113,6 +130,14 @@ def _check_size(head: Any) -> None:
             f"The picture has {columns} x {rows} pixels; at most {limits.DICOM_PIXELS // 10**6} million are "
             "read of a DICOM file."
         )
+
+
+def _check_tables(head: Any) -> None:
+    """What is not yet taken apart will be later, uncounted."""
+    for name in ("ModalityLUTSequence", "VOILUTSequence"):
+        raw = head.get_item(name) if name in head else None
+        if len(getattr(raw, "value", None) or b"") > TABLE_BYTES:
+            raise MedvitError("The DICOM file has a lookup table that is too large to be an honest one.")
 
 
 def _check_frame(dataset: Any) -> None:

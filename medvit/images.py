@@ -3,8 +3,10 @@
 Training, evaluation, the app and the API all end in `Preprocessing.__call__`.
 """
 
+import errno
 import io
 import json
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -83,6 +85,7 @@ def open_image(source: Picture) -> Image.Image:
         ValueError,
         SyntaxError,
         EOFError,
+        MemoryError,
         IndexError,
         KeyError,
         TypeError,
@@ -96,7 +99,10 @@ def open_image(source: Picture) -> Image.Image:
 
 def _file_size(path: str | Path) -> int:
     try:
-        return Path(path).stat().st_size
+        found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode):  # a device or a pipe could be read for ever
+            raise OSError(errno.EINVAL, "not a file")
+        return found.st_size
     except OSError as error:
         raise MedvitError(f"The picture {Path(path).name!r} cannot be opened ({error.strerror}).") from error
 

@@ -4,27 +4,38 @@ Pillow walks chunks, segments and blocks one by one, some of them in quadratic t
 whole picture for every scan; neither has a limit. Honest files stay far below these.
 """
 
+from typing import Literal
+
 from medvit.errors import MedvitError
 
-PIECES = 10_000  # a PNG of 20 MB in chunks of 8 kB has 2,500
+PIECES = 10_000  # a PNG of 20 MB in chunks of 8 kB has 2,500; a TIFF has a strip a row at most
+SEGMENTS = 1_000  # of a JPEG before its first scan, joined in quadratic time; a profile has 255 at most
+STRIPS_AND_TILES = (273, 279, 324, 325)  # where they lie, and how many bytes each has
 PASSES = 1_000_000_000  # pixels times scans of a JPEG; progressive ones have about ten scans
 
 
 def check(data: bytes) -> None:
-    """Look at the structure of a PNG, JPEG or GIF; other files pass.
+    """Look at the structure of a PNG, JPEG, GIF, TIFF or BMP; other files pass.
 
     Raises:
-        MedvitError: more than `PIECES` pieces.
+        MedvitError: more pieces than `PIECES` or `SEGMENTS`, or runs that leave out as much as they like.
     """
+    most = PIECES
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         count = _png_chunks(data)
     elif data.startswith(b"\xff\xd8"):
-        count = _jpeg_segments(data)
+        count, most = _jpeg_segments(data), SEGMENTS
     elif data.startswith((b"GIF87a", b"GIF89a")):
         count = _gif_blocks(data)
+    elif data.startswith((b"II", b"MM")):
+        count = _tiff_pieces(data)
+    elif data.startswith(b"BM"):
+        if data[30:34] in (b"\1\0\0\0", b"\2\0\0\0"):  # two bytes of it can skip gigabytes of pixels
+            raise MedvitError("A run-length coded BMP is not read here. Save it as PNG.")
+        return
     else:
         return
-    if count > PIECES:
+    if count > most:
         raise MedvitError(
             "The file consists of too many small pieces to be an honest picture. Save it anew with an image "
             "program."
@@ -74,3 +85,20 @@ def _gif_blocks(data: bytes) -> int:
         place += 1
         count += 1
     return count
+
+
+def _tiff_pieces(data: bytes) -> int:
+    """The most strips or tiles that one of the first directory's entries lists, or its entries."""
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
+
+    def number(place: int, size: int) -> int:
+        return int.from_bytes(data[place : place + size], order)
+
+    big = number(2, 2) == 43  # BigTIFF: wider numbers
+    place = number(8, 8) if big else number(4, 4)
+    entries, first, step = (number(place, 8), place + 8, 20) if big else (number(place, 2), place + 2, 12)
+    counts = [entries]
+    for entry in range(first, first + step * min(entries, PIECES), step):
+        if number(entry, 2) in STRIPS_AND_TILES:
+            counts.append(number(entry + 4, 8 if big else 4))
+    return max(counts)

@@ -115,6 +115,7 @@ class Predictor:
         self._lock = threading.Lock()
         self._explainer: explain.Explainer | None = None
         self._together = Batcher(self._predict_together, threading.Lock())
+        self._plainly = Batcher(self._predict_plainly, threading.Lock())
 
     @property
     def explainer(self) -> explain.Explainer:
@@ -148,7 +149,7 @@ class Predictor:
         Raises:
             MedvitError: the picture cannot be read.
         """
-        return self.predict(self.source(image)).to_json()
+        return self._plainly(self.source(image)).to_json()
 
     def source(self, image: images.Picture) -> np.ndarray:
         """The picture in the form of the training images: uint8 (s, s, 3), s = 28 for what is shipped."""
@@ -173,6 +174,9 @@ class Predictor:
     def _predict_together(self, sources: list[np.ndarray]) -> list[Prediction]:
         passes = self.explainer.many(images.to_tensor(np.stack(sources)))
         return self._predictions(np.stack(sources), *_outputs(passes), passes)
+
+    def _predict_plainly(self, sources: list[np.ndarray]) -> list[Prediction]:
+        return self.predict_many(np.stack(sources))
 
     def predict_many(self, sources: np.ndarray) -> list[Prediction]:
         """Classify many source images, uint8 (N, s, s, 3), keeping nothing for maps."""

@@ -219,6 +219,8 @@ def _floods() -> Iterator[tuple[str, bytes]]:
     jpeg = _encode(_noise(), "JPEG")
     yield "flood-segments.jpg", jpeg[:2] + b"\xff\xe7\0\2" * 4_900_000 + jpeg[2:]
     yield "flood-comments.jpg", jpeg[:2] + b"\xff\xfe\0\2" * 4_900_000 + jpeg[2:]
+    exif = b"\xff\xe1" + struct.pack(">H", 2008) + b"Exif\0\0" + bytes(2000)
+    yield "flood-exif.jpg", jpeg[:2] + exif * 9000 + jpeg[2:]
     yield "flood-padding.jpg", jpeg[:2] + b"\xff" * 19_000_000 + jpeg[2:]
     yield "flood-passes.jpg", _many_passes(6000, 4000, 400)
     gif = _encode(_noise("P"), "GIF")
@@ -227,9 +229,30 @@ def _floods() -> Iterator[tuple[str, bytes]]:
     yield "flood-extensions.gif", gif[:place] + b"\x21\xf9\x04\0\0\0\0\0" * 2_400_000 + gif[place:]
     tag = struct.pack("<HHII", 40000, 3, 1, 0)
     yield "flood-tags.tif", b"II*\0\x08\0\0\0" + struct.pack("<H", 65000) + tag * 65000 + bytes(4)
+    yield "flood-strips.tif", _many_strips(2_430_000)
+    for skip in (b"\x02\x14", b"\xff\xff"):
+        yield f"flood-skip-{skip[0]}.bmp", _skipping(31_000_000, skip)
     yield "flood-circle.tif", b"II*\0\x08\0\0\0" + struct.pack("<H", 1) + tag + struct.pack("<I", 8)
     values = struct.pack("<HHII", 258, 3, 2**27, 8)
     yield "flood-values.tif", b"II*\0\x08\0\0\0" + struct.pack("<H", 1) + values + bytes(4)
+
+
+def _many_strips(count: int) -> bytes:
+    """A TIFF of one column, each row a strip of its own."""
+    place = 8 + 2 + 12 * 10 + 4
+    entries = [(256, 1, 1), (257, 1, count), (258, 1, 8), (259, 1, 1), (262, 1, 1), (273, count, place)]
+    entries += [(277, 1, 1), (278, 1, 1), (279, count, place + 4 * count), (284, 1, 1)]
+    head = b"II*\0\x08\0\0\0" + struct.pack("<H", len(entries))
+    head += b"".join(struct.pack("<HHII", tag, 4, length, value) for tag, length, value in entries) + bytes(4)
+    return head + struct.pack("<I", place + 8 * count) * count + struct.pack("<I", 1) * count + b"\0"
+
+
+def _skipping(width: int, skip: bytes) -> bytes:
+    """A run-length coded BMP of one row, of which a few bytes leave out as much as they like."""
+    rows = b"\0\2" + skip + b"\0\1"
+    head = struct.pack("<IiiHHIIiiII", 40, width, 1, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    start = 14 + len(head) + 4 * 256
+    return b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + head + bytes(4 * 256) + rows
 
 
 def _many_passes(width: int, height: int, passes: int) -> bytes:

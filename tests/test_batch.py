@@ -55,6 +55,17 @@ def pack(path: Path, members: dict[str, bytes], compression=zipfile.ZIP_DEFLATED
     return path
 
 
+def test_many_zips_are_not_all_kept_open(tmp_path):
+    zips = [pack(tmp_path / f"{i:02}.zip", {"a.png": png(i), "b.png": png(i + 1)}) for i in range(40)]
+    with batch.Reader() as reader:
+        for file in batch.find(zips):
+            assert images.open_image(reader(file)).width == 28
+            assert len(reader._zips) <= batch.OPEN_ZIPS
+        kept = [archive for archive, _ in reader._zips.values()]
+    assert all(archive.fp is None for archive in kept)
+    assert len(kept) == batch.OPEN_ZIPS
+
+
 def test_a_folder_gives_the_answers_of_the_single_pictures_in_order(predictor, folder):
     found = classify(predictor, folder, batch=4)
     assert [row.file for row in found] == [

@@ -8,8 +8,8 @@ import pytest
 
 import medvit
 from medvit import case_report, checkpoint, phantoms
+from medvit.store import Store
 from medvit.ui import build
-from medvit.ui.store import Store
 
 MADE = datetime(2031, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -1,4 +1,5 @@
 import io
+import struct
 import sys
 import zlib
 from pathlib import Path
@@ -108,6 +109,28 @@ def _inflates(data: bytes) -> bool:
         return len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(data)) > 200
     except zlib.error:
         return False
+
+
+@pytest.mark.parametrize("deflated", [False, True])
+def test_endless_small_pieces_are_refused(deflated):
+    """Items and elements of no content: one alone is nothing, two million take minutes."""
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+    items = struct.pack("<HH2sHI", 0x0028, 0x3010, b"SQ", 0, 8 * 2_000_000) + item * 2_000_000
+    elements = b"".join(
+        struct.pack("<HH2sH", 0x29 + 2 * (i >> 16), i & 0xFFFF, b"CS", 0) for i in range(1_000_000)
+    )
+    head, content = b"", dicom(RAMP, syntax=DEFLATED if deflated else EXPLICIT)
+    if deflated:
+        start = next(i for i in range(200, len(content)) if _inflates(content[i:]))
+        head, content = content[:start], zlib.decompress(content[start:], -zlib.MAX_WBITS)
+    place = content.index(struct.pack("<HH2s", 0x7FE0, 0x10, b"OB"))
+    for flood in (items, elements):
+        data = content[:place] + flood + content[place:]
+        if deflated:
+            packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+            data = packer.compress(data) + packer.flush()
+        with pytest.raises(MedvitError, match="honest"):
+            images.open_image(head + data)
 
 
 def test_size_is_checked_before_pixels_are_decoded():

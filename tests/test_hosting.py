@@ -1,5 +1,6 @@
 """The app on a public address: each known hole is attacked, each promise to a host is checked."""
 
+import errno
 import http.client
 import json
 import os
@@ -11,7 +12,9 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
+import anyio
 import numpy as np
 import pytest
 import torch
@@ -24,8 +27,8 @@ from medvit import limits, phantoms
 from medvit.batcher import Batcher
 from medvit.errors import MedvitError
 from medvit.images import to_tensor
+from medvit.store import Store
 from medvit.ui import guard, hosting
-from medvit.ui.store import Store
 
 from .conftest import REPOSITORY, running_app
 
@@ -130,11 +133,19 @@ def ask(address, image):
     return request(address, "GET", f"/gradio_api/call/predict/{event}")[2].decode()
 
 
-@pytest.mark.parametrize("path", SECRETS)
-def test_no_path_that_a_visitor_names_is_opened(app, path):
-    answer = ask(app[0], {"path": path, "meta": {"_type": "gradio.FileData"}})
+@pytest.mark.parametrize("more", [{"meta": {"_type": "gradio.FileData"}}, {"meta": {"_type": "other"}}, {}])
+@pytest.mark.parametrize("path", [*SECRETS, str(REPOSITORY / "docs" / "explore.png"), "/dev/zero"])
+def test_no_path_that_a_visitor_names_is_opened(app, path, more):
+    answer = ask(app[0], {"path": path} | more)
     assert "Only files that were uploaded" in answer or "Addresses are not fetched" in answer
     assert path not in answer
+
+
+@pytest.mark.parametrize("sent", [{"path": 5}, {"path": ["/secret"]}, {"path": None, "size": "/secret"}, [5]])
+def test_what_is_no_file_at_all_is_not_repeated(app, sent):
+    assert "event: error" in ask(app[0], sent)
+    log = app[1].read_text()
+    assert "/secret" not in log and "Traceback" not in log
 
 
 def test_no_address_is_fetched(app):
@@ -145,6 +156,108 @@ def test_no_address_is_fetched(app):
         request(app[0], "GET", f"/gradio_api/proxy={url}")
     assert "event: error" in answer
     assert asked == []
+
+
+def test_errors_nobody_expected_have_the_headers_too(app):
+    body = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--{BOUNDARY}--\r\n'
+    kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    status, headers, answer = request(app[0], "POST", "/gradio_api/component_server", body, kind)
+    assert status >= 400
+    assert headers["x-content-type-options"] == "nosniff"
+    assert b"Traceback" not in answer
+
+
+def test_answers_that_nobody_reads_do_not_pile_up(trained, tmp_path):
+    body = json.dumps({"data": ["x" * 100_000, "y"], "session_hash": "deaf", "fn_index": None})
+    with running_app("--checkpoints", trained, log=tmp_path / "log") as address:
+        config = json.loads(request(address, "GET", "/config")[2])
+        number = next(d["id"] for d in config["dependencies"] if d["api_name"] == "confusion_matrix")
+        body = body.replace("null", str(number))
+        kind = {"Content-Type": "application/json"}
+        answers = []
+        for _ in range(3 * limits.UNREAD):
+            answers.append(request(address, "POST", "/gradio_api/queue/join", body, kind)[::2])
+            if answers[-1][0] != 200:
+                break
+            time.sleep(0.02)
+        assert answers[0][0] == 200
+        assert answers[-1][0] == 503
+        assert b"read the answers" in answers[-1][1]
+        fresh = body.replace("deaf", "another")
+        assert request(address, "POST", "/gradio_api/queue/join", fresh, kind)[0] == 200
+
+
+def awaited(function, *arguments):
+    """What an async function returns, in a thread of its own: Playwright keeps a loop running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(anyio.run, function, *arguments).result()
+
+
+def test_of_all_who_do_not_read_those_who_left_most_lose_theirs():
+    waiting = {f"visitor {i}": SimpleNamespace(qsize=lambda i=i: i) for i in range(100)}
+    gone = []
+
+    async def clean_events(session_hash):
+        gone.append(session_hash)
+
+    async def push(body, request, username):
+        return True, body.session_hash, "success"
+
+    events = {"long gone": {"a"}, "visitor 1": {"b"}, "visitor 99": {"c"}}
+    queue = SimpleNamespace(
+        push=push,
+        clean_events=clean_events,
+        pending_messages_per_session=waiting,
+        pending_event_ids_session=events,
+    )
+    guard.bound_unread(SimpleNamespace(_queue=queue))
+    answer = awaited(queue.push, SimpleNamespace(session_hash="visitor 1"), None, None)
+    assert answer == (True, "visitor 1", "success")
+    assert gone == [f"visitor {i}" for i in range(99, 99 - len(gone), -1)]
+    assert sum(one.qsize() for one in waiting.values()) <= limits.UNREAD_IN_ALL
+    assert len(waiting) == 100 - len(gone) > 50
+    assert events == {"visitor 1": {"b"}}
+
+
+def guarded(app, path="/gradio_api/run/predict", running=0):
+    """Status and text of what a guard around an ASGI app says to one request."""
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    one = guard.Guard(app)
+    one.running = running
+    scope = {"type": "http", "path": path, "method": "POST", "headers": []}
+    awaited(one, scope, receive, send)
+    assert one.running == running
+    assert (b"x-content-type-options", b"nosniff") in sent[0]["headers"]
+    return sent[0]["status"], sent[1]["body"].decode()
+
+
+def test_a_full_disk_is_one_sentence():
+    async def full(scope, receive, send):
+        raise OSError(errno.ENOSPC, "No space left on device", "/secret/name")
+
+    async def broken(scope, receive, send):
+        raise ValueError("/secret/name")
+
+    assert guarded(full, "/gradio_api/upload") == (507, "The disk of this server is full. Try again later.")
+    assert guarded(broken) == (500, "Something went wrong here. Try again.")
+
+
+def test_requests_beside_the_queue_are_counted_too():
+    async def fine(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"fine"})
+
+    assert guarded(fine, running=limits.RUNNING - 1) == (200, "fine")
+    status, answer = guarded(fine, running=limits.RUNNING)
+    assert status == 503
+    assert "try again" in answer
 
 
 class http_server:  # noqa: N801  reads as a function
@@ -212,6 +325,15 @@ def test_old_uploads_are_swept_and_new_ones_stay(tmp_path):
         guard.sweep(tmp_path, 0.01)
         time.sleep(0.05)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_server_left_is_found_and_nothing_else(tmp_path):
+    own, left, photos = (tmp_path / name for name in ("medvit-uploads-own", "medvit-uploads-left", "photos"))
+    for folder in (own, left, photos, tmp_path / "medvit-data"):
+        folder.mkdir()
+    (tmp_path / "medvit-uploads-link").symlink_to(photos)
+    (tmp_path / "medvit-uploads-file").write_bytes(b"x")
+    assert guard.abandoned(own) == [left]
 
 
 def test_many_users_get_what_one_gets(app, trained, tmp_path):
@@ -315,9 +437,9 @@ def test_truncated_data_fall_back_to_phantoms(trained, phantom_root, tmp_path):
 
 def test_the_first_page_is_built_without_the_slow_imports(trained):
     code = (
-        "import sys\nfrom medvit import ui\nfrom medvit.ui.store import Store\n"
+        "import sys\nfrom medvit import ui\nfrom medvit.store import Store\n"
         f"ui.build(Store.open({str(trained)!r}))\n"
-        "print([m for m in ('transformers', 'sklearn', 'scipy.stats', 'matplotlib', 'torchvision', 'cv2',"
+        "print([m for m in ('transformers', 'sklearn', 'scipy', 'matplotlib', 'torchvision', 'cv2',"
         " 'pytorch_grad_cam', 'medmnist', 'peft') if m in sys.modules])"
     )
     environment = os.environ | {"MEDVIT_LAZY": "1"}
@@ -391,6 +513,11 @@ def test_an_unusable_login_is_refused_without_repeating_it(text):
     assert "secret" not in str(refused.value)
 
 
+def test_mcp_and_a_login_exclude_each_other():
+    with pytest.raises(MedvitError, match="without"):
+        hosting.check_mcp(("user", "password"))
+
+
 def test_mcp_without_its_package_is_one_sentence(trained):
     if hosting.importlib.util.find_spec("mcp"):
         pytest.skip("the package mcp is installed")
@@ -404,7 +531,7 @@ def test_mcp_without_its_package_is_one_sentence(trained):
 def test_a_full_queue_says_so_at_once(trained, tmp_path):
     code = (
         "import os, sys, time, gradio as gr\nfrom medvit import limits, ui\nimport pathlib\n"
-        "from medvit.ui.store import Store\n"
+        "from medvit.store import Store\n"
         "limits.QUEUE = 1\nlimits.AT_ONCE = 1\n"
         "Store.checkpoint_ = Store.checkpoint\n"
         "Store.checkpoint = lambda self, *name: (time.sleep(3), self.checkpoint_(*name))[1]\n"

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -136,6 +137,13 @@ def test_a_huge_picture_is_refused_before_it_is_decoded():
     assert len(data) < 1_000_000
     with pytest.raises(MedvitError, match="million"):
         images.open_image(data)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
+        with pytest.raises(MedvitError, match="not a file"):
+            images.open_image(path)
 
 
 def test_a_missing_file_is_named(tmp_path):

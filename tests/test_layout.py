@@ -7,7 +7,7 @@ from .conftest import REPOSITORY
 ORDER = (
     "errors", "limits", "pieces", "dicom", "subsets", "images", "phantoms", "models", "explain",
     "figures", "eda", "checkpoint", "evaluation", "training", "batcher", "predictor", "batch", "batch_ray",
-    "case_report", "ui",
+    "case_report", "store", "answers", "worker", "ui",
 )  # fmt: skip
 
 

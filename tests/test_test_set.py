@@ -9,13 +9,13 @@ from medvit import figures, subsets
 from medvit.errors import MedvitError
 from medvit.evaluation import published, select
 from medvit.evaluation.per_class import per_class
+from medvit.store import Store
 from medvit.ui import cases
 from medvit.ui.cases import Selection
 from medvit.ui.confusion_matrix import render, render_difference
 from medvit.ui.gallery import PAGE, Item
 from medvit.ui.gallery import render as render_gallery
 from medvit.ui.split_map import points
-from medvit.ui.store import Store
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 SCORES = np.array(

@@ -13,8 +13,10 @@ from PIL import Image
 
 import medvit
 from medvit import figures, phantoms, subsets
-from medvit.ui import believe, build, compare, erase, film, parts
-from medvit.ui.store import Case, Store
+from medvit.store import Case, Store
+from medvit.ui import believe, build, compare, erase, film, maps, parts
+
+from .conftest import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +122,29 @@ def test_what_reads_an_upload_is_ours_after_an_update_too(trained):
 def test_a_page_left_for_long_says_so(functions, name, arguments):
     with pytest.raises(gr.Error, match="Pick an image again"):
         functions[name](*arguments)
+
+
+def test_the_last_layer_stays_the_last_from_model_to_model():
+    store = Store.open(REPOSITORY / "checkpoints", "/nonexistent")
+    with gr.Blocks():
+        panel = maps.build(store, gr.State())
+    slider = next(one for one in panel.outputs if isinstance(one, gr.Slider) and one.label == "Layer")
+    source = phantoms.draw("breastmnist", 0)
+    cnn, small, large = (
+        store.predictor("breastmnist", model).predict(source) for model in ("cnn", "spt_lsa", "vit_finetuned")
+    )
+
+    def show(of, count, layer):
+        shown = panel.show(of, count, "attention", layer, "all", None, "mean", 0, None, 50)[1]
+        found = dict(zip(panel.outputs, shown, strict=True))
+        return found[panel.layers], found[slider].value
+
+    assert show(small, maps.DEEPEST, maps.DEEPEST) == (9, 9)
+    assert show(large, 9, 9) == (12, 12)
+    assert show(cnn, 12, 12) == (1, 1)
+    assert show(large, 1, 1) == (12, 12)
+    assert show(large, 12, 4) == (12, 4)
+    assert show(small, 12, 10) == (9, 9)
 
 
 @pytest.mark.parametrize(

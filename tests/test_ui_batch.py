@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from medvit import batch, phantoms
+from medvit.store import Store
 from medvit.ui import build
-from medvit.ui.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from medvit import phantoms, subsets
+from medvit.store import Store
 from medvit.ui import build
-from medvit.ui.store import Store
 
 
 @pytest.fixture

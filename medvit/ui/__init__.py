@@ -1,5 +1,7 @@
 """The interface: pickers on top, one tab a file below."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +9,19 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from medvit import limits
+from medvit.answers import answer
+from medvit.store import Store
 from medvit.ui import about, api, batch, compare, data, explore, guard, look, parts, test_set
-from medvit.ui.store import Store
 
 KEEP = (limits.KEEP_SECONDS, limits.KEEP_SECONDS)
 
 
-def build(store: Store) -> gr.Blocks:
-    """The whole interface over the checkpoints of a store."""
+def build(store: Store, ask: Callable[..., dict[str, Any]] | None = None) -> gr.Blocks:
+    """The whole interface over the checkpoints of a store.
+
+    Args:
+        ask: answers the questions of the API, such as `Worker.ask`; by default this process does.
+    """
     subsets = store.subset_choices()
     first = subsets[0][1]
     models = store.model_choices(first)
@@ -44,7 +51,7 @@ def build(store: Store) -> gr.Blocks:
                 batch.build(store, subset, model)
             with gr.Tab("About") as about_tab:
                 fill_about, about_outputs = about.build(store)
-        api.build(store)
+        api.build(store, ask or partial(answer, store))
 
         # A tab is drawn while it is open: `choose` counts up what the open one listens to.
         open_tab = gr.State("Explore")
@@ -116,9 +123,11 @@ def build(store: Store) -> gr.Blocks:
         fetched.then(tab.draw_examples, picked, tab.strip, **hidden)
         switch.click(None, js=look.SWITCH_THEME, api_visibility="private")
     guard.open_uploads_only(demo)
-    return demo.queue(
+    demo.queue(
         max_size=limits.QUEUE, default_concurrency_limit=limits.AT_ONCE, api_open=False, status_update_rate=5
     )
+    guard.bound_unread(demo)
+    return demo
 
 
 def launch_options(uploads: Path, log: bool = False) -> dict[str, Any]:

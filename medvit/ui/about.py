@@ -6,8 +6,8 @@ from functools import lru_cache
 import gradio as gr
 
 from medvit import figures, limits
+from medvit.store import Store
 from medvit.ui import parts
-from medvit.ui.store import Store
 
 LIMITS = """
 ### Limits

@@ -4,19 +4,23 @@ Their docstrings are the documentation: of each, Gradio's page of the API shows 
 arguments.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from medvit import explain, figures
 from medvit.errors import MedvitError
 from medvit.evaluation.metrics import confusion
+from medvit.store import Store
 from medvit.ui import parts
-from medvit.ui.store import Store
 
 
-def build(store: Store) -> None:
-    """Add the endpoints to the Blocks being built; they have no visible components."""
+def build(store: Store, ask: Callable[..., dict[str, Any]]) -> None:
+    """Add the endpoints to the Blocks being built; they have no visible components.
+
+    Args:
+        ask: `medvit.answers.answer` without the store.
+    """
 
     @parts.plain_errors
     def predict(subset: str, model: str, image: str) -> dict[str, Any]:
@@ -30,12 +34,9 @@ def build(store: Store) -> None:
         Args:
             subset: name of a subset, such as "bloodmnist".
             model: name of a model, such as "spt_lsa".
-            image: a picture file of any size; PNG, JPEG, WebP, BMP, GIF or TIFF.
+            image: a picture file of any size; PNG, JPEG, WebP, BMP, GIF or TIFF. Over MCP, its data: URL.
         """
-        predictor = store.predictor(subset, model)
-        if image is None:
-            raise MedvitError("There is no image. Send a picture file as `image`.")
-        return predictor(image)
+        return ask("predict", subset, model, image)
 
     @parts.plain_errors
     def explain_image(
@@ -56,33 +57,14 @@ def build(store: Store) -> None:
         Args:
             subset: name of a subset, such as "bloodmnist".
             model: name of a model, such as "spt_lsa".
-            image: a picture file of any size; PNG, JPEG, WebP, BMP, GIF or TIFF.
+            image: a picture file of any size; PNG, JPEG, WebP, BMP, GIF or TIFF. Over MCP, its data: URL.
             method: attention, rollout, gradient_rollout, relevance, grad_cam, grad_cam_plus_plus, hires_cam,
                 layer_cam or occlusion; a CNN has the last five.
             layer: for attention; 0 is the first, -1 the last.
             head: for attention; 0 is the first, none the mean of all.
             target: name of the class to explain; empty for the one that the model says.
         """
-        predictor = store.predictor(subset, model)
-        if image is None:
-            raise MedvitError("There is no image. Send a picture file as `image`.")
-        prediction = predictor.predict(predictor.source(image))
-        if target and target not in prediction.classes:
-            raise MedvitError(f"There is no class {target!r}. There are: {'; '.join(prediction.classes)}.")
-        chosen = prediction.classes.index(target) if target else prediction.top
-        whole = None if head is None else int(head)
-        values = predictor.heatmap(prediction, method, explain.Choice(chosen, int(layer), whole))
-        shown = explain.scale(values, explain.METHODS[method].signed)
-        return {
-            "label": prediction.label,
-            "subset": subset,
-            "model": model,
-            "method": method,
-            "target": prediction.classes[chosen],
-            "map": values.tolist(),
-            "description": explain.describe(values),
-            "overlay": figures.data_url(figures.overlay(prediction.source, shown)),
-        }
+        return ask("explain", subset, model, image, method, layer, head, target)
 
     @parts.plain_errors
     def confusion_matrix(subset: str, model: str) -> dict[str, Any]:

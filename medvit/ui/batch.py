@@ -12,10 +12,10 @@ import gradio as gr
 from medvit import batch, figures
 from medvit.errors import MedvitError
 from medvit.limits import BATCH_BYTES, BATCH_FILES, BATCH_LOOSE, KEEP_SECONDS, PICTURE_BYTES
+from medvit.store import Store
 from medvit.subsets import short_name
 from medvit.ui import parts, save
 from medvit.ui.component import variant
-from medvit.ui.store import Store
 
 LIMITS = (
     f"Up to {BATCH_LOOSE:,} pictures of {PICTURE_BYTES >> 20} MB each, or zips with up to "

@@ -9,8 +9,8 @@ from medvit import explain, figures
 from medvit.checkpoint import Checkpoint
 from medvit.explain.faithfulness import HARDLY_CHANGED, curves
 from medvit.predictor import Prediction
+from medvit.store import Store
 from medvit.ui import maps, parts
-from medvit.ui.store import Store
 
 
 def build(store: Store, seen: gr.State, settings: list, moved: list) -> tuple[Callable, list]:

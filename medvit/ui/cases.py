@@ -8,10 +8,10 @@ from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation import select
 from medvit.evaluation.metrics import probabilities
+from medvit.store import Store
 from medvit.subsets import short_name
 from medvit.ui.confusion_matrix import images
 from medvit.ui.gallery import PAGE, Item, render
-from medvit.ui.store import Store
 
 
 @dataclass(frozen=True)

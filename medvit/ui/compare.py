@@ -8,9 +8,9 @@ import gradio as gr
 
 from medvit import explain, figures
 from medvit.predictor import Prediction, Predictor
+from medvit.store import Case, Store
 from medvit.subsets import short_name
 from medvit.ui import parts
-from medvit.ui.store import Case, Store
 
 
 def build(store: Store) -> tuple[Callable, gr.Radio, gr.HTML]:

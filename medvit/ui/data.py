@@ -11,8 +11,8 @@ import gradio as gr
 
 from medvit import eda, figures, subsets
 from medvit.errors import MedvitError
+from medvit.store import Store
 from medvit.ui import parts
-from medvit.ui.store import Store
 
 SIZE = 28
 SAY_EVERY = 0.3  # seconds between two steps of the progress bar

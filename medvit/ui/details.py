@@ -9,9 +9,9 @@ import gradio as gr
 from medvit import figures
 from medvit.checkpoint import Checkpoint
 from medvit.evaluation.metrics import probabilities
+from medvit.store import Store
 from medvit.ui import parts, tables
 from medvit.ui.split_map import points, split_map
-from medvit.ui.store import Store
 
 ABOUT_MAP = (
     "<p class='quiet small'>Each point is a test image, placed by t-SNE so that images alike to the model "

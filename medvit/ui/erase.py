@@ -16,9 +16,9 @@ from medvit.errors import MedvitError
 from medvit.explain.occlusion import blur
 from medvit.limits import MB
 from medvit.predictor import Prediction
+from medvit.store import Store
 from medvit.ui import parts
 from medvit.ui.component import variant
-from medvit.ui.store import Store
 
 FILLINGS = {"blurred": "the image, blurred", "mean": "the mean colour around it"}
 WAITING = 64  # canvases sent and not yet asked about

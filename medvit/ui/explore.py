@@ -9,10 +9,10 @@ import gradio as gr
 from medvit import dicom
 from medvit.images import MAX_BYTES
 from medvit.predictor import Prediction
+from medvit.store import Case, Store
 from medvit.ui import believe, erase, maps, parts, report, similar
 from medvit.ui.film import film
 from medvit.ui.film import render as render_film
-from medvit.ui.store import Case, Store
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def build(store: Store, picked: gr.State) -> Explore:
         return parts.answer(parts.still(prediction), parts.still(case), level or None)
 
     private: dict[str, Any] = dict(api_visibility="private")
-    settings = [level, with_views, *panel.settings]
+    settings = [level, with_views, panel.layers, *panel.settings]
     answered = [seen, asked_about, thumbnail, answer, *panel.outputs, *judged, *canvas]
     asked: dict[str, Any] = dict(
         fn=ask,

@@ -1,11 +1,17 @@
 """What stands between the network and the app: limits, closed doors, headers, health, the log."""
 
+import errno
+import itertools
 import json
 import re
+import shutil
+import stat
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +19,7 @@ import anyio
 import gradio as gr
 from gradio.exceptions import InvalidPathError
 from gradio_client.utils import is_http_url_like
+from pydantic import ValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +34,7 @@ BODIES = {
     f"{API}/component_server": limits.FORM_BYTES,
     f"{API}/mcp": limits.FORM_BYTES * 4 // 3,  # a picture in base64: MCP has no uploads
 }
+DIRECT = (f"{API}/run/", f"{API}/api/", f"{API}/component_server")
 # Routes of Gradio that this app does not use: proxies, recordings, dashboards, code editing.
 CLOSED = re.compile(
     rf"/monitoring|/pwa_icon|({API})?/(proxy=|process_recording|deep_link|run-history|runs|vibe|custom_component"
@@ -60,6 +68,7 @@ class Guard:
     def __init__(self, app: ASGIApp, log: bool = False):
         self.app = app
         self.log = log
+        self.running = 0  # requests that do not go through Gradio's queue
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,6 +77,7 @@ class Guard:
         path = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
         headers = dict(scope["headers"])
         limit = next((size for start, size in BODIES.items() if path.startswith(start)), limits.BODY_BYTES)
+        direct = path.startswith(DIRECT)
         form = Multipart(headers.get(b"content-type", b""))
         started, received, status = time.perf_counter(), 0, 0
         refused: _RefusedError | None = None
@@ -109,10 +119,19 @@ class Guard:
             declared = headers.get(b"content-length", b"0")
             if declared.isdigit() and int(declared) > limit:
                 raise _too_large(limit)
-            await self.app(scope, counted, answer)
+            if direct and self.running >= limits.RUNNING:
+                raise _RefusedError(503, "Busy: try again in a few seconds.")
+            if limit == limits.UPLOAD_BYTES and shutil.disk_usage(tempfile.gettempdir()).free < limit:
+                raise _full()
+            self.running += direct
+            try:
+                await self.app(scope, counted, answer)
+            finally:
+                self.running -= direct
         except ClientDisconnect:
             pass  # in the middle of a request: nobody is left to answer
-        except _RefusedError as refusal:
+        except Exception as error:
+            refusal = error if isinstance(error, _RefusedError) else _failed(error)
             refused = None
             if not status:
                 start = [(b"content-type", b"text/plain; charset=utf-8")]
@@ -125,6 +144,19 @@ class Guard:
                 _write_line(scope["method"], path, status, received, time.perf_counter() - started)
 
 
+def _failed(error: Exception) -> _RefusedError:
+    """What is said of an error that nobody expected; where it came from goes to standard error."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return _full()
+    traceback.print_tb(error.__traceback__)
+    print(type(error).__name__, file=sys.stderr, flush=True)  # its text may repeat what came in
+    return _RefusedError(500, "Something went wrong here. Try again.")
+
+
+def _full() -> _RefusedError:
+    return _RefusedError(507, "The disk of this server is full. Try again later.")
+
+
 def _too_large(limit: int) -> _RefusedError:
     return _RefusedError(413, f"The request is larger than {limit // limits.MB} MB.")
 
@@ -132,7 +164,8 @@ def _too_large(limit: int) -> _RefusedError:
 def _write_line(method: str, path: str, status: int, received: int, seconds: float) -> None:
     parts = re.split(r"[=%]", path)[0].split("/")  # what follows names a file
     if path.startswith(API):
-        route = "/".join(parts[: 3 if "heartbeat" in parts else 4])  # what follows names a session
+        named = {"heartbeat", "call"} & set(parts[:3])  # a session, or whatever the client likes
+        route = "/".join(parts[: 3 if named else 4])
     else:
         route = "/".join(parts[:2])
     if status == 404:
@@ -155,9 +188,10 @@ def open_uploads_only(demo: gr.Blocks) -> None:
     async def checked(block_fn, inputs, *args, **kwargs):
         if _names_address(inputs):
             raise gr.Error("Addresses are not fetched here. Send the file itself.", print_exception=False)
+        _mark_files(inputs)
         try:
             return await preprocess(block_fn, inputs, *args, **kwargs)
-        except InvalidPathError:  # it and its traceback would repeat the path
+        except (InvalidPathError, ValidationError):  # they and their tracebacks would repeat what was sent
             raise gr.Error("Only files that were uploaded here are opened.", print_exception=False) from None
 
     demo.preprocess_data = checked  # type: ignore[method-assign]
@@ -170,10 +204,48 @@ def _names_address(value: Any) -> bool:
     return isinstance(value, list) and any(map(_names_address, value))
 
 
+def _mark_files(value: Any) -> None:
+    """Mark every file in a visitor's JSON as one: Gradio looks where it lies only where it is marked."""
+    if isinstance(value, dict):
+        if "path" in value:
+            value["meta"] = {"_type": "gradio.FileData"}
+        for part in value.values():
+            _mark_files(part)
+    elif isinstance(value, list):
+        for part in value:
+            _mark_files(part)
+
+
+def bound_unread(demo: gr.Blocks) -> None:
+    """Let no visitor, nor all together, pile up answers that nobody reads."""
+    queue = demo._queue
+    push, turns = queue.push, itertools.count()
+    waiting, events = queue.pending_messages_per_session, queue.pending_event_ids_session
+
+    async def checked(body, request, username):
+        own = waiting.get(body.session_hash)
+        if own and own.qsize() > limits.UNREAD:
+            return False, "Busy: read the answers that wait for you, then try again.", "queue_full"
+        if next(turns) % limits.UNREAD:
+            return await push(body, request, username)  # to count them all each time would cost
+        unread = {session: messages.qsize() for session, messages in list(waiting.items())}
+        while sum(unread.values()) > limits.UNREAD_IN_ALL:
+            most = max(unread, key=lambda session: unread[session])
+            await queue.clean_events(session_hash=most)
+            waiting.pop(most, None)
+            unread.pop(most)
+        for session in [one for one in events if one not in waiting]:
+            events.pop(session, None)  # Gradio keeps them for ever
+        return await push(body, request, username)
+
+    queue.push = checked  # type: ignore[method-assign]
+
+
 def swept(folder: Path, seconds: int = limits.KEEP_SECONDS):
     """A lifespan for the server: while it runs, files older than `seconds` vanish from `folder`.
 
-    Gradio deletes what it knows of; what an aborted upload leaves behind it does not know.
+    Gradio deletes what it knows of; what an aborted upload leaves behind it does not know, nor what a server
+    left that was killed.
     """
 
     @asynccontextmanager
@@ -188,8 +260,20 @@ def swept(folder: Path, seconds: int = limits.KEEP_SECONDS):
 
 async def _sweep_for_ever(folder: Path, seconds: int) -> None:
     while True:
-        await anyio.to_thread.run_sync(sweep, folder, seconds)
+        for one in (folder, *abandoned(folder)):
+            await anyio.to_thread.run_sync(sweep, one, seconds)
         await anyio.sleep(max(1, min(60, seconds / 4)))
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """Folders of uploads beside this one, of the same owner; servers that still run sweep theirs too."""
+    found = []
+    for one in folder.parent.glob("medvit-uploads-*"):
+        with suppress(OSError):
+            about = one.lstat()
+            if stat.S_ISDIR(about.st_mode) and about.st_uid == folder.lstat().st_uid and one != folder:
+                found.append(one)
+    return found
 
 
 def sweep(folder: Path, seconds: float) -> None:

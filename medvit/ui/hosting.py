@@ -20,8 +20,10 @@ def credentials(text: str | None) -> tuple[str, str] | None:
     return user, password
 
 
-def check_mcp() -> None:
-    """Raises MedvitError where the packages for --mcp are missing."""
+def check_mcp(login: tuple[str, str] | None) -> None:
+    """Raises MedvitError where the packages for --mcp are missing, or a login is asked for."""
+    if login:
+        raise MedvitError("--mcp does not go with a login: its tools would answer without. Choose one.")
     if importlib.util.find_spec("mcp") is None:
         raise MedvitError("--mcp needs a package that is missing. Install it: pip install 'gradio[mcp]'")
 

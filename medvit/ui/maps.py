@@ -10,13 +10,13 @@ from medvit import explain, figures
 from medvit.errors import MedvitError
 from medvit.explain import Choice
 from medvit.predictor import Prediction
+from medvit.store import Store
 from medvit.subsets import short_name
 from medvit.ui import parts
 from medvit.ui.film import film
 from medvit.ui.film import render as render_film
 from medvit.ui.overlay import overlay
 from medvit.ui.overlay import render as render_overlay
-from medvit.ui.store import Store
 
 ALL_HEADS = "all"
 DEEPEST = 99  # before a model is known: its last layer
@@ -25,13 +25,15 @@ ROLLOUTS = ("rollout", "gradient_rollout")
 
 @dataclass(frozen=True)
 class Maps:
-    """What the Explore tab calls: `show(prediction, *settings)` draws everything here.
+    """What the Explore tab calls: `show(prediction, layers, *settings)` draws everything here.
 
     It returns the method shown, another one where the model cannot give the one set, and fills `outputs`.
+    `layers`: holds how many the model on the table has.
     `moved`: listeners to a visitor's asking for another map by the same method.
     """
 
     show: Callable
+    layers: gr.State
     settings: list
     outputs: list
     moved: list
@@ -39,7 +41,7 @@ class Maps:
 
 def build(store: Store, seen: gr.State) -> Maps:
     """Lay out the panel, and connect what happens inside it. `seen` holds the Prediction on the table."""
-    patch = gr.State()
+    patch, count = gr.State(), gr.State(DEEPEST)
     over = overlay(elem_id="overlay")
     method = gr.Radio([], show_label=False, container=False, elem_id="methods")
     with gr.Row():
@@ -71,17 +73,18 @@ def build(store: Store, seen: gr.State) -> Maps:
             *_films(predictor, prediction, wanted),
         ]
 
-    def show(prediction: Prediction, method, layer, head, target, fusion, discard, patch, opacity):
+    def show(prediction: Prediction, count, method, layer, head, target, fusion, discard, patch, opacity):
         methods = store.predictor(prediction.subset, prediction.model).methods()
         method = method if method in methods else methods[0]
         depth, width = _layers_and_heads(prediction)
-        layer = min(layer, depth)
+        layer = depth if layer >= count else min(layer, depth)  # the last stays the last
         head = head if head and (head == ALL_HEADS or int(head) <= width) else ALL_HEADS
         target = prediction.label  # the question starts anew with each image
         controls = _controls(prediction, method, layer, head, target)
         options = [(explain.METHODS[name].title, name) for name in methods]
         chosen = layer, head, target, fusion, discard, None, opacity
-        return method, [gr.Radio(options, value=method), *controls, None, *draw(prediction, method, *chosen)]
+        outputs = [gr.Radio(options, value=method), *controls, None, depth]
+        return method, [*outputs, *draw(prediction, method, *chosen)]
 
     @parts.plain_errors
     def switch(prediction: Prediction, method, layer, head, target):
@@ -125,7 +128,7 @@ def build(store: Store, seen: gr.State) -> Maps:
     ):
         clicked.select(fn, inputs, outputs, **quiet).success(**adjust).then(**redraw)
     clicks = [over.select, heads.select, layers.select]
-    return Maps(show, settings, [method, *controls, patch, *drawn], moved + clicks)
+    return Maps(show, count, settings, [method, *controls, patch, count, *drawn], moved + clicks)
 
 
 def choice(prediction: Prediction, layer, head, target, fusion, discard, patch) -> Choice:

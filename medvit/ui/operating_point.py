@@ -11,9 +11,9 @@ from medvit.errors import MedvitError
 from medvit.evaluation import operating
 from medvit.evaluation.metrics import probabilities
 from medvit.evaluation.trust import Trust
+from medvit.store import Store
 from medvit.subsets import short_name
 from medvit.ui import parts
-from medvit.ui.store import Store
 
 
 def build(store: Store, shown: gr.State) -> tuple[Callable, list]:
@@ -47,10 +47,7 @@ def build(store: Store, shown: gr.State) -> tuple[Callable, list]:
     @parts.plain_errors
     def draw(shown, threshold, prevalence):
         found = store.checkpoint(*parts.still(shown))
-        score, truth = _positives(found)
-        name = found.subset.classes[operating.positive_class(found.subset.name)]
-        at = operating.at(score, truth, threshold, prevalence / 100)
-        return figures.operating_point(score, truth, threshold, name), _table(at)
+        return _drawn(found, *_positives(found), threshold, prevalence)
 
     @parts.plain_errors
     def fill(picked):
@@ -59,7 +56,7 @@ def build(store: Store, shown: gr.State) -> tuple[Callable, list]:
             return [gr.Column(visible=False), *[gr.skip()] * 5]
         score, truth = _positives(found)
         share = float(truth.mean())
-        curve, table = draw(picked, 0.5, 100 * share)
+        curve, table = _drawn(found, score, truth, 0.5, 100 * share)
         return [
             gr.Column(visible=True),
             _title(found, score, truth),
@@ -96,6 +93,13 @@ def _positives(found) -> tuple[np.ndarray, np.ndarray]:
     shares = trust.calibrated(logits) if trust else probabilities(logits)
     positive = operating.positive_class(found.subset.name)
     return shares[:, positive], found.test_labels == positive
+
+
+def _drawn(found, score: np.ndarray, truth: np.ndarray, threshold: float, prevalence: float) -> tuple:
+    """The curve and the table at a threshold, for a prevalence in per cent."""
+    name = found.subset.classes[operating.positive_class(found.subset.name)]
+    at = operating.at(score, truth, threshold, prevalence / 100)
+    return figures.operating_point(score, truth, threshold, name), _table(at)
 
 
 def _title(found, score: np.ndarray, truth: np.ndarray) -> str:

@@ -2,24 +2,23 @@
 
 import functools
 import html
-import importlib
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from medvit import models, subsets
+from medvit import limits, subsets
+from medvit.answers import import_rest
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation import conformal
 from medvit.evaluation.trust import InDistribution
 from medvit.figures import data_url
 from medvit.predictor import Prediction
+from medvit.store import Case
 from medvit.subsets import short_name
 from medvit.ui.component import variant
-from medvit.ui.store import Case
 
 DISCLAIMER = "Research demo, not for diagnosis."
 
@@ -27,20 +26,6 @@ DISCLAIMER = "Research demo, not for diagnosis."
 def shown_name(name: str) -> str:
     """A class name as HTML, its long form on hover."""
     return f"<span title='{html.escape(name, quote=True)}'>{html.escape(short_name(name))}</span>"
-
-
-_importing = threading.Lock()
-
-
-def import_rest() -> None:
-    """Import what the first page does not wait for, while every other thread that calls this waits.
-
-    Two threads that import parts of scikit-learn at once find each other's half-made modules.
-    """
-    with _importing:
-        models.register()
-        for library in ("scipy.stats", "sklearn.metrics"):
-            importlib.import_module(library)
 
 
 def plain_errors(function: Callable) -> Callable:
@@ -52,7 +37,8 @@ def plain_errors(function: Callable) -> Callable:
         try:
             return function(*args, **kwargs)
         except MedvitError as error:
-            raise gr.Error(str(error), title="That did not work", print_exception=False) from error
+            text = str(error)[: limits.ERROR_LETTERS]
+            raise gr.Error(text, title="That did not work", print_exception=False) from error
 
     return wrapper
 

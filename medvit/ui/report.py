@@ -7,8 +7,8 @@ import gradio as gr
 from medvit import case_report
 from medvit.errors import MedvitError
 from medvit.predictor import Prediction
+from medvit.store import Case, Store
 from medvit.ui import save
-from medvit.ui.store import Case, Store
 
 METHODS = ("rollout", "relevance", "grad_cam")  # those of them that the model can give
 

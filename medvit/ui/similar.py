@@ -11,10 +11,10 @@ import gradio as gr
 from medvit.errors import MedvitError
 from medvit.evaluation.similar import SPLITS, Index, Neighbour
 from medvit.predictor import Prediction
+from medvit.store import Store
 from medvit.subsets import short_name
 from medvit.ui.gallery import Item, gallery, render
 from medvit.ui.parts import plain_errors
-from medvit.ui.store import Store
 
 SHOWN = 8
 

@@ -12,11 +12,11 @@ import gradio as gr
 from medvit.checkpoint import Checkpoint
 from medvit.evaluation import select
 from medvit.evaluation.metrics import confusion
+from medvit.store import Store
 from medvit.ui import cases, details, parts, trust
 from medvit.ui.cases import Selection
 from medvit.ui.confusion_matrix import confusion_matrix, images, render, render_difference
 from medvit.ui.gallery import gallery
-from medvit.ui.store import Store
 
 ALONE = ""  # in the picker of the model compared with
 NOBODY = ("no other model", ALONE)

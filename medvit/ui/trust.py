@@ -11,9 +11,9 @@ from medvit import figures
 from medvit.evaluation import calibration
 from medvit.evaluation.metrics import mcnemar, probabilities
 from medvit.evaluation.trust import Trust
+from medvit.store import Store
 from medvit.subsets import get
 from medvit.ui import operating_point, parts
-from medvit.ui.store import Store
 
 
 def build(store: Store, shown: gr.State) -> tuple[Callable, list]:

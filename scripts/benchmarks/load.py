@@ -241,13 +241,25 @@ def _same(one: Any, other: Any) -> bool:
     return one == other
 
 
+def _family(pid: int) -> list[int]:
+    """A process and those that it started."""
+    started = [
+        int(child)
+        for path in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in path.read_text().split()
+    ]
+    return [pid, *(one for child in started for one in _family(child))]
+
+
 def _resident(pid: int) -> float:
-    """Memory of a process in MB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+    """Memory of a process and those it started, in MB; what they share counts once for each."""
+    texts = [Path(f"/proc/{one}/status").read_text() for one in _family(pid)]
+    lines = [line for text in texts for line in text.splitlines() if line.startswith("VmRSS")]
+    return sum(int(line.split()[1]) for line in lines) / 1024
 
 
 def _cpu(pid: int) -> float:
-    """Seconds that all cores together have spent on a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Seconds that all cores together have spent on a process and those it started."""
+    texts = [Path(f"/proc/{one}/stat").read_text() for one in _family(pid)]
+    fields = [text.rpartition(")")[2].split() for text in texts]
+    return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")

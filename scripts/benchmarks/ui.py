@@ -22,7 +22,7 @@ from benchmarks.common import Figure
 from medvit import ui
 from medvit.errors import MedvitError
 from medvit.evaluation.metrics import confusion
-from medvit.ui.store import Store
+from medvit.store import Store
 
 COLD, WARM, CELL = 500, 150, 150  # ms
 
