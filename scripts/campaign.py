@@ -23,7 +23,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Any other option goes to scripts/train.py, such as --data-root, --backbone or --epochs.",
+        epilog="Any other option goes to scripts/train.py, such as --backbone or --epochs.",
     )
     add = parser.add_argument
     add("--subsets", nargs="+", choices=subsets.names(), default=subsets.MAIN, metavar="S", help="[the five]")
@@ -62,6 +62,13 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         metavar="DIR",
         help="copy the best on validation to DIR/<subset>/<model>: of the recipes by mean, then of the seeds",
     )
+    add(
+        "--no-trust",
+        action="store_true",
+        help="export without trust.npz; `python scripts/evaluate.py --all --fit --checkpoints DIR` makes it "
+        "later",
+    )
+    add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
     add("--report", type=Path, metavar="FILE", help="write the table of all recipes as Markdown")
     return parser.parse_known_args()
 
@@ -96,6 +103,8 @@ class LiveTable:
 def main() -> None:
     args, options = parse()
     jobs = campaign.plan(args.subsets, args.models, args.strategies, args.seeds, args.out, args.vary)
+    if args.data_root:
+        options += ["--data-root", args.data_root]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("campaign.py: ended; run it again to go on"))
     campaign.run(jobs, options, args.at_once, args.budget_minutes * 60, LiveTable())
     rows = campaign.summary(jobs)
@@ -104,8 +113,9 @@ def main() -> None:
         args.report.parent.mkdir(parents=True, exist_ok=True)
         args.report.write_text(campaign.report(rows))
     try:
-        for folder in campaign.export(rows, args.export) if args.export else []:
-            print(f"Wrote {folder}")
+        if args.export:
+            for folder in campaign.export(rows, args.export, args.data_root, trust=not args.no_trust):
+                print(f"Wrote {folder}")
     except MedvitError as error:
         sys.exit(f"campaign.py: {error}")
     sys.exit(1 if any(job.state == "failed" for job in jobs) else 0)

@@ -99,6 +99,12 @@ def parse() -> argparse.Namespace:
         help="checkpoint folder to write; `python app.py --checkpoints runs/seed0` shows those of seed 0 "
         "[runs/seed<N>/<subset>/<model>]",
     )
+    add(
+        "--no-trust",
+        action="store_true",
+        help="leave out trust.npz (calibration, prediction sets, foreign images), which takes a core some "
+        "five minutes; `python scripts/evaluate.py --fit FOLDER` makes it later",
+    )
     add("--resume", action="store_true", help="go on where a killed run stopped, at its last whole epoch")
     return parser.parse_args()
 
@@ -132,6 +138,7 @@ def main() -> None:
             data_root=args.data_root,
             resume=args.resume,
             engine=args.engine,
+            trust=not args.no_trust,
         )
     except MedvitError as error:
         sys.exit(f"train.py: {error}")

@@ -37,14 +37,19 @@ def test_a_campaign_runs_goes_on_and_exports_the_best_on_validation(phantom_root
 
     assert f"{100 * accuracies[0]:.2f} {100 * accuracies[1]:.2f}" in campaign.report([row])
 
-    campaign.export([row], tmp_path / "best")
+    assert not any((job.out / "trust.npz").exists() for job in jobs)
+    campaign.export([row], tmp_path / "best", phantom_root)
     found = checkpoint.load(tmp_path / "best" / "breastmnist" / "cnn")
+    assert found.trust is not None
     assert [seed["seed"] for seed in found.card["seeds"]] == [0, 1]
     first_seed_alone = campaign.summary(again[:1])
-    campaign.export(first_seed_alone + [row], tmp_path / "best")  # a campaign that went on replaces its own
+    # A campaign that went on replaces its own.
+    campaign.export(first_seed_alone + [row], tmp_path / "best", trust=False)
     with pytest.raises(MedvitError, match="not overwritten"):
         campaign.export([row | {"weights": set()}], tmp_path / "best")
-    assert checkpoint.load(tmp_path / "best" / "breastmnist" / "cnn").card["sha256"] in row["weights"]
+    found = checkpoint.load(tmp_path / "best" / "breastmnist" / "cnn")
+    assert found.card["sha256"] in row["weights"]
+    assert found.trust is None
 
 
 def test_a_failing_job_is_reported_and_stops_nothing(phantom_root, tmp_path):
@@ -88,7 +93,8 @@ def test_a_variant_is_a_recipe_of_its_own(phantom_root, tmp_path):
     assert [job.state for job in jobs] == ["done", "done"]
     rows = campaign.summary(jobs)
     assert [checkpoint.load(job.out).model.config.width for job in jobs] == [8, 4]
-    (folder,) = campaign.export(rows, tmp_path / "best")  # one model, so one folder: the better recipe
+    # One model, so one folder: the better recipe.
+    (folder,) = campaign.export(rows, tmp_path / "best", trust=False)
     better = max(rows, key=lambda row: row["validation_accuracy"])
     assert checkpoint.load(folder).card["recipe"]["config"] in ({"width": 8}, {"width": 4})
     assert checkpoint.load(folder).card["validation"]["accuracy"] == better["validation_accuracy"]

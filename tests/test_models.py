@@ -93,6 +93,23 @@ def test_logits_do_not_depend_on_whether_attentions_are_asked_for(name, backbone
     assert plain.attentions is None
 
 
+@pytest.mark.parametrize("name", ["vit", "spt_lsa"])
+def test_what_training_leaves_out_changes_neither_logits_nor_gradients(name, backbone):
+    model, _ = build(name, backbone, drop_path=0.0)
+    x, tokens = torch.randn(2, 3, 28, 28), []
+    model.blocks[-1].register_forward_hook(lambda _module, _inputs, output: tokens.append(output.shape[1]))
+    answers = []
+    for training in (False, True):
+        model.train(training).zero_grad()
+        logits = model(pixel_values=x).logits
+        logits[:, 3].sum().backward()
+        answers.append([logits, *(parameter.grad.clone() for parameter in model.parameters())])
+    assert tokens == [50, 1]
+    for whole, lean in zip(*answers, strict=True):
+        torch.testing.assert_close(lean, whole, atol=1e-5, rtol=1e-4)
+    assert model(pixel_values=x, output_hidden_states=True).hidden_states[-1].shape == (2, 50, 192)
+
+
 @pytest.mark.parametrize("name", models.NAMES)
 def test_models_save_and_load_the_hugging_face_way(name, backbone, tmp_path):
     model, preprocessing = build(name, backbone)

@@ -4,7 +4,7 @@ from transformers import ViTConfig, ViTForImageClassification
 
 from medvit import models, subsets
 from medvit.errors import MedvitError
-from medvit.models.finetune import apply_strategy, merge_strategy
+from medvit.models.finetune import apply_strategy, class_token_only, merge_strategy
 
 BLOOD = subsets.get("bloodmnist")
 
@@ -40,6 +40,32 @@ def test_merged_logits_equal_unmerged_ones_after_training(strategy, backbone):
     merged = merge_strategy(trained, strategy)
     torch.testing.assert_close(merged(pixel_values=x).logits, learned, atol=1e-4, rtol=0)
     assert set(merged.state_dict()) == names
+
+
+@pytest.mark.parametrize("strategy", ["full", "last-1", "lora", "rlrr"])
+def test_the_class_token_alone_gives_the_same_logits_and_gradients(strategy, backbone):
+    torch.manual_seed(0)
+    model = apply_strategy(models.build("vit_finetuned", BLOOD, str(backbone))[0], strategy)
+    names, x = set(model.state_dict()), torch.randn(4, 3, 32, 32)
+
+    def answers():
+        model.zero_grad()
+        logits = model(pixel_values=x).logits
+        logits[:, 3].sum().backward()
+        return {"logits": logits} | {name: p.grad.clone() for name, p in trained(model) if p.grad is not None}
+
+    def trained(module):
+        return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
+
+    whole, tokens = answers(), []
+    class_token_only(model)
+    vit = next(one for one in model.modules() if isinstance(one, ViTForImageClassification))
+    vit.vit.layers[-1].register_forward_hook(lambda _module, _inputs, output: tokens.append(output.shape[1]))
+    lean = answers()
+    assert tokens == [1]
+    assert set(model.state_dict()) == names
+    assert len(lean) > 2
+    torch.testing.assert_close(lean, whole, atol=1e-5, rtol=1e-4)
 
 
 def test_each_strategy_trains_what_it_says(backbone):

@@ -61,8 +61,8 @@ class LocalitySelfAttention(Attention):
         self.temperature = nn.Parameter(torch.full((config.num_attention_heads, 1, 1), head_dim**-0.5))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        tokens = q.shape[-2]
-        mask = torch.zeros(tokens, tokens, dtype=q.dtype, device=q.device).fill_diagonal_(float("-inf"))
+        shape = q.shape[-2], k.shape[-2]  # fewer queries where only the first tokens are asked for
+        mask = torch.zeros(shape, dtype=q.dtype, device=q.device).fill_diagonal_(float("-inf"))
         return attend((q * self.temperature).to(k.dtype), k, v, mask)
 
 

@@ -66,11 +66,12 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
         self.out = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, tokens: int | None = None) -> Tensor:
+        """(B, T, dim) to (B, tokens, dim), the first of T; all where `tokens` is None."""
         q, k, v = (
             self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )  # 3 x (B, heads, T, dim)
-        return self.out(self.attend(q, k, v).transpose(1, 2).flatten(2))
+        return self.out(self.attend(q[..., :tokens, :], k, v).transpose(1, 2).flatten(2))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return attend(q * q.shape[-1] ** -0.5, k, v)
@@ -104,8 +105,9 @@ class Block(nn.Module):
         )
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.attention(self.norm1(x)))
+    def forward(self, x: Tensor, tokens: int | None = None) -> Tensor:
+        """(B, T, dim) to (B, tokens, dim), the first of T; all where `tokens` is None."""
+        x = x[:, :tokens] + self.drop_path(self.attention(self.norm1(x), tokens))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
@@ -162,9 +164,12 @@ class VitForImageClassification(PreTrainedModel):
             torch.cat([self.class_token.expand(len(x), -1, -1), x], 1) + self.position_embedding
         )  # (B, T, dim)
         hidden_states = [x]
+        # While training, the last block gives out only what the classifier reads.
+        class_token_only = self.training and not (output_attentions or output_hidden_states)
         with recording() if output_attentions else nullcontext() as record:
             for block in self.blocks:
-                x = block(x)
+                last = block is self.blocks[-1]
+                x = block(x, tokens=1 if last and class_token_only else None)
                 hidden_states.append(x)
         logits = self.classifier(self.norm(x[:, 0]))  # (B, classes)
         return ImageClassifierOutput(

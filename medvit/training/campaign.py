@@ -18,8 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from medvit import checkpoint
 from medvit.errors import MedvitError
+from medvit.evaluation import trust_figures
 
 SEEDS = {"bloodmnist": 3, "pathmnist": 3}  # large test splits; the others get five
 TRAIN = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
@@ -126,7 +129,7 @@ def _start(job: Job, options: list[str], at_once: int) -> None:
     job.out.parent.mkdir(parents=True, exist_ok=True)
     named = dict(subset=job.subset, model=job.model, strategy=job.strategy, seed=job.seed, out=job.out)
     command = [sys.executable, str(TRAIN), *(f"--{name}={value}" for name, value in named.items())]
-    command += ["--resume", *options, *shlex.split(job.variant)]
+    command += ["--resume", "--no-trust", *options, *shlex.split(job.variant)]
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // at_once))}
     with _log(job).open("a") as log:
         job.process = subprocess.Popen(  # noqa: S603
@@ -203,11 +206,16 @@ def report(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def export(rows: list[dict[str, Any]], root: Path) -> list[Path]:
+def export(
+    rows: list[dict[str, Any]], root: Path, data_root: str | Path | None = None, trust: bool = True
+) -> list[Path]:
     """Copy the best run of each subset and model to <root>/<subset>/<model>, its card listing every seed.
 
     Of several recipes for a model, the one with the highest mean validation accuracy is taken, and of its
     seeds the best on validation. What an earlier part of the same campaign exported is replaced.
+
+    Args:
+        trust: fit trust.npz of each, which its runs leave out, as it takes longer than many of them.
 
     Raises:
         MedvitError: a folder with another model is there already, or a run is damaged.
@@ -225,7 +233,11 @@ def export(rows: list[dict[str, Any]], root: Path) -> list[Path]:
         with checkpoint.whole_folder(target) as folder:
             shutil.copytree(source, folder, dirs_exist_ok=True)
             card = json.loads((folder / "card.json").read_text()) | {"seeds": row["all"]}
-            (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+            checkpoint.write_card(folder, card)
+            if trust:
+                trust_figures.complete(
+                    folder, data_root, torch.device("cuda" if torch.cuda.is_available() else "cpu")
+                )
             shutil.rmtree(target, ignore_errors=True)
         written.append(target)
     return written

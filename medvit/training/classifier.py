@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medvit.images import Preprocessing
+from medvit.models.finetune import class_token_only
 from medvit.training.augment import jpeg, mix
 from medvit.training.batches import Pixels
 from medvit.training.recipes import Recipe
@@ -31,6 +32,7 @@ class Classifier(nn.Module):
         self, model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, labels: np.ndarray, classes: int
     ):
         super().__init__()
+        class_token_only(model)
         self.model = model
         self.average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
         self.preprocessing = preprocessing

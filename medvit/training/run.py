@@ -45,6 +45,7 @@ def train(
     resume: bool = False,
     engine: str = "auto",
     save_seconds: float = 30.0,
+    trust: bool = True,
 ) -> Path:
     """Train one model and write its checkpoint folder.
 
@@ -59,6 +60,7 @@ def train(
         resume: go on from that state, if there is any.
         engine: see `medvit.training.engine.Engine`.
         save_seconds: least time between two saved states; 0 saves after each epoch.
+        trust: fit trust.npz at the end, see `medvit.evaluation.trust_figures.complete`.
 
     Returns:
         `out`
@@ -147,7 +149,10 @@ def train(
             | {"transformers": transformers.__version__},
         }
         del card["size"]
-        _export(out, model, preprocessing, card, subset, size, data_root)
+        with checkpoint.whole_folder(out) as folder:
+            _export(folder, model, preprocessing, card, subset, size, data_root)
+            if trust:
+                trust_figures.complete(folder, data_root, model.device)
         shutil.rmtree(work)
     return out
 
@@ -247,7 +252,7 @@ def _hardware(device: torch.device) -> str:
 
 
 def _export(
-    out: Path,
+    folder: Path,
     model: PreTrainedModel,
     preprocessing: Preprocessing,
     card: dict[str, Any],
@@ -255,27 +260,25 @@ def _export(
     size: int,
     data_root: str | Path | None,
 ) -> None:
-    """Write the folder; its figures come from the weights as they lie in it, rounded to fp16."""
+    """Fill the folder; its figures come from the weights as they lie in it, rounded to fp16."""
     torch.backends.cudnn.allow_tf32 = False  # figures that a CPU confirms
-    with checkpoint.whole_folder(out) as folder:
-        checkpoint.write_model(folder, model, preprocessing)
-        stored: nn.Module = checkpoint.load_model(folder)
-        stored.to(model.device)
-        for split in ("val", "test"):
-            images, labels = subsets.load_split(subset.name, split, size, data_root)
-            logits = checkpoint.to_half(predict(stored, preprocessing, images)[0])
-            card["validation" if split == "val" else "test"] = evaluate(
-                logits, labels, subset.task, subset.classes
-            )
-        checkpoint.write_test(folder, logits, labels)
-        card["seeds"] = [
-            {"seed": card["seed"]}
-            | {
-                f"{split}_{key}": card[split][key]
-                for split in ("validation", "test")
-                for key in ("accuracy", "auc")
-            }
-        ]
-        card["sha256"] = checkpoint.sha256(folder / checkpoint.WEIGHTS)
-        checkpoint.write_card(folder, card)
-        trust_figures.complete(folder, data_root, model.device)
+    checkpoint.write_model(folder, model, preprocessing)
+    stored: nn.Module = checkpoint.load_model(folder)
+    stored.to(model.device)
+    for split in ("val", "test"):
+        images, labels = subsets.load_split(subset.name, split, size, data_root)
+        logits = checkpoint.to_half(predict(stored, preprocessing, images)[0])
+        card["validation" if split == "val" else "test"] = evaluate(
+            logits, labels, subset.task, subset.classes
+        )
+    checkpoint.write_test(folder, logits, labels)
+    card["seeds"] = [
+        {"seed": card["seed"]}
+        | {
+            f"{split}_{key}": card[split][key]
+            for split in ("validation", "test")
+            for key in ("accuracy", "auc")
+        }
+    ]
+    card["sha256"] = checkpoint.sha256(folder / checkpoint.WEIGHTS)
+    checkpoint.write_card(folder, card)
