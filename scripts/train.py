@@ -142,6 +142,8 @@ def main() -> None:
         )
     except MedvitError as error:
         sys.exit(f"train.py: {error}")
+    if torch.distributed.is_initialized():  # threads of it left behind can crash the end of a process
+        torch.distributed.destroy_process_group()
     if os.environ.get("RANK", "0") == "0":
         print(f"Wrote {out}. Look at it: python scripts/evaluate.py {out}")
 

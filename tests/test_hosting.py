@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import anyio
+import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -146,6 +147,18 @@ def test_what_is_no_file_at_all_is_not_repeated(app, sent):
     assert "event: error" in ask(app[0], sent)
     log = app[1].read_text()
     assert "/secret" not in log and "Traceback" not in log
+
+
+def test_what_is_not_offered_is_refused_without_repeating_it():
+    with gr.Blocks() as demo:
+        radio = gr.Radio(["a"])
+        radio.input(str, radio, radio)
+    guard.open_uploads_only(demo)
+    with pytest.raises(gr.Error, match="^'This is not among the choices.'$") as refused:
+        awaited(demo.preprocess_data, demo.fns[0], ["/secret"], None)
+    assert refused.value.print_exception is False
+    assert refused.value.__suppress_context__
+    assert awaited(demo.preprocess_data, demo.fns[0], ["a"], None) == ["a"]
 
 
 def test_no_address_is_fetched(app):

@@ -15,6 +15,7 @@ import medvit
 from medvit import figures, phantoms, subsets
 from medvit.store import Case, Store
 from medvit.ui import believe, build, compare, erase, film, maps, parts
+from medvit.ui.component import current
 
 from .conftest import REPOSITORY
 
@@ -101,6 +102,17 @@ def test_what_reads_an_upload_is_ours_after_an_update_too(trained):
     for one in readers:
         anew = type(one)(**one.constructor_args | {"render": False})
         assert anew.preprocess.__func__.__module__.startswith("medvit.ui"), one
+
+
+def test_a_page_may_send_what_is_no_longer_offered():
+    for kind in (gr.Radio, gr.Dropdown):
+        choices = current(kind)([("A", "a"), ("B", "b")], render=False)
+        assert [choices.preprocess(sent) for sent in ("b", "gone", None, ["a"])] == ["b", "a", "a", "a"]
+        assert current(kind)([], render=False).preprocess("a") is None
+    slider = current(gr.Slider)(1, 9, 9, step=1, render=False)
+    assert [slider.preprocess(sent) for sent in (3, 12, 0)] == [3, 9, 1]
+    with pytest.raises(TypeError):
+        slider.preprocess("/secret")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from medvit import limits
 from medvit.answers import answer
 from medvit.store import Store
 from medvit.ui import about, api, batch, compare, data, explore, guard, look, parts, test_set
+from medvit.ui.component import current
 
 KEEP = (limits.KEEP_SECONDS, limits.KEEP_SECONDS)
 
@@ -35,7 +36,7 @@ def build(store: Store, ask: Callable[..., dict[str, Any]] | None = None) -> gr.
             switch = gr.Button("◐", size="sm", min_width=44, scale=0, elem_id="switch")
         with gr.Row(equal_height=True, elem_id="pickers"):
             subset = gr.Dropdown(subsets, value=first, label="Subset", scale=2, min_width=150)
-            model = gr.Dropdown(models, value=start, label="Model", scale=2, min_width=150)
+            model = current(gr.Dropdown)(models, value=start, label="Model", scale=2, min_width=150)
             headline = gr.HTML(elem_id="headline", min_height=40)
         picked = gr.State()  # what is shown; the pickers run ahead of it while it is drawn
         with gr.Tabs() as tabs:

@@ -35,3 +35,20 @@ def variant(base: type[gr.components.Component], **methods: Callable) -> Any:
     is lost then. Made past Gradio's metaclass, which would write a stub file beside the source of the class.
     """
     return ABCMeta.__new__(type(base), base.__name__, (base,), {"__module__": base.__module__, **methods})
+
+
+def current(base: type[gr.components.Component]) -> Any:
+    """A gr.Radio, Dropdown or Slider that takes what it does not offer for the nearest that it does.
+
+    A page may send what it showed before the server's last answer, with other choices, had reached it.
+    """
+    return variant(base, preprocess=_within if issubclass(base, gr.Slider) else _offered)
+
+
+def _within(self, payload):
+    return gr.Slider.preprocess(self, min(max(payload, self.minimum), self.maximum))
+
+
+def _offered(self, payload):
+    offered = [value for _, value in self.choices]
+    return payload if payload in offered else next(iter(offered), None)

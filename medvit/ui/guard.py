@@ -193,6 +193,8 @@ def open_uploads_only(demo: gr.Blocks) -> None:
             return await preprocess(block_fn, inputs, *args, **kwargs)
         except (InvalidPathError, ValidationError):  # they and their tracebacks would repeat what was sent
             raise gr.Error("Only files that were uploaded here are opened.", print_exception=False) from None
+        except gr.Error:  # so would a component's own
+            raise gr.Error("This is not among the choices.", print_exception=False) from None
 
     demo.preprocess_data = checked  # type: ignore[method-assign]
 

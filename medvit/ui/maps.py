@@ -13,6 +13,7 @@ from medvit.predictor import Prediction
 from medvit.store import Store
 from medvit.subsets import short_name
 from medvit.ui import parts
+from medvit.ui.component import current
 from medvit.ui.film import film
 from medvit.ui.film import render as render_film
 from medvit.ui.overlay import overlay
@@ -43,11 +44,11 @@ def build(store: Store, seen: gr.State) -> Maps:
     """Lay out the panel, and connect what happens inside it. `seen` holds the Prediction on the table."""
     patch, count = gr.State(), gr.State(DEEPEST)
     over = overlay(elem_id="overlay")
-    method = gr.Radio([], show_label=False, container=False, elem_id="methods")
+    method = current(gr.Radio)([], show_label=False, container=False, elem_id="methods")
     with gr.Row():
-        layer = gr.Slider(1, DEEPEST, DEEPEST, step=1, label="Layer", min_width=110, buttons=[])
-        head = gr.Dropdown([ALL_HEADS], label="Head", min_width=80)
-        target = gr.Dropdown([], label="Why this class, or why not", min_width=140, visible=False)
+        layer = current(gr.Slider)(1, DEEPEST, DEEPEST, step=1, label="Layer", min_width=110, buttons=[])
+        head = current(gr.Dropdown)([ALL_HEADS], label="Head", min_width=80)
+        target = current(gr.Dropdown)([], label="Why this class, or why not", min_width=140, visible=False)
         fusion = gr.Dropdown(["mean", "max", "min"], label="Heads by", min_width=80, visible=False)
         discard = gr.Slider(
             0, 90, 0, step=10, label="Drop weakest, %", min_width=110, buttons=[], visible=False

@@ -15,6 +15,7 @@ from medvit.evaluation.metrics import confusion
 from medvit.store import Store
 from medvit.ui import cases, details, parts, trust
 from medvit.ui.cases import Selection
+from medvit.ui.component import current
 from medvit.ui.confusion_matrix import confusion_matrix, images, render, render_difference
 from medvit.ui.gallery import gallery
 
@@ -54,7 +55,7 @@ def build(store: Store, picked: gr.State) -> TestSet:
             matrix = confusion_matrix(elem_id="matrix")
         with gr.Column(scale=5, min_width=320):
             with gr.Row(elem_id="shortcuts"):
-                other = gr.Dropdown([NOBODY], value=ALONE, label="Compare with", min_width=150)
+                other = current(gr.Dropdown)([NOBODY], value=ALONE, label="Compare with", min_width=150)
                 with gr.Column(min_width=150):
                     worst = gr.Button("Worst mistakes", size="sm")
                     differing = gr.Button("Where they disagree", size="sm", interactive=False)
