@@ -158,12 +158,15 @@ class ClassTokenLayer(nn.Module):
         return x + self.dropout(self.mlp(self.layernorm_after(x)))
 
 
-def class_token_only(model: nn.Module) -> None:
-    """Spare a Hugging Face ViT, in place, the work in its last layer of which its logits have nothing.
+def quicken(model: nn.Module, device: torch.device) -> None:
+    """Make a Hugging Face ViT train faster, in place, with the same logits; other models stay as they are.
 
-    Training ViT-Tiny takes 7 % less time. Other models stay as they are, and those that drop attention out.
+    The last layer gives out the class token alone, which takes 7 % less time for ViT-Tiny, unless attention
+    is dropped out. On a CPU attention is not fused: the backward pass of that kernel is slow in bfloat16.
     """
-    for part in model.modules():
-        if isinstance(part, ViTForImageClassification) and not part.config.attention_probs_dropout_prob:
-            *_, last = part.vit.layers
-            part.vit.layers[-1] = ClassTokenLayer(last) if type(last) is ViTLayer else last
+    if isinstance(model, ViTForImageClassification):
+        if device.type == "cpu":
+            model.set_attn_implementation("eager")
+        *_, last = model.vit.layers
+        if type(last) is ViTLayer and not model.config.attention_probs_dropout_prob:
+            model.vit.layers[-1] = ClassTokenLayer(last)

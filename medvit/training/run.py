@@ -24,9 +24,9 @@ from medvit.evaluation import trust_figures
 from medvit.evaluation.metrics import evaluate
 from medvit.evaluation.predict import predict
 from medvit.images import Preprocessing
-from medvit.models.finetune import apply_strategy, merge_strategy
+from medvit.models.finetune import apply_strategy, merge_strategy, quicken
 from medvit.training.batches import Batches, Pixels
-from medvit.training.classifier import Classifier, bfloat16_pays
+from medvit.training.classifier import Classifier
 from medvit.training.engine import Engine, Keeper, last_state
 from medvit.training.recipes import Recipe
 
@@ -92,8 +92,7 @@ def train(
     if unknown := [name for name in recipe.config if not hasattr(known, name)]:
         raise MedvitError(f"Neither a recipe nor the architecture of {model_name} has {', '.join(unknown)}.")
     earlier = _go_on_from(start, model, model_name) if start else None
-    if model_name == "vit_finetuned" and args.device.type == "cpu" and bfloat16_pays(args.device):
-        model.set_attn_implementation("eager")  # the fused kernel's backward pass is slow in bfloat16 there
+    quicken(model, args.device)
     trained = apply_strategy(model, recipe.strategy) if model_name == "vit_finetuned" else model
     splits = {split: subsets.load_split(subset_name, split, size, data_root) for split in ("train", "val")}
     images, labels = splits["train"]

@@ -30,6 +30,7 @@ from transformers import (
 
 from medvit import models, subsets
 from medvit.images import Preprocessing
+from medvit.models.finetune import quicken
 from medvit.training.batches import Batches, Pixels
 from medvit.training.classifier import Classifier
 from medvit.training.engine import ENGINES, Engine, Keeper
@@ -229,6 +230,7 @@ def build(
     """Our engine as `medvit.training.run.train` makes it; the first images stand in for validation."""
     options = arguments(settings, Path(tempfile.gettempdir()) / "medvit-benchmark", seed=0)
     options.disable_tqdm = True
+    quicken(model, options.device)
     classifier = Classifier(model, preprocessing, settings, labels, 8).to(options.device)
     data = Pixels(images, labels, options.device)
     held_out = Pixels(images[:validation], labels[:validation], options.device)
