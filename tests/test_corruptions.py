@@ -1,4 +1,5 @@
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageEnhance
 from skimage.color import hsv2rgb, rgb2hsv
 
-from medvit import checkpoint, phantoms
+from medvit import checkpoint, phantoms, subsets
 from medvit.errors import MedvitError
 from medvit.evaluation import corruptions, robustness
 
@@ -78,7 +79,27 @@ def test_the_error_of_each_corruption_is_in_the_rows(trained, phantom_root):
     rows = robustness.rows(found, section)
     assert rows[0]["corruption"] == "mean of all"
     assert rows[0]["error"] == pytest.approx(np.mean([row["error"] for row in rows[1:]]))
+    assert rows[0]["plain"] == pytest.approx(np.mean([row["plain"] for row in rows[1:]]))
     assert section["n"] == 16
+
+
+def test_balanced_and_plain_errors_by_hand(monkeypatch):
+    labels = np.array([0, 0, 0, 1])
+    right, wrong = np.zeros((4, 2, 2), np.uint8), np.ones((4, 2, 2), np.uint8)
+    monkeypatch.setattr(
+        robustness,
+        "corrupted_images",
+        lambda *_: (right, labels, {"a": [right] * 4 + [wrong], "b": [wrong] * 5}),
+    )
+    # All zero, which is right for three of four; then all one.
+    monkeypatch.setattr(
+        robustness, "predict", lambda _model, _preprocessing, images: (np.eye(2)[images[:, 0, 0]], None)
+    )
+    card = {"source_size": 2}
+    found = SimpleNamespace(subset=subsets.get("breastmnist"), card=card, model=None, preprocessing=None)
+    section = robustness.measure(found)
+    assert section["errors"] == {"a": [0.5] * 5, "b": [0.5] * 5}
+    assert section["plain"] == pytest.approx({"a": 0.35, "b": 0.75, "mean of all": 0.55, "clean": 0.25})
 
 
 def test_a_subset_without_corruptions_is_refused(trained):

@@ -20,15 +20,17 @@ from medvit.evaluation import corruptions
 from medvit.evaluation.predict import predict
 from medvit.images import to_tensor
 
+ALL = "mean of all"
 IMAGES = 250  # of the test split at most, with its class shares
-COLUMNS = ("subset", "model", "corruption", "n", "clean", "error", "s1", "s2", "s3", "s4", "s5")
+COLUMNS = ("subset", "model", "corruption", "n", "clean", "error", "s1", "s2", "s3", "s4", "s5", "plain")
 
 
 def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str, Any]:
-    """Balanced error (1 - mean recall of the classes) under each corruption of the subset.
+    """Balanced error (1 - mean recall of the classes, as MedMNIST-C counts) under each of its corruptions.
 
     Returns:
-        errors {corruption: [severity 1 to 5]}, mean, clean (on the same images), and n.
+        errors {corruption: [severity 1 to 5]}, mean, clean (on the same images), and n; beside them `plain`,
+        the share of images wrong: {corruption: mean over severities}, with "mean of all" and "clean".
 
     Raises:
         MedvitError: MedMNIST-C says nothing of the subset here, or the data are absent.
@@ -40,16 +42,23 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
         )
     clean, labels, corrupted = corrupted_images(name, found.card["source_size"], data_root)
 
-    def error(images: np.ndarray) -> float:
+    def errors(images: np.ndarray) -> tuple[float, float]:
         said = predict(found.model, found.preprocessing, images)[0].argmax(1)
-        return float(1 - np.mean([(said[labels == c] == c).mean() for c in np.unique(labels)]))
+        balanced = 1 - np.mean([(said[labels == c] == c).mean() for c in np.unique(labels)])
+        return float(balanced), float((said != labels).mean())
 
-    errors = {kind: [error(images) for images in steps] for kind, steps in corrupted.items()}
+    balanced, plain = {}, {}
+    for kind, steps in corrupted.items():
+        both = [errors(images) for images in steps]
+        balanced[kind] = [one for one, _ in both]
+        plain[kind] = float(np.mean([one for _, one in both]))
+    clean_balanced, clean_plain = errors(clean)
     return {
-        "errors": errors,
-        "mean": float(np.mean(list(errors.values()))),
-        "clean": error(clean),
+        "errors": balanced,
+        "mean": float(np.mean(list(balanced.values()))),
+        "clean": clean_balanced,
         "n": len(labels),
+        "plain": plain | {ALL: float(np.mean(list(plain.values()))), "clean": clean_plain},
     }
 
 
@@ -88,8 +97,9 @@ def rows(found: Checkpoint, section: dict[str, Any]) -> list[dict[str, Any]]:
         "n": section["n"],
         "clean": section["clean"],
     }
-    result = [common | {"corruption": "mean of all", "error": section["mean"]}]
+    result = [common | {"corruption": ALL, "error": section["mean"], "plain": section["plain"][ALL]}]
     for name, errors in section["errors"].items():
         steps = {f"s{severity}": error for severity, error in enumerate(errors, 1)}
-        result.append(common | {"corruption": name, "error": float(np.mean(errors))} | steps)
+        means = {"error": float(np.mean(errors)), "plain": section["plain"][name]}
+        result.append(common | {"corruption": name} | means | steps)
     return result
