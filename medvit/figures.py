@@ -386,7 +386,12 @@ def robustness(errors: dict[str, list[float]], clean: float) -> go.Figure:
             hovertemplate="%{y}: %{x:.1%}<br>by severity: %{customdata}<extra></extra>",
         )
     )
-    figure.add_vline(x=clean, line=dict(color=COLOURS[1], dash="dash"), annotation_text=f"clean, {clean:.1%}")
+    figure.add_vline(
+        x=clean,
+        line=dict(color=COLOURS[1], dash="dash"),
+        annotation_text=f"clean, {clean:.1%}",
+        annotation_position="top",
+    )
     figure.update_xaxes(title="balanced error, mean of five severities", tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(automargin=True)
     return _layout(figure, 120 + 26 * len(order))
