@@ -29,7 +29,7 @@ STILL = Augmentation(flip_x=False, degrees=0, scale=0, shift=0, brightness=0, co
 
 def test_blur_keeps_flat_images_and_half_of_the_others():
     torch.manual_seed(0)
-    blurred = Augmentation(False, degrees=0, scale=0, shift=0, brightness=0, contrast=0, blur=1.5)
+    blurred = replace(STILL, blur=1.5)
     flat = torch.full((4, 3, 28, 28), 77.0)
     torch.testing.assert_close(blurred(flat), flat)
     noise = torch.randint(256, (200, 3, 28, 28)).float()
@@ -41,15 +41,15 @@ def test_blur_keeps_flat_images_and_half_of_the_others():
 
 def test_erasing_paints_up_to_three_grey_squares():
     torch.manual_seed(0)
-    settings = dict(flip_x=False, degrees=0, scale=0, shift=0, brightness=0, contrast=0)
+    erasing = replace(STILL, erase=1.0)
     image = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1).expand(100, 3, 28, 28)
-    changed = (Augmentation(**settings, erase=1.0)(image) - image).abs().amax(1) > 1e-3
+    changed = (erasing(image) - image).abs().amax(1) > 1e-3
     assert changed.any((1, 2)).all()
     assert changed.float().mean((1, 2)).max() <= 3 * 0.3**2 * 1.3  # whole pixels round up
-    painted = Augmentation(**settings, erase=1.0)(image)
+    painted = erasing(image)
     grey = painted.std(1) < 1e-3  # the image itself is coloured
     assert grey.float().mean() > 0.02
-    torch.testing.assert_close(Augmentation(**settings, erase=0.0)(image), image.contiguous())
+    torch.testing.assert_close(STILL(image), image.contiguous())
 
 
 def test_an_augmentation_of_nothing_changes_nothing():

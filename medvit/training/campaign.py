@@ -235,9 +235,8 @@ def export(
             card = json.loads((folder / "card.json").read_text()) | {"seeds": row["all"]}
             checkpoint.write_card(folder, card)
             if trust:
-                trust_figures.complete(
-                    folder, data_root, torch.device("cuda" if torch.cuda.is_available() else "cpu")
-                )
+                device = "cuda" if torch.cuda.is_available() else "cpu"
+                trust_figures.complete(folder, data_root, device)
             shutil.rmtree(target, ignore_errors=True)
         written.append(target)
     return written
