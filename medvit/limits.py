@@ -22,6 +22,7 @@ QUEUE = 128  # requests that wait; the next one is told to come back
 RUNNING = THREADS + QUEUE  # requests that bypass the queue; the next one is told to come back
 UNREAD = 100  # messages that wait for a visitor to read them; an answer takes three or four
 UNREAD_IN_ALL = 2_000  # of all visitors; beyond it, those who left most lose theirs
+LINGER_SECONDS = 5  # the rest of a body that is too large is thrown away, so that its sender reads why
 ERROR_LETTERS = 2_000  # of a sentence that repeats what a visitor sent
 SESSIONS = 500  # visitors whose last prediction is remembered
 KEEP_SECONDS = 3600  # how long an uploaded file may lie on disk

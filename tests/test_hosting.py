@@ -98,6 +98,16 @@ def test_pictures_do_not_travel_in_json(app):
     assert b"larger than 2 MB" in answer
 
 
+@pytest.mark.parametrize("declared", [True, False])
+def test_who_sends_far_too_much_still_reads_why(app, declared):
+    size = 16 * limits.BODY_BYTES  # more than the buffers between the two hold
+    body = (b"A" * limits.MB for _ in range(size // limits.MB))
+    headers = {"Content-Length": str(size)} if declared else {}  # without: in chunks
+    status, kind, answer = request(app[0], "POST", "/gradio_api/queue/join", body, headers)
+    assert (status, kind["connection"]) == (413, "close")
+    assert answer == b"The request is larger than 2 MB."
+
+
 SECRETS = (
     "/etc/passwd",
     str(REPOSITORY / "app.py"),

@@ -81,10 +81,12 @@ class Guard:
         form = Multipart(headers.get(b"content-type", b""))
         started, received, status = time.perf_counter(), 0, 0
         refused: _RefusedError | None = None
+        more = True  # whether more of the body may come
 
         async def counted() -> Message:
-            nonlocal received, refused
+            nonlocal received, refused, more
             message = await receive()
+            more = message.get("more_body", False)
             body = message.get("body", b"")
             received += len(body)
             if received > limit:
@@ -134,14 +136,28 @@ class Guard:
             refusal = error if isinstance(error, _RefusedError) else _failed(error)
             refused = None
             if not status:
-                start = [(b"content-type", b"text/plain; charset=utf-8")]
+                text = str(refusal).encode()
+                start = [
+                    (b"content-type", b"text/plain; charset=utf-8"),
+                    (b"content-length", str(len(text)).encode()),
+                ]
                 if refusal.status == 413:
-                    start.append((b"connection", b"close"))  # the rest of the body is not read
+                    start.append((b"connection", b"close"))
                 await answer({"type": "http.response.start", "status": refusal.status, "headers": start})
-                await answer({"type": "http.response.body", "body": str(refusal).encode()})
+                await answer({"type": "http.response.body", "body": text, "more_body": True})
+                if refusal.status == 413 and more:
+                    await _drain(receive)
+                await answer({"type": "http.response.body"})
         finally:
             if self.log:
                 _write_line(scope["method"], path, status, received, time.perf_counter() - started)
+
+
+async def _drain(receive: Receive) -> None:
+    """Throw away what a client still sends: one that is cut off while it sends may never see its answer."""
+    with anyio.move_on_after(limits.LINGER_SECONDS):
+        while (await receive()).get("more_body"):
+            pass
 
 
 def _failed(error: Exception) -> _RefusedError:
