@@ -15,6 +15,7 @@ FORM_BYTES = PICTURE_BYTES + MB  # body of a request that is kept in memory: a p
 UPLOAD_BYTES = BATCH_BYTES + 4 * MB  # body of an upload, which goes to disk as it comes
 UPLOAD_FILES = BATCH_LOOSE  # files in one upload request
 FIELD_BYTES = MB  # of an upload that belong to no file, and so stay in memory
+MCP_BYTES = 4 * MB  # body of an MCP message, a picture in base64 among them; the package mcp takes no more
 BODY_BYTES = 2 * MB  # body of any other request; pictures do not travel in JSON
 AT_ONCE = 16  # requests worked on at once, for each model or job
 THREADS = 64  # in all

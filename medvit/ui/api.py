@@ -34,12 +34,12 @@ def build(store: Store, ask: Callable[..., dict[str, Any]]) -> None:
         Args:
             subset: name of a subset, such as "bloodmnist".
             model: name of a model, such as "spt_lsa".
-            image: a picture file of any size; PNG, JPEG, WebP, BMP, GIF or TIFF. Over MCP, its data: URL.
+            image: a picture file: PNG, JPEG, WebP, BMP, GIF or TIFF. Over MCP its data: URL, of up to 4 MB.
         """
         return ask("predict", subset, model, image)
 
     @parts.plain_errors
-    def explain_image(
+    def explain(
         subset: str,
         model: str,
         image: str,
@@ -51,15 +51,15 @@ def build(store: Store, ask: Callable[..., dict[str, Any]]) -> None:
         """Where a model looks in one image.
 
         Answers with label, subset, model, method, target; map, a list of rows with one value a patch, as the
-        method gives them; description, where the mass of the map lies; overlay, a PNG as a data URL. Research
-        demo, not for diagnosis.
+        method gives them; description, where the mass of the map lies; overlay, a PNG as a data URL. Methods:
+        attention, rollout, gradient_rollout, relevance, grad_cam, grad_cam_plus_plus, hires_cam, layer_cam,
+        occlusion; a CNN has the last five. Research demo, not for diagnosis.
 
         Args:
             subset: name of a subset, such as "bloodmnist".
             model: name of a model, such as "spt_lsa".
-            image: a picture file of any size; PNG, JPEG, WebP, BMP, GIF or TIFF. Over MCP, its data: URL.
-            method: attention, rollout, gradient_rollout, relevance, grad_cam, grad_cam_plus_plus, hires_cam,
-                layer_cam or occlusion; a CNN has the last five.
+            image: a picture file: PNG, JPEG, WebP, BMP, GIF or TIFF. Over MCP its data: URL, of up to 4 MB.
+            method: one of those above.
             layer: for attention; 0 is the first, -1 the last.
             head: for attention; 0 is the first, none the mean of all.
             target: name of the class to explain; empty for the one that the model says.
@@ -91,7 +91,7 @@ def build(store: Store, ask: Callable[..., dict[str, Any]]) -> None:
         result = gr.JSON(label="result")
         gr.Button().click(predict, [subset, model, image], result, api_name="predict", concurrency_id="model")
         gr.Button().click(
-            explain_image,
+            explain,
             [subset, model, image, method, layer, head, target],
             result,
             api_name="explain",

@@ -32,7 +32,7 @@ API = "/gradio_api"
 BODIES = {
     f"{API}/upload": limits.UPLOAD_BYTES,
     f"{API}/component_server": limits.FORM_BYTES,
-    f"{API}/mcp": limits.FORM_BYTES * 4 // 3,  # a picture in base64: MCP has no uploads
+    f"{API}/mcp": limits.MCP_BYTES,
 }
 DIRECT = (f"{API}/run/", f"{API}/api/", f"{API}/component_server")
 # Routes of Gradio that this app does not use: proxies, recordings, dashboards, code editing.
