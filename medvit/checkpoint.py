@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 TRUST = "trust.npz"
 REQUIRED = ("config.json", WEIGHTS, "preprocessor_config.json", "card.json", "test.npz")
+# What the screens read of card.json, and what it has to be.
+CARD: dict[str, type | tuple[type, ...]] = {
+    "model": str, "seed": int, "recipe": dict, "source_size": int, "input_size": int, "parameters": int,
+    "trained_on": int, "history": list, "selection": str, "hardware": str, "seconds": (int, float),
+    "validation": dict, "test": dict, "sha256": str,
+}  # fmt: skip
 DEFAULT_ROOT = Path(__file__).resolve().parent.parent / "checkpoints"
 
 
@@ -133,9 +139,7 @@ def load(folder: str | Path) -> Checkpoint:
     try:
         card = json.loads((folder / "card.json").read_text())
         subset = subsets.get(card["subset"])
-        for key in ("model", "test", "validation", "seed", "source_size", "parameters", "sha256"):
-            if key not in card:
-                raise MedvitError(f"card.json has no {key!r}")
+        _check_card(card)
         preprocessing = Preprocessing.from_json((folder / "preprocessor_config.json").read_text())
         logits, labels, test_map = _read_test(folder / "test.npz", subset)
         if sha256(folder / WEIGHTS) != card["sha256"]:
@@ -156,6 +160,18 @@ def load(folder: str | Path) -> Checkpoint:
     except MedvitError as error:
         trust, problem = None, str(error)
     return Checkpoint(folder, card, preprocessing, logits, labels, test_map, trust, problem)
+
+
+def _check_card(card: dict[str, Any]) -> None:
+    for key, kind in CARD.items():
+        if not isinstance(card.get(key), kind):
+            raise MedvitError(f"card.json has no usable {key!r}")
+    stage = card.get("start")
+    while stage:
+        if not isinstance(stage["recipe"]["epochs"], int):
+            raise MedvitError("card.json has no usable 'start'")
+        subsets.get(stage["subset"])
+        stage = stage.get("start")
 
 
 def _read_trust(folder: Path, weights: str) -> dict[str, np.ndarray]:

@@ -79,6 +79,21 @@ def test_a_damaged_folder_is_refused_by_name(folder, damage):
         checkpoint.load(folder)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seconds", "long"), ("recipe", None), ("history", {}), ("trained_on", "all"), ("seed", None),
+        ("start", 5), ("start", {"subset": "bloodmnist"}), ("start", {"recipe": {"epochs": "<b>"}}),
+        ("start", {"recipe": {"epochs": 3}, "subset": "nomnist"}), ("subset", []),
+    ],
+)  # fmt: skip
+def test_a_card_of_another_shape_is_refused(folder, key, value):
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps(card | {key: value}))
+    with pytest.raises(MedvitError, match="spt_lsa is damaged"):
+        checkpoint.load(folder)
+
+
 def test_discovery_leaves_the_damaged_out_and_says_why(folder):
     shutil.copytree(folder, folder.with_name("cnn"))
     damage_cut(folder)
