@@ -86,6 +86,8 @@ class Checkpoint:
         while start:
             stages.insert(0, f"{start['recipe']['epochs']} epochs on {subsets.get(start['subset']).title}")
             start = start.get("start")
+        if count := len(self.card.get("teachers", [])):
+            words += f", taught by {count} other model{'s' * (count > 1)}"
         return f"{words}, first {', then '.join(stages)}, then as said here" if stages else words
 
     @cached_property
@@ -166,6 +168,8 @@ def _check_card(card: dict[str, Any]) -> None:
     for key, kind in CARD.items():
         if not isinstance(card.get(key), kind):
             raise MedvitError(f"card.json has no usable {key!r}")
+    if not isinstance(card.get("teachers", []), list):
+        raise MedvitError("card.json has no usable 'teachers'")
     stage = card.get("start")
     while stage:
         if not isinstance(stage["recipe"]["epochs"], int):

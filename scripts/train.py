@@ -51,6 +51,15 @@ def parse() -> argparse.Namespace:
         help="go on from the weights of a checkpoint of the same architecture, of this subset or another",
     )
     add(
+        "--teachers",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="checkpoints of this subset, of any architecture, whose mean answer to each image is learned "
+        "too, such as several seeds in one model (knowledge distillation; its share: --set distill=0.7)",
+    )
+    add(
         "--strategy",
         default="full",
         help="what of a pretrained ViT is trained: full, last-K (the last K blocks), linear (the head), "
@@ -133,6 +142,7 @@ def main() -> None:
             out,
             backbone=args.backbone,
             start=args.start,
+            teachers=args.teachers,
             seed=args.seed,
             size=args.size,
             data_root=args.data_root,

@@ -120,7 +120,7 @@ def test_recipes_for_colour_prepare_for_jpeg(subset):
         assert augmentation.noise > 0
 
 
-def train(subset, model, out, phantom_root, backbone, start=None, **options):
+def train(subset, model, out, phantom_root, backbone, start=None, teachers=(), **options):
     options = {"epochs": 2, "batch_size": 16, "image_size": None} | options
     return run.train(
         subset,
@@ -129,6 +129,7 @@ def train(subset, model, out, phantom_root, backbone, start=None, **options):
         out,
         backbone=str(backbone),
         start=start,
+        teachers=teachers,
         data_root=phantom_root,
     )
 
@@ -424,6 +425,35 @@ def test_blending_keeps_a_share_of_the_weights_it_started_from(phantom_root, bac
     assert moved > 0.02
     with pytest.raises(MedvitError, match="--start"):
         train("bloodmnist", "cnn", tmp_path / "none", phantom_root, backbone, blend=0.6)
+
+
+def test_teachers_answer_in_place_of_labels(phantom_root, backbone, tmp_path):
+    first = train("bloodmnist", "cnn", tmp_path / "first", phantom_root, backbone)
+    found = checkpoint.load(first)
+    wholly = replace(recipe("bloodmnist", "vit"), distill=1.0, augmentation=STILL)
+    torch.manual_seed(0)
+    student, preprocessing = models.build("vit", found.subset)
+    labels = np.arange(8)
+    teachers = [(found.model, found.preprocessing)]
+    classifier = Classifier(student, preprocessing, wholly, labels, 8, teachers)
+    pixels = torch.randint(0, 256, (8, 3, 28, 28), dtype=torch.uint8)
+    with torch.no_grad():
+        taught = found.model(pixel_values=found.preprocessing(pixels)).logits.softmax(1)
+        said = student.eval()(pixel_values=preprocessing(pixels)).logits.log_softmax(1)
+        loss = classifier.eval()(pixels, torch.tensor(labels))
+    torch.testing.assert_close(loss, -(taught * said).sum(1).mean(), atol=2e-2, rtol=2e-2)
+    assert {id(p) for p in classifier.parameters()} == {id(p) for p in student.parameters()}
+
+    taught_by = train(
+        "bloodmnist", "vit", tmp_path / "taught", phantom_root, backbone, teachers=[first, first]
+    )
+    card = checkpoint.load(taught_by)
+    assert [one["sha256"] for one in card.card["teachers"]] == [found.card["sha256"]] * 2
+    assert card.origin == "trained from scratch, taught by 2 other models"
+    with pytest.raises(MedvitError, match="trained on BloodMNIST"):
+        train("retinamnist", "cnn", tmp_path / "foreign", phantom_root, backbone, teachers=[first])
+    with pytest.raises(MedvitError, match="distill"):
+        train("bloodmnist", "vit", tmp_path / "over", phantom_root, backbone, teachers=[first], distill=1.5)
 
 
 def test_an_existing_checkpoint_is_not_overwritten(trained, phantom_root, backbone):

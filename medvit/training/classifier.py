@@ -1,6 +1,7 @@
 """A model with what surrounds it in training: augmentation and mixing before it, the loss after it."""
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,19 +23,27 @@ class Classifier(nn.Module):
     Args:
         labels: of the training split; their frequencies matter where the recipe balances the classes.
         classes: how many there are.
+        teachers: models whose mean answer to each augmented image is learned too, see `Recipe.distill`.
     """
 
     targets: Tensor
     weights: Tensor | None
 
     def __init__(
-        self, model: nn.Module, preprocessing: Preprocessing, recipe: Recipe, labels: np.ndarray, classes: int
+        self,
+        model: nn.Module,
+        preprocessing: Preprocessing,
+        recipe: Recipe,
+        labels: np.ndarray,
+        classes: int,
+        teachers: Sequence[tuple[nn.Module, Preprocessing]] = (),
     ):
         super().__init__()
         self.model = model
         self.average = copy.deepcopy(model).requires_grad_(False) if recipe.ema else None
         self.preprocessing = preprocessing
         self.recipe = recipe
+        self.teachers = list(teachers)  # in a list they are no part of this module: not trained, not saved
         targets, weights = soft_targets(classes, recipe.label_smoothing, recipe.ordinal), None
         if labels.ndim == 1 and recipe.balance:
             weights = class_weights(np.bincount(labels, minlength=classes), recipe.balance)
@@ -53,12 +62,14 @@ class Classifier(nn.Module):
         x, targets = mix(
             x, labels if multi_label else self.targets[labels], self.recipe.mixup, self.recipe.cutmix
         )
+        if self.teachers:
+            targets = torch.lerp(targets, self._taught(x, multi_label), self.recipe.distill)
         penalty: Tensor | float = 0.0
         if self.recipe.stability:
-            logits, of_jpeg = self._logits(self.model, torch.cat([x, jpeg(x)])).chunk(2)
+            logits, of_jpeg = self._logits(self.model, self.preprocessing(torch.cat([x, jpeg(x)]))).chunk(2)
             penalty = self.recipe.stability * disagreement(logits, of_jpeg, multi_label)
         else:
-            logits = self._logits(self.model, x)
+            logits = self._logits(self.model, self.preprocessing(x))
         if multi_label:
             return F.binary_cross_entropy_with_logits(logits, targets) + penalty
         return F.cross_entropy(logits, targets, weight=self.weights) + penalty
@@ -68,10 +79,16 @@ class Classifier(nn.Module):
         """Logits (N, C) of the kept model, float32, in evaluation mode."""
         self.eval()
         starts = range(0, len(data), batch_size)
-        return torch.cat([self._logits(self.kept, data[slice(i, i + batch_size)]["pixels"]) for i in starts])
+        batches = (self.preprocessing(data[slice(i, i + batch_size)]["pixels"]) for i in starts)
+        return torch.cat([self._logits(self.kept, x) for x in batches])
 
-    def _logits(self, model: nn.Module, pixels: Tensor) -> Tensor:
-        x = self.preprocessing(pixels)
+    @torch.no_grad()
+    def _taught(self, pixels: Tensor, multi_label: bool) -> Tensor:
+        logits = (self._logits(teacher, preprocessing(pixels)) for teacher, preprocessing in self.teachers)
+        return torch.stack([one.sigmoid() if multi_label else one.softmax(1) for one in logits]).mean(0)
+
+    @staticmethod
+    def _logits(model: nn.Module, x: Tensor) -> Tensor:
         # No cache: it would outlive the recording of a CUDA graph, and each weight is cast only once anyway.
         with torch.autocast(
             x.device.type, torch.bfloat16, enabled=bfloat16_pays(x.device), cache_enabled=False

@@ -45,6 +45,8 @@ class Recipe:
     positive, a step costs twice as much.
     `blend`: share of the weights it started from (`--start`) in what is kept at the end, after training that
     made it more robust but less accurate (WiSE-FT: Wortsman et al., CVPR 2022).
+    `distill`: where there are teachers (`--teachers`), the share of their mean answer in what is taught, the
+    rest being the label's (knowledge distillation: Hinton et al., arXiv 1503.02531).
     `config`: fields of the architecture's configuration, such as ``{"drop_path": 0.2}``.
     """
 
@@ -65,6 +67,7 @@ class Recipe:
     ordinal: float = 0.0
     stability: float = 0.0
     blend: float = 0.0
+    distill: float = 0.7
     config: dict[str, Any] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
 

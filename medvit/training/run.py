@@ -9,6 +9,7 @@ import json
 import platform
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def train(
     *,
     backbone: str = models.DEFAULT_BACKBONE,
     start: Path | None = None,
+    teachers: Sequence[Path] = (),
     seed: int = 0,
     size: int = 28,
     data_root: str | Path | None = None,
@@ -55,6 +57,8 @@ def train(
     Args:
         start: a checkpoint folder of the same architecture to go on from; its head goes along where the
             classes are the same.
+        teachers: checkpoint folders of the same subset, of any architecture, whose mean answer is learned
+            too.
         out: the folder to write. While training, the state to resume from lies beside it, in
             ``.<name>.training``.
         resume: go on from that state, if there is any.
@@ -66,8 +70,8 @@ def train(
         `out`
 
     Raises:
-        MedvitError: data absent, unusable backbone or start, an unknown or impossible field, `out` taken, or
-            the state is that of another run.
+        MedvitError: data absent, unusable backbone, start or teacher, an unknown or impossible field, `out`
+            taken, or the state is that of another run.
     """
     out = Path(out).resolve()
     if out.exists():
@@ -81,6 +85,8 @@ def train(
         raise MedvitError(
             "blend is a share from 0 to below 1, and needs a checkpoint to start from (--start)."
         )
+    if not 0 <= recipe.distill <= 1:
+        raise MedvitError(f"distill is a share from 0 to 1, not {recipe.distill}.")
     subset = subsets.get(subset_name)
     transformers.set_seed(seed)
     work = out.parent / f".{out.name}.training"
@@ -93,6 +99,7 @@ def train(
         raise MedvitError(f"Neither a recipe nor the architecture of {model_name} has {', '.join(unknown)}.")
     earlier = _go_on_from(start, model, model_name) if start else None
     quicken(model, args.device)
+    taught_by = [_teacher(folder, subset, args.device) for folder in teachers]
     trained = apply_strategy(model, recipe.strategy) if model_name == "vit_finetuned" else model
     splits = {split: subsets.load_split(subset_name, split, size, data_root) for split in ("train", "val")}
     images, labels = splits["train"]
@@ -103,8 +110,15 @@ def train(
     settings = dict(subset=subset_name, model=model_name, seed=seed, size=size, recipe=asdict(recipe))
     if earlier:
         settings["start"] = earlier
+    if taught_by:
+        settings["teachers"] = [
+            {key: one.card[key] for key in ("model", "seed", "sha256")} for one in taught_by
+        ]
     state = _prepare_work(work, args, settings, resume)
-    classifier = Classifier(trained, preprocessing, recipe, labels, len(subset.classes)).to(args.device)
+    classifier = Classifier(
+        trained, preprocessing, recipe, labels, len(subset.classes),
+        [(one.model, one.preprocessing) for one in taught_by],
+    ).to(args.device)  # fmt: skip
     keeper = Keeper(classifier, save_seconds)
     if state:
         keeper.restore(state)
@@ -172,6 +186,18 @@ def _go_on_from(folder: Path, model: PreTrainedModel, model_name: str) -> dict[s
         ) from error
     kept = ("subset", "seed", "recipe", "trained_on", "sha256", "backbone", "start")
     return {key: found.card[key] for key in kept if key in found.card}
+
+
+def _teacher(folder: Path, subset: subsets.Subset, device: torch.device) -> checkpoint.Checkpoint:
+    """A checkpoint whose answers are to be learned."""
+    found = checkpoint.load(folder)
+    if found.subset != subset:
+        raise MedvitError(
+            f"{folder} was trained on {found.subset.title}: it can teach nothing of {subset.title}."
+        )
+    nn.Module.to(found.model, device)  # transformers annotates its own wrongly
+    quicken(found.model, device)
+    return found
 
 
 def _public_name(backbone: str) -> str:
