@@ -78,6 +78,11 @@ class Checkpoint:
         return medvit.models.TITLES.get(self.model_name, self.model_name)
 
     @property
+    def seed_accuracies(self) -> list[float]:
+        """Test accuracy of each run of the recipe that was made, this one among them."""
+        return [seed["test_accuracy"] for seed in self.card.get("seeds", [])]
+
+    @property
     def origin(self) -> str:
         """What the training began with, in words."""
         backbone, start = self.card.get("backbone"), self.card.get("start")
@@ -170,6 +175,8 @@ def _check_card(card: dict[str, Any]) -> None:
             raise MedvitError(f"card.json has no usable {key!r}")
     if not isinstance(card.get("teachers", []), list):
         raise MedvitError("card.json has no usable 'teachers'")
+    if not all(isinstance(seed["test_accuracy"], float) for seed in card.get("seeds", [])):
+        raise MedvitError("card.json has no usable 'seeds'")
     stage = card.get("start")
     while stage:
         if not isinstance(stage["recipe"]["epochs"], int):

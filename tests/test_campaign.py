@@ -1,10 +1,14 @@
 import json
 
+import numpy as np
 import pytest
 
 from medvit import checkpoint
 from medvit.errors import MedvitError
+from medvit.evaluation import report
+from medvit.evaluation.card import markdown
 from medvit.training import campaign
+from medvit.ui import parts
 
 
 def options(phantom_root):
@@ -42,6 +46,11 @@ def test_a_campaign_runs_goes_on_and_exports_the_best_on_validation(phantom_root
     found = checkpoint.load(tmp_path / "best" / "breastmnist" / "cnn")
     assert found.trust is not None
     assert [seed["seed"] for seed in found.card["seeds"]] == [0, 1]
+    mean, spread = np.mean(accuracies), abs(accuracies[0] - accuracies[1]) / 2**0.5
+    line = report.row(found, found.card["test"])
+    assert (line["seeds"], line["seeds_mean"], line["seeds_sd"]) == pytest.approx((2, mean, spread))
+    assert f"mean {mean:.3f}, standard deviation {spread:.3f}." in markdown(found)
+    assert f"2 seeds {mean:.1%} ± {spread:.1%}." in parts.model_card(found)
     first_seed_alone = campaign.summary(again[:1])
     # A campaign that went on replaces its own.
     campaign.export(first_seed_alone + [row], tmp_path / "best", trust=False)

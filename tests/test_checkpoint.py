@@ -85,6 +85,7 @@ def test_a_damaged_folder_is_refused_by_name(folder, damage):
         ("seconds", "long"), ("recipe", None), ("history", {}), ("trained_on", "all"), ("seed", None),
         ("start", 5), ("start", {"subset": "bloodmnist"}), ("start", {"recipe": {"epochs": "<b>"}}),
         ("start", {"recipe": {"epochs": 3}, "subset": "nomnist"}), ("subset", []),
+        ("teachers", 3), ("seeds", [{}]), ("seeds", [{"test_accuracy": "<b>"}]),
     ],
 )  # fmt: skip
 def test_a_card_of_another_shape_is_refused(folder, key, value):

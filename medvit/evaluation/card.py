@@ -94,7 +94,7 @@ LIMITS = """
 - The collection carries no ages, sexes, origins or devices, so nothing is known about how the model fares
   on groups of people.
 - Whether the partitions share patients is unknown.
-- One seed and one test split: the intervals cover the images drawn, not the luck of the seed.
+- The figures are of one run: their intervals cover the images drawn, not the luck of the seed.
 """
 
 
@@ -121,7 +121,18 @@ def _figures(found: Checkpoint) -> str:
         "made on the validation split. Intervals are Wilson's, at 95 %.\n\n"
         f"| | test | 95 % interval | validation |\n|---|---|---|---|\n{rows}\n"
         "| class | images | precision | recall (95 %) | F1 | AUC |\n|---|---|---|---|---|---|\n"
-        f"{classes}"
+        f"{classes}{_seeds(found)}"
+    )
+
+
+def _seeds(found: Checkpoint) -> str:
+    reached = found.seed_accuracies
+    if len(reached) < 2:
+        return ""
+    each = ", ".join(f"{one:.3f}" for one in reached)
+    return (
+        f"\nRuns of the same recipe with {len(reached)} seeds, this one among them, test accuracy: {each}; "
+        f"mean {np.mean(reached):.3f}, standard deviation {np.std(reached, ddof=1):.3f}.\n"
     )
 
 

@@ -16,7 +16,7 @@ from medvit.evaluation.predict import predict
 
 COLUMNS = (
     "subset", "model", "source_size", "input_size", "interpolation", "parameters", "trained_on", "epochs",
-    "seed",
+    "seed", "seeds", "seeds_mean", "seeds_sd",
     "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "macro_precision",
     "macro_recall", "auc", "auc_low", "auc_high", "quadratic_kappa", "mean_absolute_error", "n",
 )  # fmt: skip
@@ -50,11 +50,14 @@ def row(found: Checkpoint, test: dict[str, Any]) -> dict[str, Any]:
     """One row of metrics.csv."""
     low, high = test["accuracy_interval"]
     auc_low, auc_high = test["auc_interval"]
+    seeds = found.seed_accuracies or [test["accuracy"]]
     return (
         found.card
         | test
         | {"accuracy_low": low, "accuracy_high": high, "auc_low": auc_low, "auc_high": auc_high}
         | {"epochs": found.card["recipe"]["epochs"]}
+        | {"seeds": len(seeds), "seeds_mean": np.mean(seeds)}
+        | {"seeds_sd": np.std(seeds, ddof=1) if len(seeds) > 1 else ""}
     )
 
 

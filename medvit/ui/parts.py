@@ -227,7 +227,7 @@ def figures(found: Checkpoint) -> str:
 
 def _seeds(found: Checkpoint) -> str:
     """Mean and standard deviation of the accuracy over the seeds of the recipe, where there are several."""
-    reached = [seed["test_accuracy"] for seed in found.card.get("seeds", [])]
+    reached = found.seed_accuracies
     if len(reached) < 2:
         return ""
     return f"; {len(reached)} seeds {np.mean(reached):.1%} ± {np.std(reached, ddof=1):.1%}"
@@ -255,6 +255,7 @@ def model_card(found: Checkpoint) -> str:
         f"{recipe['batch_size']}, "
         f"seed {card['seed']}. Source images of {card['source_size']} pixels{enlarged}. "
         f"Kept epoch: {card['selection']}. Took {card['seconds'] / 60:.0f} minutes on {card['hardware']}.\n\n"
-        f"Figures are of one seed; the interval covers the test images drawn, not the luck of the seed.\n\n"
+        f"Figures are of one seed; the interval covers the test images drawn, not the luck of the seed"
+        f"{_seeds(found)}.\n\n"
         f"**Data.** {subset.description} Licence: {subset.licence}."
     )
