@@ -80,7 +80,8 @@ def parse() -> argparse.Namespace:
         "--image-size",
         type=int,
         help="input side of the model in pixels. More adds no detail to a 28-pixel image and costs time by "
-        "the square, but gives a pretrained ViT a finer grid of patches [the recipe's]",
+        "the square, but gives a pretrained ViT a finer grid of patches; where it is no multiple of the "
+        "patch size, the patches become smaller: 28 gives 7 x 7 of 4 pixels, like 112 [the recipe's]",
     )
     add("--train-images", type=int, help="train on so many images only, class shares kept [the recipe's]")
     add(

@@ -1,10 +1,11 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import AutoModelForImageClassification, ViTForImageClassification
 
 from medvit import models, subsets
 from medvit.errors import MedvitError
-from medvit.models.finetune import resize_position_embedding
+from medvit.models.finetune import resize
 from medvit.models.recording import recording
 from medvit.models.spt_lsa import (
     LocalitySelfAttention,
@@ -173,10 +174,30 @@ def test_another_input_size_interpolates_the_position_embedding(backbone, tmp_pa
         torch.testing.assert_close(again(pixel_values=x).logits, model(pixel_values=x).logits)
 
 
-def test_an_input_size_must_be_a_multiple_of_the_patch(backbone):
+def test_smaller_patches_are_embedded_as_if_they_were_enlarged(backbone, tmp_path):
+    torch.manual_seed(0)
+    original = ViTForImageClassification.from_pretrained(backbone)
+    model, preprocessing = build("vit_finetuned", backbone, image_size=28)
+    assert (preprocessing.size, model.config.patch_size) == (28, 4)  # 8 and 28 share 4
+    patch = torch.randn(2, 3, 4, 4)
+    enlarged = F.interpolate(patch, (8, 8), mode="bicubic")
+    torch.testing.assert_close(
+        model.vit.embeddings.patch_embeddings(patch),
+        original.vit.embeddings.patch_embeddings(enlarged),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    model.save_pretrained(tmp_path)
+    again = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
+    x = torch.randn(1, 3, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(again(pixel_values=x).logits, model(pixel_values=x).logits)
+
+
+def test_an_input_size_goes_with_the_patch_size_or_is_refused(backbone):
     model, _ = build("vit_finetuned", backbone)
     with pytest.raises(MedvitError, match="patch size 8"):
-        resize_position_embedding(model, 30)
+        resize(model, 30)
 
 
 def test_an_unusable_backbone_is_explained(tmp_path):

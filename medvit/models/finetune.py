@@ -1,5 +1,6 @@
 """A pretrained Hugging Face ViT, given a new head and, if wanted, another input size."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from medvit.models import DEFAULT_BACKBONE, rlrr
 from medvit.models.recording import attend
 
 STRATEGIES = "full, last-K, linear, lora, rlrr"
+LEAST_PATCH = 4  # pixels; smaller patches would be many
 
 
 def from_backbone(
@@ -26,8 +28,7 @@ def from_backbone(
 
     Args:
         backbone: hub id or folder of a ``model_type: vit`` checkpoint (ViT, DeiT without distillation, DINO).
-        image_size: input side in pixels; other than the backbone's own, its position embedding is
-            interpolated bicubically once, here, so that the saved model needs no special call.
+        image_size: input side in pixels, where it is not the backbone's own; see `resize`.
         config_kwargs: id2label, label2id, problem_type.
 
     Raises:
@@ -50,18 +51,51 @@ def from_backbone(
             "preprocessor_config.json."
         ) from error
     if image_size:
-        resize_position_embedding(model, image_size)
+        resize(model, image_size)
     return model, Preprocessing(model.config.image_size, mean, std)
 
 
-def resize_position_embedding(model: ViTForImageClassification, image_size: int) -> None:
-    """Change the input size of a ViT in place, interpolating its position embedding bicubically."""
+def resize(model: ViTForImageClassification, image_size: int) -> None:
+    """Change the input size of a ViT in place, so that the saved model needs no special call.
+
+    A multiple of the patch size gives another number of patches. Any other size gives smaller patches, of
+    the greatest common divisor: a model of patches of 16 pixels takes images of 28 as 7 x 7 patches of 4,
+    as many as it would make of them enlarged to 112.
+
+    Raises:
+        MedvitError: the patches would be smaller than 4 pixels.
+    """
     patch = model.config.patch_size
-    if image_size % patch:
+    if (shared := math.gcd(patch, image_size)) < min(patch, LEAST_PATCH):
         raise MedvitError(
-            f"The input size {image_size} is not a multiple of the backbone's patch size {patch}."
+            f"The input size {image_size} does not go with the backbone's patch size {patch}. "
+            f"Choose a multiple of {patch}, or, for smaller patches, of {LEAST_PATCH}."
         )
+    if shared < patch:
+        _shrink_patches(model, shared)
+    _resize_position_embedding(model, image_size)
+
+
+def _shrink_patches(model: ViTForImageClassification, patch: int) -> None:
+    """Give a patch of fewer pixels the embedding that it would have enlarged bicubically to the old size.
+
+    Both steps are linear, so the one is folded into the other.
+    """
     embeddings = model.vit.embeddings
+    projection, old = embeddings.patch_embeddings.projection, model.config.patch_size
+    pixels = torch.eye(patch * patch).view(-1, 1, patch, patch)
+    enlarged = F.interpolate(pixels, (old, old), mode="bicubic")[:, 0]  # (pixel, old, old)
+    folded = torch.einsum("dcyx,pyx->dcp", projection.weight.data, enlarged)
+    projection.weight = nn.Parameter(folded.unflatten(2, (patch, patch)).contiguous())
+    projection.kernel_size = projection.stride = (patch, patch)
+    embeddings.patch_embeddings.patch_size = (patch, patch)
+    model.config.patch_size = embeddings.patch_size = patch
+    model.config.image_size = model.config.image_size // old * patch
+
+
+def _resize_position_embedding(model: ViTForImageClassification, image_size: int) -> None:
+    """Interpolate the position embedding bicubically to the grid of patches of another input size."""
+    embeddings, patch = model.vit.embeddings, model.config.patch_size
     old, new = model.config.image_size // patch, image_size // patch
     position = embeddings.position_embeddings.data  # (1, 1 + old^2, dim)
     grid = position[:, 1:].transpose(1, 2).unflatten(-1, (old, old))  # (1, dim, old, old)
