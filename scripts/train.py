@@ -16,7 +16,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 
-from medvit import models, subsets
+from medvit import checkpoint, models, subsets
 from medvit.errors import MedvitError
 from medvit.training import recipes
 from medvit.training.engine import ENGINES
@@ -81,7 +81,8 @@ def parse() -> argparse.Namespace:
         type=int,
         help="input side of the model in pixels. More adds no detail to a 28-pixel image and costs time by "
         "the square, but gives a pretrained ViT a finer grid of patches; where it is no multiple of the "
-        "patch size, the patches become smaller: 28 gives 7 x 7 of 4 pixels, like 112 [the recipe's]",
+        "patch size, the patches become smaller: 28 gives 7 x 7 of 4 pixels, as many as 112 of 16 "
+        "[that of --start, else the recipe's]",
     )
     add("--train-images", type=int, help="train on so many images only, class shares kept [the recipe's]")
     add(
@@ -123,10 +124,13 @@ def chosen_recipe(args: argparse.Namespace) -> recipes.Recipe:
     """The recipe that the arguments ask for.
 
     Raises:
-        MedvitError: --set has something that is not FIELD=VALUE, or a value of another kind than the field's.
+        MedvitError: --set has something that is not FIELD=VALUE, or a value of another kind than the field's;
+            the checkpoint to start from is damaged.
     """
     effort = args.effort or ("gpu" if torch.cuda.is_available() else "cpu")
     recipe = recipes.recipe(args.subset, args.model, args.size, args.strategy, effort)
+    if args.start:
+        recipe = dataclasses.replace(recipe, image_size=checkpoint.load(args.start).preprocessing.size)
     named = ("epochs", "batch_size", "learning_rate", "image_size", "train_images")
     chosen = {field: value for field in named if (value := getattr(args, field)) is not None}
     return dataclasses.replace(recipes.change(recipe, args.set), **chosen)

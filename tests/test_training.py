@@ -410,6 +410,12 @@ def test_training_goes_on_from_a_checkpoint_and_its_card_says_so(phantom_root, b
     assert checkpoint.load(further).card["backbone"] == "someone/vit"
     with pytest.raises(MedvitError, match="holds a cnn"):
         train("bloodmnist", "vit", tmp_path / "third", phantom_root, backbone, start=first)
+    done = run_script(
+        "train.py", "--subset", "breastmnist", "--model", "vit_finetuned", "--start", tuned, "--epochs", "1",
+        "--no-trust", "--data-root", phantom_root, "--out", tmp_path / "by command",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert checkpoint.load(tmp_path / "by command").preprocessing.size == 32  # that of the start
 
 
 def test_blending_keeps_a_share_of_the_weights_it_started_from(phantom_root, backbone, tmp_path):
