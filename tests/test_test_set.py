@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from medvit import figures, subsets
+from medvit import checkpoint, figures, subsets
 from medvit.errors import MedvitError
 from medvit.evaluation import published, select
 from medvit.evaluation.per_class import per_class
@@ -179,6 +179,12 @@ def test_without_data_the_gallery_says_so_and_shows_no_drawing(trained, tmp_path
     shown = ask(Store.open(trained, tmp_path), Selection("cell", 0, 0))
     assert "not on this machine" in shown or "There is none." in shown
     assert "<img" not in shown
+
+
+def test_a_case_in_words_has_the_short_names_of_its_classes(tmp_path):
+    store = Store.open(checkpoint.DEFAULT_ROOT, tmp_path)
+    shown = cases.page(store, "bloodmnist", "spt_lsa", None, Selection(), 0)
+    assert "the model says immature granulocytes, " in shown
 
 
 def test_pictures_of_another_archive_are_not_shown(trained, tmp_path, phantom_root):

@@ -75,7 +75,8 @@ def _choose(found: Checkpoint, rival: Checkpoint | None, selection: Selection) -
 def _items(
     found: Checkpoint, rival: Checkpoint | None, selection: Selection, shown: np.ndarray
 ) -> list[Item]:
-    subset, classes = found.subset, found.subset.classes
+    subset = found.subset
+    classes = tuple(map(short_name, subset.classes))
     scores = probabilities(found.test_logits[shown], subset.multi_label)
     if subset.multi_label:
         return [
