@@ -43,7 +43,7 @@ def page(
     except MedvitError:
         pictures = None
         note += (
-            f". The pictures are not on this machine: `python scripts/download.py {subset}` fetches them."
+            f". The pictures are not on this machine; python scripts/download.py {subset} fetches them."
             if not store.has_data(subset)
             else ". The archive on disk is not the one this model was tested on, so no picture is shown."
         )

@@ -87,8 +87,8 @@ def build(store: Store, seen: gr.State, answer: gr.HTML) -> gr.HTML:
             return gr.skip()
         if not store.has_data(seen.subset):
             text = (
-                "Similar cases need the images, which are not on this machine: "
-                f"`python scripts/download.py {seen.subset}` fetches them."
+                "Similar cases need the images, which are not on this machine; "
+                f"python scripts/download.py {seen.subset} fetches them."
             )
             return gr.Button(visible=False), _note(text), gr.Timer(active=False)
         predictor = store.predictor(seen.subset, seen.model)
