@@ -126,6 +126,11 @@ def archive_path(name: str, size: int = 28, root: str | Path | None = None) -> P
     return data_root(root) / get(name).file_name(size)
 
 
+def fetch_command(name: str, size: int = 28) -> str:
+    """The shell command that fetches the archive of a subset at a source size in pixels."""
+    return f"python scripts/download.py {name}" + (f" --size {size}" if size != 28 else "")
+
+
 def load_split(
     name: str, split: str, size: int = 28, root: str | Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -144,8 +149,8 @@ def load_split(
     if not path.is_file():
         raise MedvitError(
             f"{subset.title} is not on this machine: {path} does not exist. "
-            f"Fetch it with `python scripts/download.py {name} --size {size}`, or point --data-root or "
-            "$MEDVIT_DATA at the folder that holds it."
+            f"Fetch it with `{fetch_command(name, size)}`, or point --data-root or $MEDVIT_DATA at the "
+            "folder that holds it."
         )
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -153,7 +158,7 @@ def load_split(
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise MedvitError(
             f"{path} cannot be read as {subset.title} ({error}). Delete it and fetch it again with "
-            f"`python scripts/download.py {name} --size {size}`."
+            f"`{fetch_command(name, size)}`."
         ) from error
     expected = (size, size) if subset.channels == 1 else (size, size, 3)
     if images.dtype != np.uint8 or images.shape[1:] != expected or len(images) != len(labels):

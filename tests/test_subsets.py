@@ -94,6 +94,8 @@ def test_absent_data_say_where_they_belong_and_how_to_fetch_them(tmp_path):
         subsets.load_split("bloodmnist", "test", root=tmp_path)
     assert str(tmp_path / "bloodmnist.npz") in str(error.value)
     assert "scripts/download.py bloodmnist" in str(error.value)
+    with pytest.raises(MedvitError, match="scripts/download.py bloodmnist --size 64`"):
+        subsets.load_split("bloodmnist", "test", 64, tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "garbage", "other subset"])

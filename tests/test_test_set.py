@@ -185,6 +185,7 @@ def test_a_case_in_words_has_the_short_names_of_its_classes(tmp_path):
     store = Store.open(checkpoint.DEFAULT_ROOT, tmp_path)
     shown = cases.page(store, "bloodmnist", "spt_lsa", None, Selection(), 0)
     assert "the model says immature granulocytes, " in shown
+    assert "python scripts/download.py bloodmnist fetches them" in shown
 
 
 def test_pictures_of_another_archive_are_not_shown(trained, tmp_path, phantom_root):

@@ -68,8 +68,8 @@ def resize(model: ViTForImageClassification, image_size: int) -> None:
     patch = model.config.patch_size
     if (shared := math.gcd(patch, image_size)) < min(patch, LEAST_PATCH):
         raise MedvitError(
-            f"The input size {image_size} does not go with the backbone's patch size {patch}. "
-            f"Choose a multiple of {patch}, or, for smaller patches, of {LEAST_PATCH}."
+            f"The input size {image_size} does not go with the backbone's patch size {patch}: patches "
+            f"of {shared} pixels are too small (the least is {LEAST_PATCH}). Choose a multiple of {patch}."
         )
     if shared < patch:
         _shrink_patches(model, shared)

@@ -9,7 +9,7 @@ from medvit.errors import MedvitError
 from medvit.evaluation import select
 from medvit.evaluation.metrics import probabilities
 from medvit.store import Store
-from medvit.subsets import short_name
+from medvit.subsets import fetch_command, short_name
 from medvit.ui.confusion_matrix import images
 from medvit.ui.gallery import PAGE, Item, render
 
@@ -42,8 +42,9 @@ def page(
         pictures = store.test_pictures(subset, model)[shown]
     except MedvitError:
         pictures = None
+        command = fetch_command(subset, found.card["source_size"])
         note += (
-            f". The pictures are not on this machine; python scripts/download.py {subset} fetches them."
+            f". The pictures are not on this machine; {command} fetches them."
             if not store.has_data(subset)
             else ". The archive on disk is not the one this model was tested on, so no picture is shown."
         )

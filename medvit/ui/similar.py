@@ -12,7 +12,7 @@ from medvit.errors import MedvitError
 from medvit.evaluation.similar import SPLITS, Index, Neighbour
 from medvit.predictor import Prediction
 from medvit.store import Store
-from medvit.subsets import short_name
+from medvit.subsets import fetch_command, short_name
 from medvit.ui.gallery import Item, gallery, render
 from medvit.ui.parts import plain_errors
 
@@ -86,9 +86,10 @@ def build(store: Store, seen: gr.State, answer: gr.HTML) -> gr.HTML:
         if not open_now or seen is None:
             return gr.skip()
         if not store.has_data(seen.subset):
+            size = store.checkpoint(seen.subset, seen.model).card["source_size"]
             text = (
                 "Similar cases need the images, which are not on this machine; "
-                f"python scripts/download.py {seen.subset} fetches them."
+                f"{fetch_command(seen.subset, size)} fetches them."
             )
             return gr.Button(visible=False), _note(text), gr.Timer(active=False)
         predictor = store.predictor(seen.subset, seen.model)
