@@ -126,7 +126,7 @@ def _sets(section: dict) -> str:
             held = f"{one['coverage']:.1%} ({_range(one['coverage_interval'])})"
             rows.append([f"{float(level):.0%}", held, f"{one['mean_size']:.2f}", sizes])
         else:
-            rows.append([f"{float(level):.0%}", f"not possible on {fitted} validation images", "–", "–"])
+            rows.append([f"{float(level):.0%}", f"not possible on<br>{fitted} validation images", "–", "–"])
     level = section["sets"]["default_level"]
     low, high = section["sets"]["levels"][f"{level:.2f}"]["expected"]
     return _table(["truth in the set", "mean size", "by size of the set"], rows) + (
