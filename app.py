@@ -23,10 +23,10 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("MEDVIT_LAZY", "1")  # the first page does not wait for transformers
 
 from medvit import MedvitError, limits, ui
-from medvit.answers import import_rest
-from medvit.store import Store
-from medvit.ui import hosting
-from medvit.worker import SWITCH_SECONDS, Worker
+from medvit.inference.registry import Registry
+from medvit.inference.service import import_slow_libraries
+from medvit.inference.worker import SWITCH_SECONDS, Worker
+from medvit.ui.server import hosting
 
 
 def parse() -> argparse.Namespace:
@@ -82,17 +82,17 @@ def main() -> None:
         auth = hosting.credentials(args.auth or os.environ.pop("MEDVIT_AUTH", None))
         if args.mcp:
             hosting.check_mcp(auth)
-        store = Store.open(args.checkpoints, args.data_root, int(args.memory * 2**30))
+        registry = Registry.open(args.checkpoints, args.data_root, int(args.memory * 2**30))
     except MedvitError as error:
         sys.exit(f"app.py: {error}")
-    for problem in store.problems.values():
+    for problem in registry.problems.values():
         print(f"app.py: left out: {problem}", file=sys.stderr)
     hosting.declare_gpu()
-    worker = Worker(store)
+    worker = Worker(registry)
     if args.warm:
-        store.warm()
+        registry.warm()
         worker.start()
-    demo = ui.build(store, worker.ask)
+    demo = ui.build(registry, worker.ask)
     try:
         demo.launch(
             server_name=args.host,
@@ -108,7 +108,7 @@ def main() -> None:
             f"app.py: {args.host or '127.0.0.1'} cannot be served: {port} is taken, or this machine has no "
             "such address. Name another with --port or --host."
         )
-    import_rest()  # the first page is out
+    import_slow_libraries()  # the first page is out
     gc.collect()
     gc.freeze()  # what is there by now stays, and need not be looked through again
     stopped.wait()

@@ -11,7 +11,7 @@ import os
 
 from medvit import models
 from medvit.errors import MedvitError
-from medvit.predictor import Prediction, Predictor, load
+from medvit.inference.predictor import Prediction, Predictor, load
 
 __all__ = ["MedvitError", "Prediction", "Predictor", "load"]
 if not os.environ.get("MEDVIT_LAZY"):  # app.py sets it: a page can be served before transformers is loaded

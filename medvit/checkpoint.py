@@ -10,27 +10,23 @@ trust.npz (optional)                                        what evaluation/trus
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-import os
-import shutil
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 import medvit.models
-from medvit import subsets
+from medvit.data import medmnist
 from medvit.errors import MedvitError
-from medvit.images import Preprocessing
+from medvit.files import atomic_file, sha256
+from medvit.imaging.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -66,8 +62,8 @@ class Checkpoint:
     trust_problem: str = ""
 
     @property
-    def subset(self) -> subsets.Subset:
-        return subsets.get(self.card["subset"])
+    def subset(self) -> medmnist.Dataset:
+        return medmnist.get(self.card["subset"])
 
     @property
     def model_name(self) -> str:
@@ -89,7 +85,7 @@ class Checkpoint:
         words = f"fine-tuned from {backbone}" if backbone else "trained from scratch"
         stages: list[str] = []
         while start:
-            stages.insert(0, f"{start['recipe']['epochs']} epochs on {subsets.get(start['subset']).title}")
+            stages.insert(0, f"{start['recipe']['epochs']} epochs on {medmnist.get(start['subset']).title}")
             start = start.get("start")
         if count := len(self.card.get("teachers", [])):
             words += f", taught by {count} other model{'s' * (count > 1)}"
@@ -145,7 +141,7 @@ def load(folder: str | Path) -> Checkpoint:
         raise MedvitError(f"The checkpoint {folder} is not whole: {', '.join(missing)} missing.")
     try:
         card = json.loads((folder / "card.json").read_text())
-        subset = subsets.get(card["subset"])
+        subset = medmnist.get(card["subset"])
         _check_card(card)
         preprocessing = Preprocessing.from_json((folder / "preprocessor_config.json").read_text())
         logits, labels, test_map = _read_test(folder / "test.npz", subset)
@@ -181,7 +177,7 @@ def _check_card(card: dict[str, Any]) -> None:
     while stage:
         if not isinstance(stage["recipe"]["epochs"], int):
             raise MedvitError("card.json has no usable 'start'")
-        subsets.get(stage["subset"])
+        medmnist.get(stage["subset"])
         stage = stage.get("start")
 
 
@@ -204,7 +200,7 @@ def _read_trust(folder: Path, weights: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _read_test(path: Path, subset: subsets.Subset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _read_test(path: Path, subset: medmnist.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     with np.load(path, allow_pickle=False) as archive:
         logits, labels = archive["logits"], archive["labels"].astype(np.int64)
         test_map = archive.get("map")
@@ -219,12 +215,6 @@ def _read_test(path: Path, subset: subsets.Subset) -> tuple[np.ndarray, np.ndarr
     if test_map is not None and (test_map.shape != (len(logits), 2) or not np.isfinite(test_map).all()):
         raise MedvitError(f"test.npz has a map {test_map.shape} for {len(logits)} images")
     return logits, labels, test_map
-
-
-def sha256(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def discover(root: str | Path | None = None) -> tuple[list[Checkpoint], dict[str, str]]:
@@ -242,47 +232,9 @@ def discover(root: str | Path | None = None) -> tuple[list[Checkpoint], dict[str
             found.append(load(card))
         except MedvitError as error:
             problems[str(card.relative_to(root))] = str(error)
-    order = {name: i for i, name in enumerate((*subsets.names(), *medvit.models.NAMES))}
+    order = {name: i for i, name in enumerate((*medmnist.names(), *medvit.models.NAMES))}
     found.sort(key=lambda c: (order[c.subset.name], order.get(c.model_name, len(order))))
     return found, problems
-
-
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder that takes the name `target` when the block ends well, and vanishes otherwise.
-
-    Raises:
-        MedvitError: the disk is full, or does not take it for another reason.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        temporary.rename(target)
-    except OSError as error:
-        raise MedvitError(
-            f"{target} could not be written ({error.strerror or error}); nothing is left of it. "
-            "Make room and start again, or resume."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def whole_file(target: Path, mode: str = "wb", **options: Any) -> Iterator[IO]:
-    """A temporary file that takes the name `target` when the block ends well, and vanishes otherwise.
-
-    Args:
-        mode, options: as `open` takes them.
-    """
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with part.open(mode, **options) as file:
-            yield file
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_model(folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
@@ -299,19 +251,19 @@ def write_test(
     arrays: dict[str, Any] = {"logits": logits, "labels": labels.astype(np.uint8)}
     if test_map is not None:
         arrays["map"] = test_map
-    with whole_file(folder / "test.npz") as file:
+    with atomic_file(folder / "test.npz") as file:
         np.savez_compressed(file, **arrays)
 
 
 def write_trust(folder: Path, arrays: Mapping[str, Any]) -> None:
     """Write trust.npz, whole or not at all."""
-    with whole_file(folder / TRUST) as file:
+    with atomic_file(folder / TRUST) as file:
         np.savez_compressed(file, **dict[str, Any](arrays))
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
     """Replace card.json, whole or not at all."""
-    with whole_file(folder / "card.json") as file:
+    with atomic_file(folder / "card.json") as file:
         file.write(json.dumps(card, indent=1).encode() + b"\n")
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from medvit import models, subsets
+from medvit import models
+from medvit.data import medmnist
 from medvit.errors import MedvitError
-from medvit.training import campaign
+from medvit.training import sweep
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
@@ -26,7 +27,14 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         epilog="Any other option goes to scripts/train.py, such as --backbone or --epochs.",
     )
     add = parser.add_argument
-    add("--subsets", nargs="+", choices=subsets.names(), default=subsets.MAIN, metavar="S", help="[the five]")
+    add(
+        "--subsets",
+        nargs="+",
+        choices=medmnist.names(),
+        default=medmnist.MAIN,
+        metavar="S",
+        help="[the five]",
+    )
     add("--models", nargs="+", choices=models.NAMES, default=models.NAMES, metavar="M", help="[all four]")
     add("--strategies", nargs="+", default=["full"], help="for vit_finetuned, see train.py [full]")
     add(
@@ -73,7 +81,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     return parser.parse_known_args()
 
 
-def table(jobs: list[campaign.Job]) -> str:
+def table(jobs: list[sweep.Job]) -> str:
     """One line a job, as it stands."""
     lines = [f"{'subset':15} {'model':22} seed  state"]
     for job in jobs:
@@ -89,7 +97,7 @@ class LiveTable:
     def __init__(self) -> None:
         self.last: list[str] = []
 
-    def __call__(self, jobs: list[campaign.Job]) -> None:
+    def __call__(self, jobs: list[sweep.Job]) -> None:
         lines = table(jobs).splitlines()
         if sys.stdout.isatty() and lines != self.last:
             print("\x1b[H\x1b[2J" + "\n".join(lines), flush=True)
@@ -102,19 +110,19 @@ class LiveTable:
 
 def main() -> None:
     args, options = parse()
-    jobs = campaign.plan(args.subsets, args.models, args.strategies, args.seeds, args.out, args.vary)
+    jobs = sweep.plan(args.subsets, args.models, args.strategies, args.seeds, args.out, args.vary)
     if args.data_root:
         options += ["--data-root", args.data_root]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("campaign.py: ended; run it again to go on"))
-    campaign.run(jobs, options, args.at_once, args.budget_minutes * 60, LiveTable())
-    rows = campaign.summary(jobs)
-    print(f"\n{campaign.report(rows)}", end="")
+    sweep.run(jobs, options, args.at_once, args.budget_minutes * 60, LiveTable())
+    rows = sweep.summary(jobs)
+    print(f"\n{sweep.report(rows)}", end="")
     if args.report:
         args.report.parent.mkdir(parents=True, exist_ok=True)
-        args.report.write_text(campaign.report(rows))
+        args.report.write_text(sweep.report(rows))
     try:
         if args.export:
-            for folder in campaign.export(rows, args.export, args.data_root, trust=not args.no_trust):
+            for folder in sweep.export(rows, args.export, args.data_root, trust=not args.no_trust):
                 print(f"Wrote {folder}")
     except MedvitError as error:
         sys.exit(f"campaign.py: {error}")

@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from medvit import checkpoint
-from medvit.evaluation import card
+from medvit.reliability import model_card
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     args = parser.parse_args()
     found, problems = checkpoint.discover(args.checkpoints)
     for one in found:
-        (one.folder / "README.md").write_text(card.markdown(one))
+        (one.folder / "README.md").write_text(model_card.markdown(one))
     print(f"{len(found)} cards written")
     for reason in problems.values():
         print(f"cards.py: left out: {reason}", file=sys.stderr)

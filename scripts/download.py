@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tqdm import tqdm
 
-from medvit import subsets
+from medvit.data import medmnist
 from medvit.errors import MedvitError
 
 
@@ -21,13 +21,13 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("subsets", nargs="*", metavar="SUBSET", help=f"any of {', '.join(subsets.names())}")
-    add("--all", action="store_true", help=f"the five that ship with checkpoints: {', '.join(subsets.MAIN)}")
+    add("subsets", nargs="*", metavar="SUBSET", help=f"any of {', '.join(medmnist.names())}")
+    add("--all", action="store_true", help=f"the five that ship with checkpoints: {', '.join(medmnist.MAIN)}")
     add(
         "--size",
         type=int,
         default=28,
-        choices=subsets.SIZES,
+        choices=medmnist.SIZES,
         help="source size; the shipped checkpoints take 28, and PathMNIST at 224 unpacks to 16 GB [28]",
     )
     add("--data-root", metavar="DIR", help="where the archives go [$MEDVIT_DATA, else ~/.medmnist]")
@@ -40,7 +40,7 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     failed = False
-    for name in dict.fromkeys(args.subsets + list(subsets.MAIN if args.all else ())):
+    for name in dict.fromkeys(args.subsets + list(medmnist.MAIN if args.all else ())):
         try:
             with tqdm(desc=name, unit="B", unit_scale=True, leave=False) as bar:
 
@@ -48,8 +48,8 @@ def main() -> None:
                     bar.total = total or None
                     bar.update(done - bar.n)
 
-                path = subsets.download(name, args.size, args.data_root, progress)
-            print(f"{path}: whole, md5 {subsets.get(name).md5[args.size]}")
+                path = medmnist.download(name, args.size, args.data_root, progress)
+            print(f"{path}: whole, md5 {medmnist.get(name).md5[args.size]}")
         except MedvitError as error:
             failed = True
             print(f"download.py: {error}", file=sys.stderr)

@@ -21,8 +21,9 @@ from transformers.utils import logging
 
 from medvit import checkpoint
 from medvit.errors import MedvitError
-from medvit.evaluation import corruptions, report, robustness, trust_figures
-from medvit.evaluation.features import layout
+from medvit.evaluation import corruptions, report, robustness
+from medvit.evaluation.embedding import layout
+from medvit.reliability import measure
 
 SHOWN = (
     "accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall", "auc",
@@ -98,8 +99,8 @@ def evaluate_one(found: checkpoint.Checkpoint, args: argparse.Namespace) -> bool
             )
     print(f"  {'class':36} precision  recall     F1    AUC  images")
     for name, figures in test["per_class"].items():
-        shares = "  ".join(f"{figures[key]:.3f}" for key in ("recall", "f1", "auc"))
-        print(f"  {name[:36]:36}     {figures['precision']:.3f}   {shares}  {figures['support']:6}")
+        probs = "  ".join(f"{figures[key]:.3f}" for key in ("recall", "f1", "auc"))
+        print(f"  {name[:36]:36}     {figures['precision']:.3f}   {probs}  {figures['support']:6}")
     print(f"  {report.write_html(found, logits, found.test_labels, args.out / 'pages')}")
     report.update_csv(args.out / "metrics.csv", [report.row(found, test)])
     if args.map:
@@ -120,17 +121,17 @@ def evaluate_one(found: checkpoint.Checkpoint, args: argparse.Namespace) -> bool
 def evaluate_trust(found: checkpoint.Checkpoint, args: argparse.Namespace) -> bool:
     """Print and write what trust.npz is worth; True where the card is confirmed, or was written anew."""
     if args.fit:
-        section = trust_figures.complete(found.folder, args.data_root)
+        section = measure.complete(found.folder, args.data_root)
     elif found.trust is None:
         print(f"  {found.trust_problem}")
         return True
     else:
-        section = trust_figures.measure(found, args.data_root)
-    row = trust_figures.row(found, section)
-    for key in trust_figures.COLUMNS[2:]:
+        section = measure.measure(found, args.data_root)
+    row = measure.row(found, section)
+    for key in measure.COLUMNS[2:]:
         if key in row:
             print(f"  {key:20} {row[key]:.4f}" if isinstance(row[key], float) else f"  {key:20} {row[key]}")
-    report.update_csv(args.out / "trust.csv", [row], trust_figures.COLUMNS)
+    report.update_csv(args.out / "trust.csv", [row], measure.COLUMNS)
     if args.fit:
         return True
     said = found.card.get("trust", {}).get("after", {}).get("ece", float("nan"))

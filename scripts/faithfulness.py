@@ -14,11 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from tqdm import tqdm
 
-from medvit import checkpoint, explain, subsets
+from medvit import checkpoint, explain
+from medvit.data import medmnist
 from medvit.errors import MedvitError
 from medvit.evaluation import report
 from medvit.explain import faithfulness
-from medvit.images import to_tensor
+from medvit.imaging.preprocess import to_tensor
 
 COLUMNS = (
     "gain",
@@ -57,7 +58,7 @@ def parse() -> argparse.Namespace:
 
 def measure(found: checkpoint.Checkpoint, count: int, data_root: str | None) -> dict:
     """The figures of one checkpoint, and the number of images they come from."""
-    images, _ = subsets.load_split(found.subset.name, "test", found.card["source_size"], data_root)
+    images, _ = medmnist.load_split(found.subset.name, "test", found.card["source_size"], data_root)
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
     explainer = explain.Explainer(found.model, found.preprocessing)
     methods = {name: explain.METHODS[name].draw for name in explain.methods_for(explainer)}

@@ -19,9 +19,9 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 import medvit
-from medvit import batch
-from medvit.checkpoint import whole_file
 from medvit.errors import MedvitError
+from medvit.files import atomic_file
+from medvit.inference import bulk
 
 
 def parse() -> argparse.Namespace:
@@ -34,7 +34,7 @@ def parse() -> argparse.Namespace:
     add("--model", required=True, help="name of the model, such as spt_lsa")
     add("--out", required=True, type=Path, metavar="FILE", help="the CSV; an older one is replaced")
     add("--checkpoints", type=Path, metavar="DIR", help="folder of checkpoints [the shipped ones]")
-    add("--batch-size", type=int, default=batch.BATCH, metavar="N", help="[%(default)s]")
+    add("--batch-size", type=int, default=bulk.BATCH, metavar="N", help="[%(default)s]")
     add(
         "--engine",
         choices=("plain", "ray"),
@@ -49,16 +49,16 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def answers(args: argparse.Namespace, files: list[batch.File]) -> Iterator[list[batch.Row]]:
+def answers(args: argparse.Namespace, files: list[bulk.File]) -> Iterator[list[bulk.Row]]:
     """Rows in the order of the files, by the chosen engine."""
     predictor = medvit.load(args.subset, args.model, args.checkpoints)
     if args.engine == "ray":
-        from medvit.batch_ray import predict
+        from medvit.inference.bulk_ray import predict
 
         yield from predict(predictor.checkpoint.folder, files, args.workers, args.batch_size)
         return
-    with batch.Reader() as reader:
-        yield from batch.predict(predictor, files, reader, args.batch_size)
+    with bulk.Reader() as reader:
+        yield from bulk.predict(predictor, files, reader, args.batch_size)
 
 
 def main() -> None:
@@ -67,15 +67,15 @@ def main() -> None:
     logging.disable_progress_bar()
     unread = 0
     try:
-        files = batch.find(args.paths, limited=False)
+        files = bulk.find(args.paths, limited=False)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         with (
-            whole_file(args.out, "w", newline="", encoding="utf-8") as out,
+            atomic_file(args.out, "w", newline="", encoding="utf-8") as out,
             tqdm(total=len(files), unit="file") as bar,
         ):
-            batch.write_header(out)
+            bulk.write_header(out)
             for rows in answers(args, files):
-                batch.write_rows(out, rows)
+                bulk.write_rows(out, rows)
                 unread += sum(bool(row.note) for row in rows)
                 bar.update(len(rows))
     except MedvitError as error:

@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from medvit import MedvitError, checkpoint
-from medvit.evaluation import card
+from medvit.reliability import model_card
 
 LEFT_OUT = re.compile(r"tests/|docs/|\.ci/|\.gitignore|requirements-dev\.txt|CONTRIBUTING\.md")
 # ZeroGPU, the only hardware that a free account can choose, offers no newer torch for certain.
@@ -80,7 +80,7 @@ def model_files(found: checkpoint.Checkpoint) -> dict[str, Path | bytes]:
     files: dict[str, Path | bytes] = {
         path.name: path for path in sorted(found.folder.iterdir()) if path.is_file()
     }
-    return files | {"README.md": card.markdown(found).encode()}
+    return files | {"README.md": model_card.markdown(found).encode()}
 
 
 def _send(kind: str, name: str, files: dict[str, Path | bytes], args: argparse.Namespace) -> None:

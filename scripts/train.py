@@ -16,11 +16,12 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 
-from medvit import checkpoint, models, subsets
+from medvit import checkpoint, models
+from medvit.data import medmnist
 from medvit.errors import MedvitError
 from medvit.training import recipes
-from medvit.training.engine import ENGINES
-from medvit.training.run import train
+from medvit.training.train import train
+from medvit.training.trainer import ENGINES
 
 
 def parse() -> argparse.Namespace:
@@ -28,7 +29,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--subset", required=True, choices=subsets.names(), metavar="S", help=", ".join(subsets.names()))
+    add("--subset", required=True, choices=medmnist.names(), metavar="S", help=", ".join(medmnist.names()))
     add(
         "--model",
         required=True,
@@ -101,7 +102,7 @@ def parse() -> argparse.Namespace:
         help="how a step runs: eager, recorded as a CUDA graph, or through torch.compile, which takes a "
         "minute to start and pays in long runs [CUDA graphs where one process has a GPU, else eager]",
     )
-    add("--size", type=int, default=28, choices=subsets.SIZES, help="source size of the images [28]")
+    add("--size", type=int, default=28, choices=medmnist.SIZES, help="source size of the images [28]")
     add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
     add(
         "--out",

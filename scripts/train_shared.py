@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from medvit.errors import MedvitError
-from medvit.training.shared import train_shared
+from medvit.training.ood_reference import train_ood_reference
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA]")
     args = parser.parse_args()
     try:
-        print(train_shared(args.out, args.steps, args.seed, args.data_root))
+        print(train_ood_reference(args.out, args.steps, args.seed, args.data_root))
     except MedvitError as error:
         sys.exit(f"train_shared.py: {error}")
 

@@ -15,9 +15,10 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTForImageClassification
 
-from medvit import phantoms, subsets
+from medvit import files
 from medvit.checkpoint import DEFAULT_ROOT, discover
-from medvit.images import Preprocessing
+from medvit.data import medmnist, synthetic
+from medvit.imaging.preprocess import Preprocessing
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHIPPED, DAMAGED = discover(DEFAULT_ROOT)
@@ -27,11 +28,11 @@ torch.set_num_threads(2)
 
 
 @pytest.fixture(scope="session")
-def phantom_root(tmp_path_factory) -> Path:
+def synthetic_root(tmp_path_factory) -> Path:
     """A data root with small archives of phantoms, one for each kind of task."""
     root = tmp_path_factory.mktemp("phantoms")
-    for name in (*subsets.MAIN, "chestmnist"):
-        phantoms.write_archive(name, root)
+    for name in (*medmnist.MAIN, "chestmnist"):
+        synthetic.write_archive(name, root)
     return root
 
 
@@ -50,12 +51,12 @@ def backbone(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, phantom_root) -> Path:
+def trained(tmp_path_factory, synthetic_root) -> Path:
     """A root with one checkpoint, breastmnist/spt_lsa, trained by the command on phantoms."""
     root = tmp_path_factory.mktemp("trained")
     done = run_script(
         "train.py", "--subset", "breastmnist", "--model", "spt_lsa", "--epochs", "2",
-        "--data-root", phantom_root, "--out", root / "breastmnist" / "spt_lsa",
+        "--data-root", synthetic_root, "--out", root / "breastmnist" / "spt_lsa",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return root
@@ -95,7 +96,7 @@ def running_app(*arguments, log: Path, data_root: Path = Path("/nonexistent")):
 
 def official_test_split(name: str) -> tuple[np.ndarray, np.ndarray]:
     """The official test images and labels; skips the test where they are not on disk."""
-    path = subsets.archive_path(name)
-    if not path.is_file() or subsets.md5sum(path) != subsets.get(name).md5[28]:
+    path = medmnist.archive_path(name)
+    if not path.is_file() or files.md5sum(path) != medmnist.get(name).md5[28]:
         pytest.skip(f"the official {name} archive is not in {path.parent} (set MEDVIT_DATA)")
-    return subsets.load_split(name, "test")
+    return medmnist.load_split(name, "test")

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["PIL", "medvit.images", "medvit.pieces"]):
-    from medvit import images
+with atheris.instrument_imports(include=["PIL", "medvit.imaging"]):
+    from medvit import imaging
     from medvit.errors import MedvitError
 
 from tests import hostile
 
-images.MAX_PIXELS = 1_000_000  # more inputs a second; the size itself is tested elsewhere
+imaging.MAX_PIXELS = 1_000_000  # more inputs a second; the size itself is tested elsewhere
 
 
 def one_input(data: bytes) -> None:
     """Anything but a picture or a MedvitError is a finding."""
     try:
-        images.to_source(images.open_image(data))
+        imaging.to_source(imaging.open_image(data))
     except MedvitError as error:
         assert str(error).endswith("."), error
 

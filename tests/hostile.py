@@ -21,7 +21,7 @@ os.environ["MEDVIT_LAZY"] = "1"
 import numpy as np
 from PIL import Image
 
-from medvit import images
+from medvit import imaging
 from medvit.errors import MedvitError
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -293,7 +293,7 @@ def attack(files: Iterator[tuple[str, bytes]]) -> None:
         Path("/proc/self/clear_refs").write_text("5")  # the peak of memory starts anew
         before, started = _memory("VmRSS"), time.thread_time()
         try:
-            images.to_source(images.open_image(data))
+            imaging.to_source(imaging.open_image(data))
             outcome = "opened"
         except MedvitError as error:
             outcome = str(error)

@@ -13,8 +13,8 @@ from gradio_client import Client, handle_file
 from PIL import Image
 
 import medvit
-from medvit import phantoms
-from medvit.explain import Choice
+from medvit.data import synthetic
+from medvit.explain import MapOptions
 
 from .conftest import REPOSITORY, running_app
 
@@ -30,7 +30,7 @@ def app(trained, tmp_path_factory):
 @pytest.fixture
 def picture(tmp_path):
     path = tmp_path / "picture.png"
-    Image.fromarray(phantoms.draw("breastmnist", 3)).resize((640, 480)).save(path)
+    Image.fromarray(synthetic.draw("breastmnist", 3)).resize((640, 480)).save(path)
     return path
 
 
@@ -67,7 +67,7 @@ def test_explain_gives_the_map_of_the_library_and_a_picture(app, trained, pictur
     answer = client.predict("breastmnist", "spt_lsa", handle_file(picture), **asked)
     predictor = medvit.load("breastmnist", "spt_lsa", root=trained)
     prediction = predictor.predict(predictor.source(picture))
-    expected = predictor.heatmap(prediction, method, Choice(target=0, layer=2, head=1))
+    expected = predictor.heatmap(prediction, method, MapOptions(target=0, layer=2, head=1))
     np.testing.assert_allclose(answer["map"], expected, atol=1e-5)
     assert (answer["target"], answer["label"]) == ("malignant", prediction.label)
     overlay = Image.open(io.BytesIO(base64.b64decode(answer["overlay"].partition(",")[2])))

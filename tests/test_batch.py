@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 import medvit
-from medvit import batch, images, phantoms
+from medvit import imaging
+from medvit.data import synthetic
 from medvit.errors import MedvitError
-from medvit.ui.multipart import Multipart
+from medvit.inference import bulk
+from medvit.ui.server.multipart import Multipart
 
 from .conftest import run_script
 
@@ -30,21 +32,21 @@ def folder(tmp_path_factory) -> Path:
     (root / "more").mkdir()
     for i in range(10):
         path = root / ("more" if i > 6 else ".") / f"{i}.png"
-        Image.fromarray(phantoms.draw("breastmnist", i)).save(path)
+        Image.fromarray(synthetic.draw("breastmnist", i)).save(path)
     (root / "3b.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     (root / ".DS_Store").write_bytes(b"x")
     return root
 
 
 def classify(predictor, *paths, **options):
-    with batch.Reader() as reader:
-        files = batch.find(paths)
-        return [row for rows in batch.predict(predictor, files, reader, **options) for row in rows]
+    with bulk.Reader() as reader:
+        files = bulk.find(paths)
+        return [row for rows in bulk.predict(predictor, files, reader, **options) for row in rows]
 
 
 def png(number=0) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(phantoms.draw("breastmnist", number)).save(buffer, "PNG")
+    Image.fromarray(synthetic.draw("breastmnist", number)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -57,13 +59,13 @@ def pack(path: Path, members: dict[str, bytes], compression=zipfile.ZIP_DEFLATED
 
 def test_many_zips_are_not_all_kept_open(tmp_path):
     zips = [pack(tmp_path / f"{i:02}.zip", {"a.png": png(i), "b.png": png(i + 1)}) for i in range(40)]
-    with batch.Reader() as reader:
-        for file in batch.find(zips):
-            assert images.open_image(reader(file)).width == 28
-            assert len(reader._zips) <= batch.OPEN_ZIPS
+    with bulk.Reader() as reader:
+        for file in bulk.find(zips):
+            assert imaging.open_image(reader(file)).width == 28
+            assert len(reader._zips) <= bulk.OPEN_ZIPS
         kept = [archive for archive, _ in reader._zips.values()]
     assert all(archive.fp is None for archive in kept)
-    assert len(kept) == batch.OPEN_ZIPS
+    assert len(kept) == bulk.OPEN_ZIPS
 
 
 def test_a_folder_gives_the_answers_of_the_single_pictures_in_order(predictor, folder):
@@ -125,7 +127,7 @@ def lock(path: Path) -> None:
         ({"inner.zip": b"PK"}, None, "zip inside a zip"),
         ({"locked.png": png()}, lock, "password"),
         ({"wrong.png": png()}, lie_about_checksum, "damaged in the zip"),
-        ({"large.png": np.random.default_rng(0).bytes(images.MAX_BYTES + 1)}, None, "at most 20 MB"),
+        ({"large.png": np.random.default_rng(0).bytes(imaging.MAX_BYTES + 1)}, None, "at most 20 MB"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
@@ -153,47 +155,47 @@ def test_a_zip_with_an_enormous_table_of_contents_is_refused(tmp_path):
         file.write(one * entries)
         file.write(struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, len(one) * entries, 0, 0))
     with pytest.raises(MedvitError, match="table of contents"):
-        batch.find([tmp_path / "many.zip"])
+        bulk.find([tmp_path / "many.zip"])
 
 
 def test_what_is_no_zip_is_refused_by_name(tmp_path):
     (tmp_path / "fake.zip").write_bytes(b"hello")
     with pytest.raises(MedvitError, match=r"fake\.zip"):
-        batch.find([tmp_path / "fake.zip"])
+        bulk.find([tmp_path / "fake.zip"])
 
 
 def test_too_many_files_or_bytes_are_refused_before_one_is_read(folder, monkeypatch):
-    monkeypatch.setattr(batch, "BATCH_FILES", 10)
+    monkeypatch.setattr(bulk, "BATCH_FILES", 10)
     with pytest.raises(MedvitError, match="10 files"):
-        batch.find([folder])
-    assert len(batch.find([folder], limited=False)) == 11
-    monkeypatch.setattr(batch, "BATCH_FILES", 11)
-    monkeypatch.setattr(batch, "BATCH_BYTES", 5000)
+        bulk.find([folder])
+    assert len(bulk.find([folder], limited=False)) == 11
+    monkeypatch.setattr(bulk, "BATCH_FILES", 11)
+    monkeypatch.setattr(bulk, "BATCH_BYTES", 5000)
     with pytest.raises(MedvitError, match="Split it"):
-        batch.find([folder])
+        bulk.find([folder])
 
 
 def test_nothing_at_all_is_said_so(tmp_path):
     with pytest.raises(MedvitError, match="no file"):
-        batch.find([tmp_path])
+        bulk.find([tmp_path])
     with pytest.raises(MedvitError, match="nowhere"):
-        batch.find([tmp_path / "nowhere"])
+        bulk.find([tmp_path / "nowhere"])
 
 
 def test_control_and_direction_characters_are_shown_escaped():
-    assert batch.shown("a\x1b[31m\u202egnp.exe\udcff\n") == r"a\x1b[31m\u202egnp.exe\udcff\n"
-    assert len(batch.shown("x" * 5000)) == 200
+    assert bulk.shown("a\x1b[31m\u202egnp.exe\udcff\n") == r"a\x1b[31m\u202egnp.exe\udcff\n"
+    assert len(bulk.shown("x" * 5000)) == 200
 
 
 def test_no_cell_is_a_formula():
     for text in ("=1+1", "+1", "-1", "@A1", "\tx", "\rx"):
-        assert batch.cell(text) == "'" + text
-    assert [batch.cell(value) for value in ("a=b", None, 0.5)] == ["a=b", "", "0.5000"]
+        assert bulk.cell(text) == "'" + text
+    assert [bulk.cell(value) for value in ("a=b", None, 0.5)] == ["a=b", "", "0.5000"]
 
 
 def test_stopping_early_leaves_the_rest_undone(predictor, folder):
-    with batch.Reader() as reader:
-        rows = batch.predict(predictor, batch.find([folder]), reader, batch=2)
+    with bulk.Reader() as reader:
+        rows = bulk.predict(predictor, bulk.find([folder]), reader, batch=2)
         first = next(rows)
         rows.close()
     assert [row.file for row in first] == ["0.png", "1.png"]
@@ -208,7 +210,7 @@ def command(folder, trained, out, *more):
 
 
 def test_the_command_writes_one_csv(predictor, folder, trained, tmp_path):
-    Image.fromarray(phantoms.draw("breastmnist", 1)).save(folder / "=cmd.png")
+    Image.fromarray(synthetic.draw("breastmnist", 1)).save(folder / "=cmd.png")
     done = command(folder, trained, tmp_path / "out" / "results.csv")
     assert done.returncode == 0, done.stderr
     assert "1 of them could not be read" in done.stdout
@@ -216,7 +218,7 @@ def test_the_command_writes_one_csv(predictor, folder, trained, tmp_path):
         written = list(csv.DictReader(file))
     expected = classify(predictor, folder)
     assert list(written[0]) == ["file", "label", "probability", "set", "in_distribution", "note"]
-    assert [row["file"] for row in written] == [batch.cell(row.file) for row in expected]
+    assert [row["file"] for row in written] == [bulk.cell(row.file) for row in expected]
     assert [row["label"] for row in written] == [row.label for row in expected]
     assert "'=cmd.png" in [row["file"] for row in written]
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["results.csv"]

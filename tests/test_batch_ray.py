@@ -6,7 +6,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from medvit import phantoms
+from medvit.data import synthetic
 
 from .conftest import run_script
 
@@ -24,7 +24,7 @@ def pictures(tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     for i in range(30):
-        Image.fromarray(phantoms.draw("breastmnist", i)).save(folder / f"{i:02}.png")
+        Image.fromarray(synthetic.draw("breastmnist", i)).save(folder / f"{i:02}.png")
     (folder / "07b.png").write_bytes(b"broken")
     return folder, shutil.make_archive(str(tmp_path / "packed"), "zip", folder)
 

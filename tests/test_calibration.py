@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from medvit.evaluation import calibration, conformal, views
 from medvit.evaluation.metrics import probabilities
+from medvit.reliability import calibration, conformal, tta
 
 
 def answers(count: int = 4000, classes: int = 5, sharpness: float = 3.0, seed: int = 0):
     """Logits whose softmax is exactly the chance of each label."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(count, classes)) * sharpness
-    shares = probabilities(logits)
-    labels = (rng.random((count, 1)) > shares.cumsum(1)).sum(1).clip(max=classes - 1)
+    probs = probabilities(logits)
+    labels = (rng.random((count, 1)) > probs.cumsum(1)).sum(1).clip(max=classes - 1)
     return logits, labels
 
 
@@ -109,10 +109,10 @@ def test_the_floor_falls_as_the_test_set_grows():
 @pytest.mark.parametrize("level", conformal.LEVELS)
 def test_sets_hold_the_truth_as_often_as_promised(method, level):
     logits, labels = answers(40_000)
-    shares = probabilities(logits)
-    true = conformal.scores(shares, method)[np.arange(len(labels)), labels]
+    probs = probabilities(logits)
+    true = conformal.scores(probs, method)[np.arange(len(labels)), labels]
     limit = conformal.quantile(true[:10_000], level)
-    found = conformal.figures(conformal.sets(shares[10_000:], method, limit), labels[10_000:])
+    found = conformal.figures(conformal.sets(probs[10_000:], method, limit), labels[10_000:])
     assert found["coverage"] > level - 0.01
     if method == "lac":  # the adaptive ones cover more where the first answer alone exceeds the limit
         assert found["coverage"] < level + 0.01
@@ -121,10 +121,10 @@ def test_sets_hold_the_truth_as_often_as_promised(method, level):
 
 
 def test_no_set_is_empty_and_a_sure_answer_stands_alone():
-    shares = np.array([[0.98, 0.01, 0.01], [0.4, 0.35, 0.25]])
+    probs = np.array([[0.98, 0.01, 0.01], [0.4, 0.35, 0.25]])
     for method in conformal.METHODS:
-        assert conformal.sets(shares, method, -1.0).sum(1).tolist() == [1, 1]
-    assert conformal.sets(shares, "lac", 0.7).tolist() == [[True, False, False], [True, True, False]]
+        assert conformal.sets(probs, method, -1.0).sum(1).tolist() == [1, 1]
+    assert conformal.sets(probs, "lac", 0.7).tolist() == [[True, False, False], [True, True, False]]
 
 
 def test_too_few_images_for_a_level_mean_every_class():
@@ -139,35 +139,35 @@ def test_too_few_images_for_a_level_mean_every_class():
 
 def test_an_adaptive_method_has_to_cover_as_much_in_smaller_sets():
     logits, labels = answers(4000)
-    shares = probabilities(logits)
+    probs = probabilities(logits)
 
     def found(method):
-        true = conformal.scores(shares, method)[np.arange(len(labels)), labels]
-        return conformal.figures(conformal.sets(shares, method, conformal.quantile(true, 0.95)), labels)
+        true = conformal.scores(probs, method)[np.arange(len(labels)), labels]
+        return conformal.figures(conformal.sets(probs, method, conformal.quantile(true, 0.95)), labels)
 
-    chosen, lac = found(conformal.choose_method(shares, labels, 0.95)), found("lac")
+    chosen, lac = found(conformal.choose_method(probs, labels, 0.95)), found("lac")
     assert chosen["mean_size"] <= lac["mean_size"] + 0.02
     assert chosen["coverage"] >= lac["coverage"] - 0.005
-    assert conformal.choose_method(shares[:50], labels[:50], 0.95) == "lac"
+    assert conformal.choose_method(probs[:50], labels[:50], 0.95) == "lac"
 
 
 def test_views_are_mirrors_and_turns_and_the_image_comes_first():
     pixels = torch.arange(2 * 3 * 4 * 4).view(2, 3, 4, 4)
-    eight = views.make(pixels, "bloodmnist").view(8, 2, 3, 4, 4)
+    eight = tta.make(pixels, "bloodmnist").view(8, 2, 3, 4, 4)
     assert torch.equal(eight[0], pixels)
     assert len({tuple(view[0].flatten().tolist()) for view in eight}) == 8
-    two = views.make(pixels, "breastmnist").view(2, 2, 3, 4, 4)
+    two = tta.make(pixels, "breastmnist").view(2, 2, 3, 4, 4)
     assert torch.equal(two[1], pixels.flip(3))
-    assert (views.count("bloodmnist"), views.count("breastmnist")) == (8, 2)
+    assert (tta.count("bloodmnist"), tta.count("breastmnist")) == (8, 2)
 
 
 def test_a_sure_view_outweighs_an_unsure_one():
     logits = np.array([[[6.0, 0, 0]], [[0, 0.1, 0]]])  # sure of class 0, hardly of class 1
-    together, agreement = views.combine(logits)
+    together, agreement = tta.combine(logits)
     plain = probabilities(logits[:, 0]).mean(0)
     assert together[0, 0] > plain[0] + 0.2
     assert together.sum() == pytest.approx(1)
     assert agreement.tolist() == [0.5]
-    alike, agreement = views.combine(np.stack([logits[0]] * 4))
+    alike, agreement = tta.combine(np.stack([logits[0]] * 4))
     np.testing.assert_allclose(alike[0], probabilities(logits[0])[0])
     assert agreement.tolist() == [1.0]

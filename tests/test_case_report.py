@@ -7,9 +7,11 @@ from html.parser import HTMLParser
 import pytest
 
 import medvit
-from medvit import case_report, checkpoint, phantoms
-from medvit.store import Store
-from medvit.ui import build
+from medvit import checkpoint
+from medvit.data import synthetic
+from medvit.inference import prediction_report
+from medvit.inference.registry import Registry
+from medvit.ui.app import build
 
 MADE = datetime(2031, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -21,12 +23,12 @@ def predictor():
 
 @pytest.fixture(scope="module")
 def prediction(predictor):
-    return predictor.predict(phantoms.draw("retinamnist", 1))
+    return predictor.predict(synthetic.draw("retinamnist", 1))
 
 
 def render(predictor, prediction, **options):
     maps = {name: predictor.heatmap(prediction, name) for name in ("rollout", "grad_cam")}
-    return case_report.render(prediction, maps, predictor.checkpoint, MADE, **options)
+    return prediction_report.render(prediction, maps, predictor.checkpoint, MADE, **options)
 
 
 class Addresses(HTMLParser):
@@ -72,7 +74,7 @@ def test_what_a_checkpoint_says_of_itself_is_escaped(predictor, prediction):
     evil = "<script>alert(1)</script>"
     found = replace(predictor.checkpoint, card=predictor.checkpoint.card | {"backbone": evil})
     odd = replace(prediction, classes=(evil, *prediction.classes[1:]))
-    page = case_report.render(odd, {}, found, MADE, origin=evil)
+    page = prediction_report.render(odd, {}, found, MADE, origin=evil)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
 
@@ -82,14 +84,14 @@ def test_the_same_case_gives_the_same_page(predictor, prediction):
 
 
 def test_the_button_saves_the_case_on_the_table():
-    store = Store.open(checkpoint.DEFAULT_ROOT, "/nonexistent")
-    fns = build(store).fns.values()
-    make = next(one.fn for one in fns if one.fn and one.fn.__module__ == "medvit.ui.report")
+    registry = Registry.open(checkpoint.DEFAULT_ROOT, "/nonexistent")
+    fns = build(registry).fns.values()
+    make = next(one.fn for one in fns if one.fn and one.fn.__module__ == "medvit.ui.panels.report_button")
     with pytest.raises(Exception, match="nothing to report"):
         make(None, None, 0)
     for model in ("cnn", "spt_lsa"):
-        case = store.examples("breastmnist")[0]
-        name, page = make(store.predictor("breastmnist", model).predict(case.source), case, 0.95)
+        case = registry.examples("breastmnist")[0]
+        name, page = make(registry.predictor("breastmnist", model).predict(case.source), case, 0.95)
         assert name.startswith(f"medvit-breastmnist-{model}-")
         assert name.endswith(".html")
         assert ("Rollout." in page) == (model == "spt_lsa")

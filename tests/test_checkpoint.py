@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 import medvit
-from medvit import checkpoint
+from medvit import checkpoint, files
 from medvit.errors import MedvitError
 
 
@@ -118,11 +118,11 @@ def test_a_folder_opens_with_the_auto_classes(folder):
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     target = tmp_path / "subset" / "model"
-    with pytest.raises(RuntimeError), checkpoint.whole_folder(target) as temporary:
+    with pytest.raises(RuntimeError), files.atomic_folder(target) as temporary:
         (temporary / "half").write_text("written")
         raise RuntimeError
     assert list(target.parent.iterdir()) == []
-    with checkpoint.whole_folder(target) as temporary:
+    with files.atomic_folder(target) as temporary:
         (temporary / "file").write_text("written")
         assert not target.exists()
     assert [path.name for path in target.iterdir()] == ["file"]
@@ -149,7 +149,7 @@ def test_a_card_that_cannot_be_written_leaves_the_old_one(folder):
 def test_a_full_disk_leaves_no_half_folder(tmp_path):
     with (
         pytest.raises(MedvitError, match="No space left"),
-        checkpoint.whole_folder(tmp_path / "model") as folder,
+        files.atomic_folder(tmp_path / "model") as folder,
     ):
         (folder / "config.json").write_text("{}")
         (folder / "model.safetensors").symlink_to("/dev/full")

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageEnhance
 from skimage.color import hsv2rgb, rgb2hsv
 
-from medvit import checkpoint, phantoms, subsets
+from medvit import checkpoint
+from medvit.data import medmnist, synthetic
 from medvit.errors import MedvitError
 from medvit.evaluation import corruptions, robustness
 
@@ -16,7 +17,7 @@ PAIRS = [(subset, name) for subset, kinds in corruptions.SEVERITIES.items() for 
 
 
 def large(subset="bloodmnist", count=1):
-    pictures = np.stack([phantoms.draw(subset, i) for i in range(count)])
+    pictures = np.stack([synthetic.draw(subset, i) for i in range(count)])
     small = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
     return F.interpolate(small, (224, 224), mode="bicubic").clamp(0, 1)
 
@@ -71,9 +72,9 @@ def test_blur_keeps_the_mean_and_lowers_the_contrast():
         assert blurred.std() < 0.5 * x.std()
 
 
-def test_the_error_of_each_corruption_is_in_the_rows(trained, phantom_root):
+def test_the_error_of_each_corruption_is_in_the_rows(trained, synthetic_root):
     found = checkpoint.load(trained / "breastmnist" / "spt_lsa")
-    section = robustness.measure(found, phantom_root)
+    section = robustness.measure(found, synthetic_root)
     assert set(section["errors"]) == set(corruptions.SEVERITIES["breastmnist"])
     assert all(0 <= error <= 1 for errors in section["errors"].values() for error in errors)
     rows = robustness.rows(found, section)
@@ -96,7 +97,7 @@ def test_balanced_and_plain_errors_by_hand(monkeypatch):
         robustness, "predict", lambda _model, _preprocessing, images: (np.eye(2)[images[:, 0, 0]], None)
     )
     card = {"source_size": 2}
-    found = SimpleNamespace(subset=subsets.get("breastmnist"), card=card, model=None, preprocessing=None)
+    found = SimpleNamespace(subset=medmnist.get("breastmnist"), card=card, model=None, preprocessing=None)
     section = robustness.measure(found)
     assert section["errors"] == {"a": [0.5] * 5, "b": [0.5] * 5}
     assert section["plain"] == pytest.approx({"a": 0.35, "b": 0.75, "mean of all": 0.55, "clean": 0.25})

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import medvit
-from medvit import images, limits
+from medvit import imaging, limits
 from medvit.errors import MedvitError
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
@@ -43,7 +43,7 @@ def dicom(pixels: np.ndarray, kind: str = "MONOCHROME2", syntax: str = EXPLICIT,
 
 
 def opened(*args, **fields) -> np.ndarray:
-    return np.asarray(images.open_image(dicom(*args, **fields)))
+    return np.asarray(imaging.open_image(dicom(*args, **fields)))
 
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -101,7 +101,7 @@ def test_a_deflated_bomb_is_refused_before_it_is_inflated():
     bomb += deflater.flush()
     assert len(bomb) < limits.MB
     with pytest.raises(MedvitError, match="inflates to more"):
-        images.open_image(bomb)
+        imaging.open_image(bomb)
 
 
 def _inflates(data: bytes) -> bool:
@@ -130,12 +130,12 @@ def test_endless_small_pieces_are_refused(deflated):
             packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
             data = packer.compress(data) + packer.flush()
         with pytest.raises(MedvitError, match="honest"):
-            images.open_image(head + data)
+            imaging.open_image(head + data)
 
 
 def test_size_is_checked_before_pixels_are_decoded():
     with pytest.raises(MedvitError, match="million"):
-        images.open_image(dicom(RAMP, Rows=60_000, Columns=60_000))
+        imaging.open_image(dicom(RAMP, Rows=60_000, Columns=60_000))
 
 
 def test_a_picture_larger_than_the_file_says_is_refused():
@@ -144,18 +144,18 @@ def test_a_picture_larger_than_the_file_says_is_refused():
     frame = pydicom.encaps.encapsulate([buffer.getvalue()])
     data = dicom(RAMP, syntax=JPEG, PixelData=frame)
     with pytest.raises(MedvitError, match="contradicts itself"):
-        images.open_image(data)
+        imaging.open_image(data)
 
 
 def test_several_frames_are_refused():
     with pytest.raises(MedvitError, match="2 frames"):
-        images.open_image(dicom(RAMP, NumberOfFrames=2))
+        imaging.open_image(dicom(RAMP, NumberOfFrames=2))
 
 
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
 def test_every_file_of_pydicom_gets_a_picture_or_one_sentence(path):
     try:
-        assert images.open_image(path).mode == "RGB"
+        assert imaging.open_image(path).mode == "RGB"
     except MedvitError as error:
         assert str(error).endswith(".")
         assert "\n" not in str(error)
@@ -168,10 +168,10 @@ def test_no_field_of_the_patient_comes_out(trained, capfd, caplog):
     assert "CompressedSamples^CT1" in private
     predictor = medvit.load("breastmnist", "spt_lsa", root=trained)
     prediction = predictor.predict(predictor.source(path))
-    picture = images.open_image(path)
+    picture = imaging.open_image(path)
     said = [str(prediction), str(prediction.to_json()), str(picture.info), str(vars(picture)), caplog.text]
     with pytest.raises(MedvitError) as refused:
-        images.open_image(path.read_bytes()[:-20_000])
+        imaging.open_image(path.read_bytes()[:-20_000])
     said += [str(refused.value), *capfd.readouterr()]
     for text in said:
         assert not any(value in text for value in private if len(value) > 3)
@@ -180,4 +180,4 @@ def test_no_field_of_the_patient_comes_out(trained, capfd, caplog):
 def test_without_pydicom_the_file_is_refused_with_its_name(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(MedvitError, match="pip install pydicom"):
-        images.open_image(bytes(128) + b"DICM" + bytes(100))
+        imaging.open_image(bytes(128) + b"DICM" + bytes(100))

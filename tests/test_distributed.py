@@ -27,14 +27,14 @@ train.main()
 """
 
 
-def launch(processes, tmp_path, phantom_root):
+def launch(processes, tmp_path, synthetic_root):
     """Run scripts/train.py on images as they are, through torchrun."""
     script = tmp_path / "still.py"
     script.write_text(STILL.format(scripts=str(REPOSITORY / "scripts")))
     out = tmp_path / f"by{processes}"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes]
     command += [script, "--subset", "breastmnist", "--model", "spt_lsa", "--out", out]
-    command += ["--data-root", phantom_root, *PLAIN]
+    command += ["--data-root", synthetic_root, *PLAIN]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, timeout=900, env=environment
@@ -43,8 +43,8 @@ def launch(processes, tmp_path, phantom_root):
     return checkpoint.load(out)
 
 
-def test_two_processes_train_what_one_does(phantom_root, tmp_path):
-    one, two = (launch(processes, tmp_path, phantom_root) for processes in (1, 2))
+def test_two_processes_train_what_one_does(synthetic_root, tmp_path):
+    one, two = (launch(processes, tmp_path, synthetic_root) for processes in (1, 2))
     assert (one.card["processes"], two.card["processes"]) == (1, 2)
     for first, second in zip(one.card["history"], two.card["history"], strict=True):
         np.testing.assert_allclose(second["train_loss"], first["train_loss"], rtol=0.01)

@@ -20,16 +20,17 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from medvit import explain, models, phantoms, subsets
+from medvit import explain, models
+from medvit.data import medmnist, synthetic
 from medvit.errors import MedvitError
-from medvit.explain import Choice, faithfulness
+from medvit.explain import MapOptions, faithfulness
 from medvit.explain.occlusion import blur, erase
 from medvit.explain.relevance import propagate
 from medvit.explain.rollout import follow, fuse
-from medvit.images import to_tensor
-from medvit.models.recording import recording
+from medvit.imaging.preprocess import to_tensor
+from medvit.models.attention import recording
 
-BLOOD = subsets.get("bloodmnist")
+BLOOD = medmnist.get("bloodmnist")
 BY_CLASS = [name for name, one in explain.METHODS.items() if one.by_class]
 
 
@@ -38,7 +39,7 @@ def case(name, backbone, subset=BLOOD):
     torch.manual_seed(0)
     model, preprocessing = models.build(name, subset, str(backbone))
     explainer = explain.Explainer(model.eval(), preprocessing)
-    return model, explainer, explainer(to_tensor(phantoms.draw("bloodmnist", 0)[None]))
+    return model, explainer, explainer(to_tensor(synthetic.draw("bloodmnist", 0)[None]))
 
 
 class Logits(torch.nn.Module):
@@ -65,7 +66,7 @@ def test_every_method_on_every_model_it_fits(name, method, backbone):
             explain.heatmap(explainer, seen, method)
         return
     for target in range(8):
-        values = explain.heatmap(explainer, seen, method, Choice(target))
+        values = explain.heatmap(explainer, seen, method, MapOptions(target))
         assert values.ndim == 2
         assert np.isfinite(values).all()
         assert np.ptp(values) > 0, "a map that shows nothing"
@@ -80,15 +81,15 @@ def test_every_method_on_every_model_it_fits(name, method, backbone):
 def test_a_map_for_a_class_depends_on_the_class(name, method, backbone):
     _, explainer, seen = case(name, backbone)
     if method in explain.methods_for(explainer):
-        maps = [explain.scale(explain.heatmap(explainer, seen, method, Choice(c))) for c in range(8)]
+        maps = [explain.scale(explain.heatmap(explainer, seen, method, MapOptions(c))) for c in range(8)]
         assert any(np.abs(maps[0] - other).max() > 0.05 for other in maps[1:])
 
 
 def test_a_multi_label_model_is_explained_class_by_class(backbone):
-    _, explainer, seen = case("spt_lsa", backbone, subsets.get("chestmnist"))
+    _, explainer, seen = case("spt_lsa", backbone, medmnist.get("chestmnist"))
     each_alone = explainer.probabilities(seen.logits)
     torch.testing.assert_close(each_alone, seen.logits.sigmoid())
-    maps = [explain.heatmap(explainer, seen, "relevance", Choice(target)) for target in (0, 13)]
+    maps = [explain.heatmap(explainer, seen, "relevance", MapOptions(target)) for target in (0, 13)]
     assert np.abs(maps[0] - maps[1]).max() > 0
 
 
@@ -113,7 +114,7 @@ def hugging_face(kind, folder):
 def test_a_model_of_ones_own_is_explained_from_its_folder(kind, others, tmp_path):
     model = hugging_face(kind, tmp_path)
     explainer = explain.load(tmp_path)
-    picture = Image.fromarray(phantoms.draw("bloodmnist", 0)).resize((50, 40))
+    picture = Image.fromarray(synthetic.draw("bloodmnist", 0)).resize((50, 40))
     seen = explainer(picture)
     processor = ViTImageProcessor.from_pretrained(tmp_path)
     inputs = processor(picture, return_tensors="pt").pixel_values
@@ -236,11 +237,11 @@ class Bumped(list):
 
 def test_the_attention_map_is_the_row_of_the_token(backbone):
     _, explainer, seen = case("spt_lsa", backbone)
-    head = explain.heatmap(explainer, seen, "attention", Choice(0, layer=1, head=2))
+    head = explain.heatmap(explainer, seen, "attention", MapOptions(0, layer=1, head=2))
     np.testing.assert_array_equal(head.ravel(), seen.attentions[1, 2, 0, 1:].numpy())
-    every = explain.heatmap(explainer, seen, "attention", Choice(0, layer=0))
+    every = explain.heatmap(explainer, seen, "attention", MapOptions(0, layer=0))
     np.testing.assert_allclose(every.ravel(), seen.attentions[0, :, 0, 1:].mean(0).numpy())
-    patch = explain.heatmap(explainer, seen, "attention", Choice(0, layer=3, head=0, patch=10))
+    patch = explain.heatmap(explainer, seen, "attention", MapOptions(0, layer=3, head=0, patch=10))
     np.testing.assert_array_equal(patch.ravel(), seen.attentions[3, 0, 11, 1:].numpy())
     assert patch.ravel()[10] == 0, "locality self-attention leaves a token's own out"
 
@@ -248,12 +249,12 @@ def test_the_attention_map_is_the_row_of_the_token(backbone):
 @pytest.mark.parametrize(
     "choice",
     [
-        Choice(0, layer=9),
-        Choice(0, layer=-10),
-        Choice(0, head=12),
-        Choice(0, patch=49),
-        Choice(8),
-        Choice(-1),
+        MapOptions(0, layer=9),
+        MapOptions(0, layer=-10),
+        MapOptions(0, head=12),
+        MapOptions(0, patch=49),
+        MapOptions(8),
+        MapOptions(-1),
     ],
 )
 def test_what_is_not_there_is_refused(choice, backbone):
@@ -304,7 +305,7 @@ def test_grad_cam_is_that_of_the_library(name, backbone):
         reshape = lambda x: x[:, 1:].reshape(-1, 4, 4, x.shape[-1]).permute(0, 3, 1, 2)  # noqa: E731
     with GradCAM(Logits(model), [layer], reshape_transform=reshape) as library:
         expected = [library(inputs, [ClassifierOutputTarget(c)])[0] for c in range(8)]
-    ours = [explain.heatmap(explainer, seen, "grad_cam", Choice(c)) for c in range(8)]
+    ours = [explain.heatmap(explainer, seen, "grad_cam", MapOptions(c)) for c in range(8)]
     compared = 0
     for one, other in zip(ours, expected, strict=True):
         if other.max() > 0:  # the library's map is empty where nothing speaks for the class
@@ -316,12 +317,12 @@ def test_grad_cam_is_that_of_the_library(name, backbone):
 
 def test_two_threads_never_see_each_others_maps(backbone):
     _, explainer, _ = case("spt_lsa", backbone)
-    pictures = [to_tensor(phantoms.draw("bloodmnist", i)[None]) for i in range(8)]
+    pictures = [to_tensor(synthetic.draw("bloodmnist", i)[None]) for i in range(8)]
 
     def look(pixels):
         seen = explainer(pixels)
         names = ("attention", "relevance", "grad_cam", "rollout")
-        return [explain.heatmap(explainer, seen, name, Choice(1)) for name in names]
+        return [explain.heatmap(explainer, seen, name, MapOptions(1)) for name in names]
 
     alone = [look(pixels) for pixels in pictures]
     with ThreadPoolExecutor(6) as pool:
@@ -353,11 +354,13 @@ def corner():
 
 def test_occlusion_finds_the_patch_that_matters():
     explainer, seen = corner()
-    values = explain.heatmap(explainer, seen, "occlusion", Choice(1))
+    values = explain.heatmap(explainer, seen, "occlusion", MapOptions(1))
     assert values.shape == (7, 7)
     assert values.argmax() == 0
     assert values[0, 0] > 10 * np.abs(values.ravel()[1:]).max()
-    np.testing.assert_allclose(explain.heatmap(explainer, seen, "occlusion", Choice(0)), -values, atol=1e-5)
+    np.testing.assert_allclose(
+        explain.heatmap(explainer, seen, "occlusion", MapOptions(0)), -values, atol=1e-5
+    )
 
 
 def test_deletion_and_insertion_tell_a_true_map_from_a_false_one():

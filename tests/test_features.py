@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from medvit import checkpoint, models, subsets
+from medvit import checkpoint, models
+from medvit.data import medmnist
 from medvit.errors import MedvitError
-from medvit.evaluation import similar
-from medvit.evaluation.features import layout, unit
-from medvit.evaluation.predict import predict
-from medvit.evaluation.similar import Index
-from medvit.images import to_tensor
-from medvit.models.recording import read
+from medvit.evaluation.embedding import layout, unit
+from medvit.evaluation.inference import predict
+from medvit.imaging.preprocess import to_tensor
+from medvit.inference import retrieval
+from medvit.inference.retrieval import Index
+from medvit.models.attention import read
 
 from .conftest import run_script
 
@@ -27,13 +28,13 @@ def folder(trained, tmp_path):
 
 
 @pytest.fixture
-def pictures(phantom_root):
-    return subsets.load_split("bloodmnist", "test", root=phantom_root)[0]
+def pictures(synthetic_root):
+    return medmnist.load_split("bloodmnist", "test", root=synthetic_root)[0]
 
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_the_classifier_turns_the_features_into_the_logits(name, backbone, pictures):
-    model, preprocessing = models.build(name, subsets.get("bloodmnist"), backbone=str(backbone))
+    model, preprocessing = models.build(name, medmnist.get("bloodmnist"), backbone=str(backbone))
     logits, vectors = predict(model.eval(), preprocessing, pictures, batch_size=5)
     assert vectors.shape == (len(pictures), model.classifier.in_features)
     weight, bias = model.classifier.weight.detach().numpy(), model.classifier.bias.detach().numpy()
@@ -44,7 +45,7 @@ def test_the_classifier_turns_the_features_into_the_logits(name, backbone, pictu
 def test_a_pass_of_another_thread_is_never_mixed_in(name, backbone, pictures):
     """Each thread asks about its own number of images, so that a mix would show in the shapes too."""
     torch.manual_seed(0)
-    model, preprocessing = models.build(name, subsets.get("bloodmnist"), backbone=str(backbone))
+    model, preprocessing = models.build(name, medmnist.get("bloodmnist"), backbone=str(backbone))
     parts = [pictures[start : start + 2 + start] for start in range(6)]
     alone = [predict(model.eval(), preprocessing, part) for part in parts]
     with ThreadPoolExecutor(len(parts)) as pool:
@@ -55,7 +56,7 @@ def test_a_pass_of_another_thread_is_never_mixed_in(name, backbone, pictures):
 
 
 def test_a_pass_that_another_thread_makes_within_is_not_taken_for_ones_own(pictures):
-    model, preprocessing = models.build("cnn", subsets.get("bloodmnist"))
+    model, preprocessing = models.build("cnn", medmnist.get("bloodmnist"))
     pixels = preprocessing(to_tensor(pictures[:2]))
     with torch.no_grad(), ThreadPoolExecutor(1) as pool:
         _, expected = read(model.eval(), pixels)
@@ -70,7 +71,7 @@ def test_a_pass_that_another_thread_makes_within_is_not_taken_for_ones_own(pictu
 
 
 def test_no_hook_is_left_behind(pictures):
-    model, preprocessing = models.build("cnn", subsets.get("bloodmnist"))
+    model, preprocessing = models.build("cnn", medmnist.get("bloodmnist"))
     predict(model.eval(), preprocessing, pictures)
     with pytest.raises(RuntimeError):
         predict(model, preprocessing, np.zeros((1, 28, 28, 5), np.uint8))
@@ -107,10 +108,12 @@ def test_a_handful_of_images_has_a_map_too(count):
     assert np.isfinite(plane).all()
 
 
-def test_the_command_stores_the_map_and_keeps_the_rest(folder, phantom_root, tmp_path):
+def test_the_command_stores_the_map_and_keeps_the_rest(folder, synthetic_root, tmp_path):
     before = checkpoint.load(folder)
     assert before.test_map is None
-    done = run_script("evaluate.py", folder, "--map", "--data-root", phantom_root, "--out", tmp_path / "out")
+    done = run_script(
+        "evaluate.py", folder, "--map", "--data-root", synthetic_root, "--out", tmp_path / "out"
+    )
     assert done.returncode == 0, done.stderr
     after = checkpoint.load(folder)
     assert after.test_map.shape == (len(after.test_labels), 2)
@@ -120,9 +123,9 @@ def test_the_command_stores_the_map_and_keeps_the_rest(folder, phantom_root, tmp
     assert not list(folder.glob(".*"))
 
 
-def test_evaluating_on_other_images_is_refused(folder, tmp_path, phantom_root):
-    path = subsets.archive_path("breastmnist", root=tmp_path)
-    with np.load(subsets.archive_path("breastmnist", root=phantom_root)) as archive:
+def test_evaluating_on_other_images_is_refused(folder, tmp_path, synthetic_root):
+    path = medmnist.archive_path("breastmnist", root=tmp_path)
+    with np.load(medmnist.archive_path("breastmnist", root=synthetic_root)) as archive:
         arrays = dict(archive)
     arrays["test_labels"] = 1 - arrays["test_labels"]
     np.savez(path, **arrays)
@@ -140,18 +143,18 @@ def test_a_map_that_does_not_fit_is_refused(folder):
 
 
 @pytest.fixture
-def index(folder, phantom_root, tmp_path, monkeypatch):
+def index(folder, synthetic_root, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDVIT_CACHE", str(tmp_path / "cache"))
-    return Index(checkpoint.load(folder), phantom_root)
+    return Index(checkpoint.load(folder), synthetic_root)
 
 
-def test_an_index_is_built_once_and_finds_an_image_by_itself(index, phantom_root):
+def test_an_index_is_built_once_and_finds_an_image_by_itself(index, synthetic_root):
     assert not index.ready
     seen = []
     index.build(lambda done, total: seen.append((done, total)))
     assert index.ready
     assert seen[-1] == (64, 64)
-    pictures, labels = subsets.load_split("breastmnist", "train", root=phantom_root)
+    pictures, labels = medmnist.load_split("breastmnist", "train", root=synthetic_root)
     _, vectors = predict(index.found.model, index.found.preprocessing, pictures)
     nearest = index.nearest(vectors[7], "train", 5)
     assert nearest[0].index == 7
@@ -165,7 +168,7 @@ def test_an_index_is_built_once_and_finds_an_image_by_itself(index, phantom_root
 
 
 def test_a_large_split_is_drawn_from(index, monkeypatch):
-    monkeypatch.setattr(similar, "MOST", 10)
+    monkeypatch.setattr(retrieval, "MOST", 10)
     index.build()
     assert index.size("train") == 10
     assert len({one.index for one in index.nearest(np.ones(192), "train", 10)}) == 10

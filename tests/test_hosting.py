@@ -24,12 +24,13 @@ from PIL import Image
 from torch.multiprocessing.reductions import StorageWeakRef
 
 import medvit
-from medvit import limits, phantoms
-from medvit.batcher import Batcher
+from medvit import limits
+from medvit.data import synthetic
 from medvit.errors import MedvitError
-from medvit.images import to_tensor
-from medvit.store import Store
-from medvit.ui import guard, hosting
+from medvit.imaging.preprocess import to_tensor
+from medvit.inference.batching import RequestBatcher
+from medvit.inference.registry import Registry
+from medvit.ui.server import hosting, middleware
 
 from .conftest import REPOSITORY, running_app
 
@@ -52,7 +53,7 @@ def app(trained, tmp_path_factory):
 @pytest.fixture
 def picture(tmp_path):
     path = tmp_path / "patient-name.png"
-    Image.fromarray(phantoms.draw("breastmnist", 3)).save(path)
+    Image.fromarray(synthetic.draw("breastmnist", 3)).save(path)
     return path
 
 
@@ -163,7 +164,7 @@ def test_what_is_not_offered_is_refused_without_repeating_it():
     with gr.Blocks() as demo:
         radio = gr.Radio(["a"])
         radio.input(str, radio, radio)
-    guard.open_uploads_only(demo)
+    middleware.open_uploads_only(demo)
     with pytest.raises(gr.Error, match="^'This is not among the choices.'$") as refused:
         awaited(demo.preprocess_data, demo.fns[0], ["/secret"], None)
     assert refused.value.print_exception is False
@@ -233,7 +234,7 @@ def test_of_all_who_do_not_read_those_who_left_most_lose_theirs():
         pending_messages_per_session=waiting,
         pending_event_ids_session=events,
     )
-    guard.bound_unread(SimpleNamespace(_queue=queue))
+    middleware.bound_unread(SimpleNamespace(_queue=queue))
     answer = awaited(queue.push, SimpleNamespace(session_hash="visitor 1"), None, None)
     assert answer == (True, "visitor 1", "success")
     assert gone == [f"visitor {i}" for i in range(99, 99 - len(gone), -1)]
@@ -252,7 +253,7 @@ def guarded(app, path="/gradio_api/run/predict", running=0):
     async def send(message):
         sent.append(message)
 
-    one = guard.Guard(app)
+    one = middleware.LimitsMiddleware(app)
     one.running = running
     scope = {"type": "http", "path": path, "method": "POST", "headers": []}
     awaited(one, scope, receive, send)
@@ -341,11 +342,11 @@ def test_a_client_that_leaves_early_harms_nobody(app, picture):
 def test_old_uploads_are_swept_and_new_ones_stay(tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "picture.png").write_bytes(b"x")
-    guard.sweep(tmp_path, 3600)
+    middleware.sweep(tmp_path, 3600)
     assert (tmp_path / "new" / "picture.png").exists()
     time.sleep(0.05)
     for _ in range(3):  # a folder ages anew when its last file goes
-        guard.sweep(tmp_path, 0.01)
+        middleware.sweep(tmp_path, 0.01)
         time.sleep(0.05)
     assert list(tmp_path.iterdir()) == []
 
@@ -356,14 +357,14 @@ def test_what_a_killed_server_left_is_found_and_nothing_else(tmp_path):
         folder.mkdir()
     (tmp_path / "medvit-uploads-link").symlink_to(photos)
     (tmp_path / "medvit-uploads-file").write_bytes(b"x")
-    assert guard.abandoned(own) == [left]
+    assert middleware.abandoned(own) == [left]
 
 
 def test_many_users_get_what_one_gets(app, trained, tmp_path):
     pictures = []
     for i in range(6):
         pictures.append(tmp_path / f"{i}.png")
-        Image.fromarray(phantoms.draw("breastmnist", i)).resize((100, 90)).save(pictures[-1])
+        Image.fromarray(synthetic.draw("breastmnist", i)).resize((100, 90)).save(pictures[-1])
     predictor = medvit.load("breastmnist", "spt_lsa", root=trained)
     client = Client(app[0], verbose=False)
 
@@ -385,7 +386,7 @@ def test_waiting_callers_share_a_batch_and_one_failure_stays_alone():
             raise ValueError("bad item")
         return [item.upper() for item in items]
 
-    together = Batcher(run, gate, largest=4)
+    together = RequestBatcher(run, gate, largest=4)
     with ThreadPoolExecutor(9) as pool, gate:
         waiting = {item: pool.submit(together, item) for item in "abcdefgh"} | {
             "bad": pool.submit(together, "bad")
@@ -406,30 +407,30 @@ def test_waiting_callers_share_a_batch_and_one_failure_stays_alone():
 
 def test_models_leave_when_memory_is_short():
     """The weights themselves go, though the predictor, its answer and a map stay."""
-    store = Store.open(model_bytes=1)
-    models = [name for _, name in store.model_choices("breastmnist")]
+    registry = Registry.open(model_bytes=1)
+    models = [name for _, name in registry.model_choices("breastmnist")]
     memory: list[StorageWeakRef] = []
     for model in models:
-        predictor = store.predictor("breastmnist", model)
+        predictor = registry.predictor("breastmnist", model)
         assert all(storage.expired() for storage in memory)
-        prediction = predictor.predict(phantoms.draw("breastmnist", 0))
+        prediction = predictor.predict(synthetic.draw("breastmnist", 0))
         predictor.heatmap(prediction, "grad_cam")
         memory = [StorageWeakRef(w.untyped_storage()) for w in predictor.explainer.model.parameters()]
         assert not any(storage.expired() for storage in memory)
 
 
 def test_a_model_that_left_and_came_back_answers_the_same(trained):
-    store = Store.open(trained)
-    predictor = store.predictor("breastmnist", "spt_lsa")
-    before = predictor(phantoms.draw("breastmnist", 0))
+    registry = Registry.open(trained)
+    predictor = registry.predictor("breastmnist", "spt_lsa")
+    before = predictor(synthetic.draw("breastmnist", 0))
     predictor.unload()
     assert not predictor.loaded
-    assert predictor(phantoms.draw("breastmnist", 0)) == before
+    assert predictor(synthetic.draw("breastmnist", 0)) == before
 
 
 def test_a_model_that_leaves_while_it_is_asked_still_answers(trained):
     predictor = medvit.load("breastmnist", "spt_lsa", root=trained)
-    source = phantoms.draw("breastmnist", 0)
+    source = synthetic.draw("breastmnist", 0)
     expected = predictor.predict(source).probabilities
     with ThreadPoolExecutor(3) as pool:
         answers = [pool.submit(predictor.predict, source) for _ in range(12)]
@@ -443,19 +444,19 @@ def test_a_model_that_leaves_while_it_is_asked_still_answers(trained):
 def test_a_checkpoint_deleted_under_a_running_server_is_named(trained, tmp_path):
     root = tmp_path / "checkpoints"
     shutil.copytree(trained, root)
-    store = Store.open(root)
+    registry = Registry.open(root)
     shutil.rmtree(root / "breastmnist" / "spt_lsa")
     with pytest.raises(MedvitError, match="breastmnist/spt_lsa"):
-        store.predictor("breastmnist", "spt_lsa").predict(phantoms.draw("breastmnist", 0))
-    assert store.checkpoint("breastmnist", "spt_lsa").card["subset"] == "breastmnist"
+        registry.predictor("breastmnist", "spt_lsa").predict(synthetic.draw("breastmnist", 0))
+    assert registry.checkpoint("breastmnist", "spt_lsa").card["subset"] == "breastmnist"
 
 
-def test_truncated_data_fall_back_to_phantoms(trained, phantom_root, tmp_path):
-    whole = (phantom_root / "breastmnist.npz").read_bytes()
+def test_truncated_data_fall_back_to_phantoms(trained, synthetic_root, tmp_path):
+    whole = (synthetic_root / "breastmnist.npz").read_bytes()
     (tmp_path / "breastmnist.npz").write_bytes(whole[: len(whole) // 2])
-    store = Store.open(trained, tmp_path)
-    assert not store.has_data("breastmnist")
-    assert "phantom" in store.examples("breastmnist")[0].origin
+    registry = Registry.open(trained, tmp_path)
+    assert not registry.has_data("breastmnist")
+    assert "phantom" in registry.examples("breastmnist")[0].origin
 
 
 def test_the_first_page_is_built_without_the_slow_imports(trained):
@@ -586,7 +587,7 @@ def test_a_full_queue_says_so_at_once(trained, tmp_path):
 
 def test_two_pictures_at_once_keep_apart(trained):
     predictor = medvit.load("breastmnist", "spt_lsa", root=trained)
-    sources = [phantoms.draw("breastmnist", i) for i in range(5)]
+    sources = [synthetic.draw("breastmnist", i) for i in range(5)]
     passes = predictor.explainer.many(to_tensor(np.stack(sources)))
     for alone, together in zip(map(predictor.predict, sources), passes, strict=True):
         torch.testing.assert_close(alone.seen.logits, together.logits, atol=1e-5, rtol=1e-5)

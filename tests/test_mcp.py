@@ -11,7 +11,8 @@ import pytest
 from gradio_client import Client, handle_file
 from PIL import Image
 
-from medvit import limits, phantoms
+from medvit import limits
+from medvit.data import synthetic
 
 from .conftest import running_app
 
@@ -31,7 +32,7 @@ def app(trained, tmp_path_factory):
 @pytest.fixture
 def picture(tmp_path):
     path = tmp_path / "image.png"
-    Image.fromarray(phantoms.draw("breastmnist", 3)).save(path)
+    Image.fromarray(synthetic.draw("breastmnist", 3)).save(path)
     return path
 
 

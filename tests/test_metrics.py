@@ -3,8 +3,8 @@ import pytest
 from medmnist.evaluator import getACC, getAUC
 from scipy.special import logit
 
-from medvit import subsets
 from medvit.checkpoint import to_half
+from medvit.data import medmnist
 from medvit.evaluation import metrics
 
 
@@ -110,9 +110,9 @@ def test_a_class_without_images_breaks_nothing():
     assert figures["per_class"]["b"]["recall_interval"] is None
 
 
-@pytest.mark.parametrize("name", subsets.names())
+@pytest.mark.parametrize("name", medmnist.names())
 def test_every_subset_can_be_evaluated(name):
-    facts = subsets.get(name)
+    facts = medmnist.get(name)
     logits, labels = example(facts.task, len(facts.classes), 400)
     figures = metrics.evaluate(logits, labels, facts.task, facts.classes)
     assert set(figures["per_class"]) == set(facts.classes)

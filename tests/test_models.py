@@ -3,10 +3,11 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForImageClassification, ViTForImageClassification
 
-from medvit import models, subsets
+from medvit import models
+from medvit.data import medmnist
 from medvit.errors import MedvitError
-from medvit.models.finetune import resize
-from medvit.models.recording import recording
+from medvit.models.attention import recording
+from medvit.models.pretrained import resize
 from medvit.models.spt_lsa import (
     LocalitySelfAttention,
     ShiftedPatchTokenization,
@@ -14,7 +15,7 @@ from medvit.models.spt_lsa import (
     diagonal_shifts,
 )
 
-BLOOD = subsets.get("bloodmnist")
+BLOOD = medmnist.get("bloodmnist")
 
 
 def build(name, backbone, **config):

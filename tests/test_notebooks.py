@@ -23,8 +23,8 @@ def test_a_notebook_is_stored_without_outputs(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_on_phantoms(path, phantom_root, monkeypatch):
-    monkeypatch.setenv("MEDVIT_DATA", str(phantom_root))
+def test_a_notebook_runs_on_phantoms(path, synthetic_root, monkeypatch):
+    monkeypatch.setenv("MEDVIT_DATA", str(synthetic_root))
     monkeypatch.setenv("MEDVIT_EPOCHS", "2")
     monkeypatch.setenv("PLOTLY_RENDERER", "json")
     notebook = nbformat.read(path, 4)

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from medvit.evaluation import operating
 from medvit.evaluation.metrics import wilson
+from medvit.reliability import operating_point
 
 SCORE = np.array([0.9, 0.8, 0.7, 0.4, 0.6, 0.3, 0.2, 0.1, 0.1, 0.05])
 TRUTH = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], bool)
 
 
 def test_a_small_case_by_hand():
-    at = operating.at(SCORE, TRUTH, 0.5)
+    at = operating_point.at(SCORE, TRUTH, 0.5)
     assert (at["tp"], at["fn"], at["fp"], at["tn"]) == (3, 1, 1, 5)
     assert (at["sensitivity"], at["specificity"]) == (0.75, pytest.approx(5 / 6))
     assert (at["ppv"], at["npv"]) == (pytest.approx(3 / 4), pytest.approx(5 / 6))
@@ -18,7 +18,7 @@ def test_a_small_case_by_hand():
 
 
 def test_the_predictive_values_follow_the_prevalence():
-    rare, common = (operating.at(SCORE, TRUTH, 0.5, prevalence) for prevalence in (0.01, 0.6))
+    rare, common = (operating_point.at(SCORE, TRUTH, 0.5, prevalence) for prevalence in (0.01, 0.6))
     assert rare["ppv"] == pytest.approx(0.75 * 0.01 / (0.75 * 0.01 + 0.99 / 6))
     assert rare["ppv"] < 0.1 < common["ppv"]
     assert rare["npv"] > common["npv"]
@@ -26,27 +26,28 @@ def test_the_predictive_values_follow_the_prevalence():
 
 
 def test_the_presets_find_nine_in_ten_and_the_best_sum():
-    sensitive, youden = operating.choose(SCORE, TRUTH)
-    assert operating.at(SCORE, TRUTH, sensitive)["sensitivity"] >= 0.9
+    sensitive, youden = operating_point.choose(SCORE, TRUTH)
+    assert operating_point.at(SCORE, TRUTH, sensitive)["sensitivity"] >= 0.9
     best = max(
-        operating.at(SCORE, TRUTH, t)["sensitivity"] + operating.at(SCORE, TRUTH, t)["specificity"]
+        operating_point.at(SCORE, TRUTH, t)["sensitivity"]
+        + operating_point.at(SCORE, TRUTH, t)["specificity"]
         for t in SCORE
     )
-    at = operating.at(SCORE, TRUTH, youden)
+    at = operating_point.at(SCORE, TRUTH, youden)
     assert at["sensitivity"] + at["specificity"] == pytest.approx(best)
 
 
 def test_nothing_said_or_everything_said_is_no_error():
-    assert np.isnan(operating.at(SCORE, TRUTH, 1.0)["ppv"])
-    assert operating.at(SCORE, TRUTH, 0.0)["sensitivity"] == 1
-    assert np.isnan(operating.at(SCORE, TRUTH, 0.0)["npv"])
+    assert np.isnan(operating_point.at(SCORE, TRUTH, 1.0)["ppv"])
+    assert operating_point.at(SCORE, TRUTH, 0.0)["sensitivity"] == 1
+    assert np.isnan(operating_point.at(SCORE, TRUTH, 0.0)["npv"])
 
 
 def test_the_areas_have_intervals_around_them():
     rng = np.random.default_rng(0)
     truth = rng.random(300) < 0.3
     score = np.clip(rng.normal(0.4 + 0.2 * truth, 0.15), 0, 1)
-    areas = operating.areas(score, truth)
+    areas = operating_point.areas(score, truth)
     for key in ("auroc", "auprc"):
         low, high = areas[f"{key}_interval"]
         assert low < areas[key] < high
@@ -54,5 +55,5 @@ def test_the_areas_have_intervals_around_them():
 
 
 def test_malignant_is_what_breastmnist_looks_for():
-    assert operating.positive_class("breastmnist") == 0
-    assert operating.positive_class("pneumoniamnist") == 1
+    assert operating_point.positive_class("breastmnist") == 0
+    assert operating_point.positive_class("pneumoniamnist") == 1

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 import medvit
-from medvit import phantoms
+from medvit.data import synthetic
 from medvit.errors import MedvitError
-from medvit.explain import Choice
+from medvit.explain import MapOptions
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def predictor(trained):
 
 def test_the_answer_is_plain_json(predictor, tmp_path):
     path = tmp_path / "picture.png"
-    Image.fromarray(phantoms.draw("breastmnist", 0)).resize((300, 200)).save(path)
+    Image.fromarray(synthetic.draw("breastmnist", 0)).resize((300, 200)).save(path)
     answer = predictor(path)
     assert set(answer) == {
         "label", "probabilities", "calibrated", "prediction_set", "in_distribution", "subset", "model",
@@ -29,7 +29,7 @@ def test_the_answer_is_plain_json(predictor, tmp_path):
 
 
 def test_path_bytes_image_and_array_give_the_same_answer(predictor, tmp_path):
-    picture = phantoms.draw("breastmnist", 1)
+    picture = synthetic.draw("breastmnist", 1)
     path = tmp_path / "picture.png"
     Image.fromarray(picture).save(path)
     forms = (path, str(path), path.read_bytes(), Image.fromarray(picture), picture)
@@ -37,7 +37,7 @@ def test_path_bytes_image_and_array_give_the_same_answer(predictor, tmp_path):
 
 
 def test_many_threads_get_the_answers_of_one(predictor):
-    pictures = [phantoms.draw("breastmnist", i) for i in range(12)]
+    pictures = [synthetic.draw("breastmnist", i) for i in range(12)]
 
     def look(picture):
         prediction = predictor.predict(predictor.source(picture))
@@ -53,6 +53,6 @@ def test_many_threads_get_the_answers_of_one(predictor):
 
 
 def test_a_class_that_is_not_there_is_refused(predictor):
-    prediction = predictor.predict(phantoms.draw("breastmnist", 0))
+    prediction = predictor.predict(synthetic.draw("breastmnist", 0))
     with pytest.raises(MedvitError, match="There is no class 2"):
-        predictor.heatmap(prediction, "grad_cam", Choice(target=2))
+        predictor.heatmap(prediction, "grad_cam", MapOptions(target=2))

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from medvit.checkpoint import load
-from medvit.evaluation import card
+from medvit.reliability import model_card
 
 from .conftest import REPOSITORY, SHIPPED, run_script
 
@@ -44,7 +44,7 @@ def test_cards_are_written_into_the_folders(trained, tmp_path):
     done = run_script("cards.py", "--checkpoints", trained)
     assert done.returncode == 0, done.stderr
     text = (trained / "breastmnist" / "spt_lsa" / "README.md").read_text()
-    assert text == card.markdown(load(trained / "breastmnist" / "spt_lsa"))
+    assert text == model_card.markdown(load(trained / "breastmnist" / "spt_lsa"))
     for part in (
         "Intended",
         "Out of scope",
@@ -59,7 +59,7 @@ def test_cards_are_written_into_the_folders(trained, tmp_path):
 
 @pytest.mark.parametrize("found", SHIPPED, ids=lambda c: f"{c.subset.name}-{c.model_name}")
 def test_a_card_holds_the_figures_and_true_failures(found):
-    text = card.markdown(found)
+    text = model_card.markdown(found)
     test = found.card["test"]
     low, high = test["accuracy_interval"]
     assert f"| accuracy | {test['accuracy']:.3f} | {low:.3f} to {high:.3f} |" in text

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medvit import models, phantoms, subsets
+from medvit import models
 from medvit.checkpoint import DEFAULT_ROOT
-from medvit.evaluation import strangers, trust_figures
-from medvit.evaluation.foreign import SHARED
+from medvit.data import medmnist, synthetic
+from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import evaluate
-from medvit.evaluation.predict import predict
-from medvit.predictor import Predictor
+from medvit.inference.predictor import Predictor
+from medvit.reliability import measure, outliers
+from medvit.reliability.ood import SHARED
 
 from .conftest import DAMAGED, SHIPPED, official_test_split
 
@@ -22,7 +23,7 @@ each_shipped = pytest.mark.parametrize("found", SHIPPED, ids=lambda c: f"{c.subs
 def test_every_pair_of_the_five_subsets_and_four_models_ships():
     assert DAMAGED == {}
     assert {(one.subset.name, one.model_name) for one in SHIPPED} == {
-        (subset, model) for subset in subsets.MAIN for model in models.NAMES
+        (subset, model) for subset in medmnist.MAIN for model in models.NAMES
     }
 
 
@@ -48,7 +49,7 @@ def test_the_model_beats_the_majority_class(found):
 
 @each_shipped
 def test_it_answers_a_phantom(found):
-    answer = Predictor(found)(phantoms.draw(found.subset.name, 0))
+    answer = Predictor(found)(synthetic.draw(found.subset.name, 0))
     assert list(answer["probabilities"]) == list(found.subset.classes)
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
 
@@ -76,7 +77,7 @@ def test_it_notices_pictures_of_another_kind(found):
         pytest.skip(found.trust_problem)
     predictor = Predictor(found)
     for kind in ("photographs", "text pages", "flat colours"):
-        pictures = strangers.draw(kind, 10, found.subset.channels == 1)
+        pictures = outliers.draw(kind, 10, found.subset.channels == 1)
         accepted = [predictor.predict(picture).in_distribution.accepted for picture in pictures]
         assert sum(accepted) <= 1, kind
 
@@ -86,8 +87,8 @@ def test_it_accepts_as_many_test_images_as_its_card_says(found):
     """So trust.npz still fits the features that are read."""
     said = found.card["trust"]["foreign"]["forms"]["original"]
     images, labels = official_test_split(found.subset.name)
-    some = images[subsets.sample(labels, trust_figures.FORMS)]
-    colour = strangers.as_seen_by(some, found.subset.channels == 1)
+    some = images[medmnist.sample(labels, measure.FORMS)]
+    colour = outliers.match_channels(some, found.subset.channels == 1)
     accepted = [one.in_distribution.accepted for one in Predictor(found).predict_many(colour)]
     assert np.mean(accepted) == pytest.approx(said, abs=0.011)  # one image may lie on the line
 

@@ -2,11 +2,12 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTForImageClassification
 
-from medvit import models, subsets
+from medvit import models
+from medvit.data import medmnist
 from medvit.errors import MedvitError
-from medvit.models.finetune import apply_strategy, merge_strategy, quicken
+from medvit.models.pretrained import apply_strategy, merge_strategy, optimize_for_training
 
-BLOOD = subsets.get("bloodmnist")
+BLOOD = medmnist.get("bloodmnist")
 
 
 def trainable(model):
@@ -59,7 +60,7 @@ def test_the_class_token_alone_gives_the_same_logits_and_gradients(strategy, bac
         return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
 
     whole, tokens = answers(), []
-    quicken(vit, torch.device("cpu"))
+    optimize_for_training(vit, torch.device("cpu"))
     vit.vit.layers[-1].register_forward_hook(lambda _module, _inputs, output: tokens.append(output.shape[1]))
     lean = answers()
     assert tokens == [1]

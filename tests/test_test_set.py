@@ -5,17 +5,18 @@ import re
 import numpy as np
 import pytest
 
-from medvit import checkpoint, figures, subsets
+from medvit import checkpoint, plots
+from medvit.data import medmnist, published
 from medvit.errors import MedvitError
-from medvit.evaluation import published, select
+from medvit.evaluation import selection as select
 from medvit.evaluation.per_class import per_class
-from medvit.store import Store
-from medvit.ui import cases
-from medvit.ui.cases import Selection
-from medvit.ui.confusion_matrix import render, render_difference
-from medvit.ui.gallery import PAGE, Item
-from medvit.ui.gallery import render as render_gallery
-from medvit.ui.split_map import points
+from medvit.inference.registry import Registry
+from medvit.ui.components.confusion_matrix import render, render_difference
+from medvit.ui.components.embedding_plot import points
+from medvit.ui.components.gallery import PAGE, Item
+from medvit.ui.components.gallery import render as render_gallery
+from medvit.ui.panels import selection as cases
+from medvit.ui.panels.selection import Selection
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 SCORES = np.array(
@@ -69,14 +70,14 @@ def test_a_class_that_is_absent_has_no_interval():
 
 
 def test_published_figures_name_protocol_and_source():
-    for name in subsets.MAIN:
+    for name in medmnist.MAIN:
         rows = published.of(name)
         assert rows
         assert all(0 < row.accuracy < 1 and row.protocol and row.source for row in rows)
     assert published.of("chestmnist") == []
 
 
-@pytest.mark.parametrize("draw", [figures.roc_curves, figures.precision_recall_curves])
+@pytest.mark.parametrize("draw", [plots.roc_curves, plots.precision_recall_curves])
 def test_curves_have_one_line_a_class_and_their_mean(draw):
     names = [trace.name for trace in draw(LABELS, SCORES, ("a", "b", "c", "absent")[:3]).data if trace.name]
     assert len(names) == 4
@@ -86,7 +87,7 @@ def test_curves_have_one_line_a_class_and_their_mean(draw):
 def test_thinning_a_curve_moves_it_by_less_than_can_be_seen():
     rng = np.random.default_rng(0)
     labels, score = rng.integers(0, 2, 20_000), rng.random(20_000)
-    trace = figures.roc_curves(labels, np.stack([1 - score, score], 1), ("no", "yes")).data[1]
+    trace = plots.roc_curves(labels, np.stack([1 - score, score], 1), ("no", "yes")).data[1]
     assert len(trace.x) < 3000
     from sklearn.metrics import roc_curve
 
@@ -146,23 +147,23 @@ def test_the_map_is_packed_without_loss_that_can_be_seen():
 
 
 @pytest.fixture
-def store(trained, phantom_root):
-    return Store.open(trained, phantom_root)
+def registry(trained, synthetic_root):
+    return Registry.open(trained, synthetic_root)
 
 
-def ask(store, selection, number=0, other=None):
-    return cases.page(store, "breastmnist", "spt_lsa", other, selection, number)
+def ask(registry, selection, number=0, other=None):
+    return cases.page(registry, "breastmnist", "spt_lsa", other, selection, number)
 
 
-def test_the_gallery_of_a_cell_shows_exactly_its_images(store):
-    found = store.checkpoint("breastmnist", "spt_lsa")
+def test_the_gallery_of_a_cell_shows_exactly_its_images(registry):
+    found = registry.checkpoint("breastmnist", "spt_lsa")
     row, column = int(found.test_labels[0]), int(found.test_logits[0].argmax())
-    shown = ask(store, Selection("cell", row, column))
+    shown = ask(registry, Selection("cell", row, column))
     inside = (found.test_labels == row) & (found.test_logits.argmax(1) == column)
     indices = [int(i) for i in re.findall("data-index='(.*?)'", shown)]
     assert sorted(indices) == np.flatnonzero(inside).tolist()
-    shares = [float(share) for share in re.findall(r"aria-hidden='true'>(.*?)%", shown)]
-    assert shares == sorted(shares, reverse=True)
+    probs = [float(share) for share in re.findall(r"aria-hidden='true'>(.*?)%", shown)]
+    assert probs == sorted(probs, reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -170,29 +171,29 @@ def test_the_gallery_of_a_cell_shows_exactly_its_images(store):
     [(Selection("cell", 0, 2), 0), (Selection("cell", -1, 0), 0), (Selection("nonsense"), 0),
      (Selection("disagreements"), 0), (Selection(), 1), (Selection(), -1)],
 )  # fmt: skip
-def test_what_no_screen_offers_is_refused(store, selection, number):
+def test_what_no_screen_offers_is_refused(registry, selection, number):
     with pytest.raises(MedvitError, match="There is no"):
-        ask(store, selection, number)
+        ask(registry, selection, number)
 
 
 def test_without_data_the_gallery_says_so_and_shows_no_drawing(trained, tmp_path):
-    shown = ask(Store.open(trained, tmp_path), Selection("cell", 0, 0))
+    shown = ask(Registry.open(trained, tmp_path), Selection("cell", 0, 0))
     assert "not on this machine" in shown or "There is none." in shown
     assert "<img" not in shown
 
 
 def test_a_case_in_words_has_the_short_names_of_its_classes(tmp_path):
-    store = Store.open(checkpoint.DEFAULT_ROOT, tmp_path)
-    shown = cases.page(store, "bloodmnist", "spt_lsa", None, Selection(), 0)
+    registry = Registry.open(checkpoint.DEFAULT_ROOT, tmp_path)
+    shown = cases.page(registry, "bloodmnist", "spt_lsa", None, Selection(), 0)
     assert "the model says immature granulocytes, " in shown
     assert "python scripts/download.py bloodmnist fetches them" in shown
 
 
-def test_pictures_of_another_archive_are_not_shown(trained, tmp_path, phantom_root):
-    path = subsets.archive_path("breastmnist", root=tmp_path)
-    with np.load(subsets.archive_path("breastmnist", root=phantom_root)) as archive:
+def test_pictures_of_another_archive_are_not_shown(trained, tmp_path, synthetic_root):
+    path = medmnist.archive_path("breastmnist", root=tmp_path)
+    with np.load(medmnist.archive_path("breastmnist", root=synthetic_root)) as archive:
         np.savez(path, **(dict(archive) | {"test_labels": 1 - archive["test_labels"]}))
     for row in (0, 1):
-        shown = ask(Store.open(trained, tmp_path), Selection("cell", row, row))
+        shown = ask(Registry.open(trained, tmp_path), Selection("cell", row, row))
         assert "<img" not in shown
         assert "not the one this model was tested on" in shown

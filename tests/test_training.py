@@ -11,16 +11,17 @@ import torch.nn.functional as F
 from PIL import Image
 from transformers import AutoModelForImageClassification, TrainerCallback
 
-from medvit import checkpoint, models, phantoms, subsets
+from medvit import checkpoint, files, models
+from medvit.data import medmnist, synthetic
 from medvit.errors import MedvitError
-from medvit.images import to_tensor
-from medvit.predictor import Predictor
-from medvit.training import run
+from medvit.imaging.preprocess import to_tensor
+from medvit.inference.predictor import Predictor
+from medvit.training import train
 from medvit.training.augment import Augmentation, jpeg, mix
-from medvit.training.batches import Batches, Pixels
-from medvit.training.classifier import Classifier, class_weights, disagreement, soft_targets
-from medvit.training.engine import BEST, Engine, last_state
+from medvit.training.dataset import BatchLoader, DeviceDataset
+from medvit.training.objective import TrainingModule, class_weights, disagreement, soft_targets
 from medvit.training.recipes import EFFORTS, change, recipe
+from medvit.training.trainer import BEST, MedvitTrainer, last_state
 
 from .conftest import run_script
 
@@ -59,7 +60,7 @@ def test_an_augmentation_of_nothing_changes_nothing():
 
 @pytest.mark.parametrize("quality", [75, 95])
 def test_jpeg_is_what_pillow_writes(quality):
-    images = np.stack([phantoms.draw("pathmnist", i) for i in range(8)])
+    images = np.stack([synthetic.draw("pathmnist", i) for i in range(8)])
     written = []
     for image in images:
         buffer = io.BytesIO()
@@ -103,7 +104,7 @@ def test_a_full_turn_moves_images_but_keeps_them_in_range():
     assert (result - pixels.float()).abs().mean() > 5
 
 
-@pytest.mark.parametrize("subset", subsets.names())
+@pytest.mark.parametrize("subset", medmnist.names())
 @pytest.mark.parametrize("model", models.NAMES)
 def test_every_pair_has_a_recipe_that_a_gpu_follows_longer(subset, model):
     cpu, gpu = (recipe(subset, model, effort=effort) for effort in EFFORTS)
@@ -120,9 +121,9 @@ def test_recipes_for_colour_prepare_for_jpeg(subset):
         assert augmentation.noise > 0
 
 
-def train(subset, model, out, phantom_root, backbone, start=None, teachers=(), **options):
+def train(subset, model, out, synthetic_root, backbone, start=None, teachers=(), **options):
     options = {"epochs": 2, "batch_size": 16, "image_size": None} | options
-    return run.train(
+    return train.train(
         subset,
         model,
         replace(recipe(subset, model), **options),
@@ -130,13 +131,13 @@ def train(subset, model, out, phantom_root, backbone, start=None, teachers=(), *
         backbone=str(backbone),
         start=start,
         teachers=teachers,
-        data_root=phantom_root,
+        data_root=synthetic_root,
     )
 
 
 @pytest.mark.parametrize("model", models.NAMES)
-def test_every_model_trains_to_a_whole_checkpoint(model, phantom_root, backbone, tmp_path):
-    out = train("bloodmnist", model, tmp_path / "out", phantom_root, backbone)
+def test_every_model_trains_to_a_whole_checkpoint(model, synthetic_root, backbone, tmp_path):
+    out = train("bloodmnist", model, tmp_path / "out", synthetic_root, backbone)
     found = checkpoint.load(out)
     assert next(found.model.parameters()).dtype == torch.float32
     stored = AutoModelForImageClassification.from_pretrained(out)
@@ -148,8 +149,8 @@ def test_every_model_trains_to_a_whole_checkpoint(model, phantom_root, backbone,
 
 
 @pytest.mark.parametrize("strategy", ["last-1", "linear", "lora", "rlrr"])
-def test_every_strategy_ends_in_a_plain_checkpoint(strategy, phantom_root, backbone, tmp_path):
-    out = train("bloodmnist", "vit_finetuned", tmp_path / "out", phantom_root, backbone, strategy=strategy)
+def test_every_strategy_ends_in_a_plain_checkpoint(strategy, synthetic_root, backbone, tmp_path):
+    out = train("bloodmnist", "vit_finetuned", tmp_path / "out", synthetic_root, backbone, strategy=strategy)
     found = checkpoint.load(out)
     assert found.card["strategy"] == strategy
     assert found.model.config.model_type == "vit"
@@ -157,27 +158,27 @@ def test_every_strategy_ends_in_a_plain_checkpoint(strategy, phantom_root, backb
 
 @pytest.mark.parametrize(("model", "patches"), [("spt_lsa", 49), ("cnn", None)])
 def test_larger_sources_are_taken_as_they_are(model, patches, backbone, tmp_path):
-    phantoms.write_archive("bloodmnist", tmp_path, {"train": 8, "val": 8, "test": 8}, size=224)
+    synthetic.write_archive("bloodmnist", tmp_path, {"train": 8, "val": 8, "test": 8}, size=224)
     settings = replace(recipe("bloodmnist", model, size=224), epochs=1)
-    run.train("bloodmnist", model, settings, tmp_path / "out", size=224, data_root=tmp_path)
+    train.train("bloodmnist", model, settings, tmp_path / "out", size=224, data_root=tmp_path)
     found = checkpoint.load(tmp_path / "out")
     assert (found.card["source_size"], found.preprocessing.size) == (224, 224)
     if patches:
         assert found.model.position_embedding.shape[1] == patches + 1
-    assert Predictor(found).source(phantoms.draw("bloodmnist", 0)).shape == (224, 224, 3)
+    assert Predictor(found).source(synthetic.draw("bloodmnist", 0)).shape == (224, 224, 3)
 
 
 @pytest.mark.parametrize("subset", ["chestmnist", "retinamnist"])
-def test_multi_label_and_ordinal_subsets_train(subset, phantom_root, backbone, tmp_path):
-    found = checkpoint.load(train(subset, "cnn", tmp_path / "out", phantom_root, backbone, epochs=1))
+def test_multi_label_and_ordinal_subsets_train(subset, synthetic_root, backbone, tmp_path):
+    found = checkpoint.load(train(subset, "cnn", tmp_path / "out", synthetic_root, backbone, epochs=1))
     assert found.test_logits.shape == (16, len(found.subset.classes))
     assert ("quadratic_kappa" in found.card["test"]) == found.subset.ordinal
 
 
 @pytest.mark.parametrize("model", ["spt_lsa", "vit_finetuned"])
-def test_the_best_epoch_is_what_is_stored(model, phantom_root, backbone, tmp_path):
+def test_the_best_epoch_is_what_is_stored(model, synthetic_root, backbone, tmp_path):
     # A learning rate that wrecks the model after a good start, so that best and last differ.
-    out = train("bloodmnist", model, tmp_path / "out", phantom_root, backbone, epochs=6, learning_rate=2e-2)
+    out = train("bloodmnist", model, tmp_path / "out", synthetic_root, backbone, epochs=6, learning_rate=2e-2)
     card = checkpoint.load(out).card
     best = max(card["history"], key=lambda row: (row["val_accuracy"], -row["val_loss"]))
     assert card["validation"]["loss"] == pytest.approx(best["val_loss"], rel=0.03)
@@ -189,26 +190,26 @@ class Kill(TrainerCallback):
             raise KeyboardInterrupt
 
 
-def test_a_killed_run_resumes_to_bit_identical_weights(phantom_root, backbone, tmp_path, monkeypatch):
-    whole = train("breastmnist", "spt_lsa", tmp_path / "whole", phantom_root, backbone, epochs=3)
+def test_a_killed_run_resumes_to_bit_identical_weights(synthetic_root, backbone, tmp_path, monkeypatch):
+    whole = train("breastmnist", "spt_lsa", tmp_path / "whole", synthetic_root, backbone, epochs=3)
     settings = replace(recipe("breastmnist", "spt_lsa"), epochs=3, batch_size=16)
     with monkeypatch.context() as patch:
-        patch.setattr(run.Keeper, "on_epoch_begin", Kill.on_epoch_begin)
+        patch.setattr(train.EmaAndBestCallback, "on_epoch_begin", Kill.on_epoch_begin)
         with pytest.raises(KeyboardInterrupt):
-            run.train(
+            train.train(
                 "breastmnist",
                 "spt_lsa",
                 settings,
                 tmp_path / "killed",
-                data_root=phantom_root,
+                data_root=synthetic_root,
                 save_seconds=0,
             )
     (state,) = (tmp_path / ".killed.training").glob("checkpoint-*")
     assert not (tmp_path / "killed").exists()
-    resumed = run.train(
-        "breastmnist", "spt_lsa", settings, tmp_path / "killed", data_root=phantom_root, resume=True
+    resumed = train.train(
+        "breastmnist", "spt_lsa", settings, tmp_path / "killed", data_root=synthetic_root, resume=True
     )
-    assert checkpoint.sha256(resumed / checkpoint.WEIGHTS) == checkpoint.sha256(whole / checkpoint.WEIGHTS)
+    assert files.sha256(resumed / checkpoint.WEIGHTS) == files.sha256(whole / checkpoint.WEIGHTS)
     histories = [json.loads((path / "card.json").read_text())["history"] for path in (whole, resumed)]
     assert histories[0] == histories[1]
 
@@ -223,9 +224,9 @@ def test_a_state_left_unfinished_by_a_kill_is_passed_over(tmp_path):
     assert last_state(tmp_path).name == "checkpoint-10"
 
 
-def test_a_run_killed_while_saving_resumes_from_the_state_before(phantom_root, tmp_path, monkeypatch):
+def test_a_run_killed_while_saving_resumes_from_the_state_before(synthetic_root, tmp_path, monkeypatch):
     settings = replace(recipe("breastmnist", "cnn"), epochs=3, batch_size=16)
-    save = run.Keeper.on_save
+    save = train.EmaAndBestCallback.on_save
 
     def killed(self, args, state, control, **kwargs):
         if state.epoch >= 2:
@@ -233,19 +234,23 @@ def test_a_run_killed_while_saving_resumes_from_the_state_before(phantom_root, t
         save(self, args, state, control, **kwargs)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(run.Keeper, "on_save", killed)
-        run.train("breastmnist", "cnn", settings, tmp_path / "out", data_root=phantom_root, save_seconds=0)
+        patch.setattr(train.EmaAndBestCallback, "on_save", killed)
+        train.train(
+            "breastmnist", "cnn", settings, tmp_path / "out", data_root=synthetic_root, save_seconds=0
+        )
     states = sorted(path.name for path in (tmp_path / ".out.training").glob("checkpoint-*"))
     assert len(states) == 2
-    found = run.train("breastmnist", "cnn", settings, tmp_path / "out", data_root=phantom_root, resume=True)
-    whole = run.train("breastmnist", "cnn", settings, tmp_path / "whole", data_root=phantom_root)
-    assert checkpoint.sha256(found / checkpoint.WEIGHTS) == checkpoint.sha256(whole / checkpoint.WEIGHTS)
+    found = train.train(
+        "breastmnist", "cnn", settings, tmp_path / "out", data_root=synthetic_root, resume=True
+    )
+    whole = train.train("breastmnist", "cnn", settings, tmp_path / "whole", data_root=synthetic_root)
+    assert files.sha256(found / checkpoint.WEIGHTS) == files.sha256(whole / checkpoint.WEIGHTS)
 
 
 def test_the_processes_share_each_batch_and_nothing_is_seen_twice():
     images, labels = np.zeros((103, 28, 28), np.uint8), np.arange(103)
-    data = Pixels(images, labels, torch.device("cpu"))
-    alone, first, second = (Batches(data, 32, 7, *who) for who in ((0, 1), (0, 2), (1, 2)))
+    data = DeviceDataset(images, labels, torch.device("cpu"))
+    alone, first, second = (BatchLoader(data, 32, 7, *who) for who in ((0, 1), (0, 2), (1, 2)))
     epochs = []
     for epoch in range(2):
         for batches in (alone, first, second):
@@ -286,13 +291,17 @@ def test_targets_of_grades_fall_off_with_distance_and_weights_balance_classes():
     torch.testing.assert_close(class_weights(np.array([900, 100]), 0.0), torch.ones(2))
 
 
-def test_earlier_blocks_take_smaller_steps(phantom_root, backbone, tmp_path):
-    model, preprocessing = models.build("vit_finetuned", subsets.get("bloodmnist"), str(backbone))
+def test_earlier_blocks_take_smaller_steps(synthetic_root, backbone, tmp_path):
+    model, preprocessing = models.build("vit_finetuned", medmnist.get("bloodmnist"), str(backbone))
     settings = replace(recipe("bloodmnist", "vit_finetuned"), layer_decay=0.5, learning_rate=8e-4)
-    classifier = Classifier(model, preprocessing, settings, np.arange(8), 8)
-    data = Pixels(np.zeros((8, 28, 28, 3), np.uint8), np.arange(8), torch.device("cpu"))
-    engine = Engine(
-        classifier, run.arguments(settings, tmp_path, 0), Batches(data, 8, 0), data, subsets.get("bloodmnist")
+    classifier = TrainingModule(model, preprocessing, settings, np.arange(8), 8)
+    data = DeviceDataset(np.zeros((8, 28, 28, 3), np.uint8), np.arange(8), torch.device("cpu"))
+    engine = MedvitTrainer(
+        classifier,
+        train.arguments(settings, tmp_path, 0),
+        BatchLoader(data, 8, 0),
+        data,
+        medmnist.get("bloodmnist"),
     )
     rate = {
         id(parameter): group["lr"]
@@ -306,10 +315,10 @@ def test_earlier_blocks_take_smaller_steps(phantom_root, backbone, tmp_path):
 
 
 @pytest.mark.parametrize("subset", ["retinamnist", "chestmnist"])
-def test_every_option_of_a_recipe_trains(subset, phantom_root, backbone, tmp_path):
+def test_every_option_of_a_recipe_trains(subset, synthetic_root, backbone, tmp_path):
     options = dict(ema=0.9, mixup=0.5, cutmix=0.5, layer_decay=0.8, balance=0.5, ordinal=0.5, epochs=1)
     found = checkpoint.load(
-        train(subset, "spt_lsa", tmp_path / "out", phantom_root, backbone, config={"lsa": False}, **options)
+        train(subset, "spt_lsa", tmp_path / "out", synthetic_root, backbone, config={"lsa": False}, **options)
     )
     assert found.model.config.lsa is False
     assert found.card["recipe"]["cutmix"] == 0.5
@@ -338,9 +347,9 @@ def test_a_setting_that_does_not_fit_is_refused(settings, words):
         ("vit", {"config": {"num_attention_heads": 5}}, "not a multiple of num_attention_heads"),
     ],
 )
-def test_a_recipe_that_cannot_be_followed_is_refused(model, options, words, phantom_root, tmp_path):
+def test_a_recipe_that_cannot_be_followed_is_refused(model, options, words, synthetic_root, tmp_path):
     with pytest.raises(MedvitError, match=words):
-        train("bloodmnist", model, tmp_path / "out", phantom_root, None, **options)
+        train("bloodmnist", model, tmp_path / "out", synthetic_root, None, **options)
 
 
 @pytest.mark.parametrize("damage", ["no preprocessor_config.json", "other bytes as weights"])
@@ -351,17 +360,17 @@ def test_a_backbone_that_is_not_whole_is_one_sentence(damage, backbone, tmp_path
     else:
         (folder / "preprocessor_config.json").unlink()
     with pytest.raises(MedvitError, match="could not be loaded"):
-        models.build("vit_finetuned", subsets.get("bloodmnist"), str(folder))
+        models.build("vit_finetuned", medmnist.get("bloodmnist"), str(folder))
 
 
 def test_norms_and_biases_of_every_model_have_no_weight_decay(backbone, tmp_path):
     for name in models.NAMES:
-        model, preprocessing = models.build(name, subsets.get("bloodmnist"), str(backbone))
+        model, preprocessing = models.build(name, medmnist.get("bloodmnist"), str(backbone))
         settings = recipe("bloodmnist", name)
-        classifier = Classifier(model, preprocessing, settings, np.arange(8), 8)
-        data = Pixels(np.zeros((8, 28, 28, 3), np.uint8), np.arange(8), torch.device("cpu"))
-        options = run.arguments(settings, tmp_path, 0)
-        engine = Engine(classifier, options, Batches(data, 8, 0), data, subsets.get("bloodmnist"))
+        classifier = TrainingModule(model, preprocessing, settings, np.arange(8), 8)
+        data = DeviceDataset(np.zeros((8, 28, 28, 3), np.uint8), np.arange(8), torch.device("cpu"))
+        options = train.arguments(settings, tmp_path, 0)
+        engine = MedvitTrainer(classifier, options, BatchLoader(data, 8, 0), data, medmnist.get("bloodmnist"))
         decayed = {
             id(parameter)
             for group in engine.create_optimizer().param_groups
@@ -375,7 +384,7 @@ def test_norms_and_biases_of_every_model_have_no_weight_decay(backbone, tmp_path
         assert id(model.classifier.weight) in decayed
 
 
-def test_settings_change_the_recipe_or_the_architecture(phantom_root, tmp_path):
+def test_settings_change_the_recipe_or_the_architecture(synthetic_root, tmp_path):
     changed = change(recipe("bloodmnist", "spt_lsa"), ["ema=0.99", "lsa=false", "drop_path=0.2"])
     assert changed.ema == 0.99
     assert changed.config == {"lsa": False, "drop_path": 0.2}
@@ -386,15 +395,21 @@ def test_settings_change_the_recipe_or_the_architecture(phantom_root, tmp_path):
         changed.config,
     )
     with pytest.raises(MedvitError, match="emma"):
-        run.train("bloodmnist", "cnn", change(changed, ["emma=1"]), tmp_path / "out", data_root=phantom_root)
+        train.train(
+            "bloodmnist", "cnn", change(changed, ["emma=1"]), tmp_path / "out", data_root=synthetic_root
+        )
 
 
-def test_training_goes_on_from_a_checkpoint_and_its_card_says_so(phantom_root, backbone, tmp_path):
-    first = train("bloodmnist", "cnn", tmp_path / "first", phantom_root, backbone)
+def test_training_goes_on_from_a_checkpoint_and_its_card_says_so(synthetic_root, backbone, tmp_path):
+    first = train("bloodmnist", "cnn", tmp_path / "first", synthetic_root, backbone)
     weights = checkpoint.load(first).model.state_dict()
-    still = dict(start=first, learning_rate=1e-12)
-    on = checkpoint.load(train("bloodmnist", "cnn", tmp_path / "on", phantom_root, backbone, **still))
-    other = checkpoint.load(train("retinamnist", "cnn", tmp_path / "other", phantom_root, backbone, **still))
+    require_state = dict(start=first, learning_rate=1e-12)
+    on = checkpoint.load(
+        train("bloodmnist", "cnn", tmp_path / "on", synthetic_root, backbone, **require_state)
+    )
+    other = checkpoint.load(
+        train("retinamnist", "cnn", tmp_path / "other", synthetic_root, backbone, **require_state)
+    )
     for name, one in on.model.state_dict().items():
         if "running" not in name and "tracked" not in name:
             torch.testing.assert_close(one, weights[name])
@@ -402,26 +417,28 @@ def test_training_goes_on_from_a_checkpoint_and_its_card_says_so(phantom_root, b
     assert other.model.classifier.out_features == 5
     assert other.card["start"]["sha256"] == checkpoint.load(first).card["sha256"]
     assert "first 2 epochs on BloodMNIST" in other.origin
-    tuned = train("breastmnist", "vit_finetuned", tmp_path / "tuned", phantom_root, backbone)
+    tuned = train("breastmnist", "vit_finetuned", tmp_path / "tuned", synthetic_root, backbone)
     card = json.loads((tuned / "card.json").read_text())
     assert card["backbone"] == Path(backbone).name
     (tuned / "card.json").write_text(json.dumps(card | {"backbone": "someone/vit"}))
-    further = train("breastmnist", "vit_finetuned", tmp_path / "further", phantom_root, "absent", start=tuned)
+    further = train(
+        "breastmnist", "vit_finetuned", tmp_path / "further", synthetic_root, "absent", start=tuned
+    )
     assert checkpoint.load(further).card["backbone"] == "someone/vit"
     with pytest.raises(MedvitError, match="holds a cnn"):
-        train("bloodmnist", "vit", tmp_path / "third", phantom_root, backbone, start=first)
+        train("bloodmnist", "vit", tmp_path / "third", synthetic_root, backbone, start=first)
     done = run_script(
         "train.py", "--subset", "breastmnist", "--model", "vit_finetuned", "--start", tuned, "--epochs", "1",
-        "--no-trust", "--data-root", phantom_root, "--out", tmp_path / "by command",
+        "--no-trust", "--data-root", synthetic_root, "--out", tmp_path / "by command",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert checkpoint.load(tmp_path / "by command").preprocessing.size == 32  # that of the start
 
 
-def test_blending_keeps_a_share_of_the_weights_it_started_from(phantom_root, backbone, tmp_path):
-    first = train("bloodmnist", "cnn", tmp_path / "first", phantom_root, backbone)
-    on = train("bloodmnist", "cnn", tmp_path / "on", phantom_root, backbone, start=first)
-    mixed = train("bloodmnist", "cnn", tmp_path / "mixed", phantom_root, backbone, start=first, blend=0.6)
+def test_blending_keeps_a_share_of_the_weights_it_started_from(synthetic_root, backbone, tmp_path):
+    first = train("bloodmnist", "cnn", tmp_path / "first", synthetic_root, backbone)
+    on = train("bloodmnist", "cnn", tmp_path / "on", synthetic_root, backbone, start=first)
+    mixed = train("bloodmnist", "cnn", tmp_path / "mixed", synthetic_root, backbone, start=first, blend=0.6)
     before, after, between = (checkpoint.load(path).model.state_dict() for path in (first, on, mixed))
     moved = 0.0
     for name, one in between.items():
@@ -430,18 +447,18 @@ def test_blending_keeps_a_share_of_the_weights_it_started_from(phantom_root, bac
             moved = max(moved, float((after[name] - before[name]).abs().max()))
     assert moved > 0.02
     with pytest.raises(MedvitError, match="--start"):
-        train("bloodmnist", "cnn", tmp_path / "none", phantom_root, backbone, blend=0.6)
+        train("bloodmnist", "cnn", tmp_path / "none", synthetic_root, backbone, blend=0.6)
 
 
-def test_teachers_answer_in_place_of_labels(phantom_root, backbone, tmp_path):
-    first = train("bloodmnist", "cnn", tmp_path / "first", phantom_root, backbone)
+def test_teachers_answer_in_place_of_labels(synthetic_root, backbone, tmp_path):
+    first = train("bloodmnist", "cnn", tmp_path / "first", synthetic_root, backbone)
     found = checkpoint.load(first)
     wholly = replace(recipe("bloodmnist", "vit"), distill=1.0, augmentation=STILL)
     torch.manual_seed(0)
     student, preprocessing = models.build("vit", found.subset)
     labels = np.arange(8)
     teachers = [(found.model, found.preprocessing)]
-    classifier = Classifier(student, preprocessing, wholly, labels, 8, teachers)
+    classifier = TrainingModule(student, preprocessing, wholly, labels, 8, teachers)
     pixels = torch.randint(0, 256, (8, 3, 28, 28), dtype=torch.uint8)
     with torch.no_grad():
         taught = found.model(pixel_values=found.preprocessing(pixels)).logits.softmax(1)
@@ -451,23 +468,23 @@ def test_teachers_answer_in_place_of_labels(phantom_root, backbone, tmp_path):
     assert {id(p) for p in classifier.parameters()} == {id(p) for p in student.parameters()}
 
     taught_by = train(
-        "bloodmnist", "vit", tmp_path / "taught", phantom_root, backbone, teachers=[first, first]
+        "bloodmnist", "vit", tmp_path / "taught", synthetic_root, backbone, teachers=[first, first]
     )
     card = checkpoint.load(taught_by)
     assert [one["sha256"] for one in card.card["teachers"]] == [found.card["sha256"]] * 2
     assert card.origin == "trained from scratch, taught by 2 other models"
     with pytest.raises(MedvitError, match="trained on BloodMNIST"):
-        train("retinamnist", "cnn", tmp_path / "foreign", phantom_root, backbone, teachers=[first])
+        train("retinamnist", "cnn", tmp_path / "foreign", synthetic_root, backbone, teachers=[first])
     with pytest.raises(MedvitError, match="distill"):
-        train("bloodmnist", "vit", tmp_path / "over", phantom_root, backbone, teachers=[first], distill=1.5)
+        train("bloodmnist", "vit", tmp_path / "over", synthetic_root, backbone, teachers=[first], distill=1.5)
 
 
-def test_an_existing_checkpoint_is_not_overwritten(trained, phantom_root, backbone):
+def test_an_existing_checkpoint_is_not_overwritten(trained, synthetic_root, backbone):
     out = trained / "breastmnist" / "spt_lsa"
-    before = checkpoint.sha256(out / "card.json")
+    before = files.sha256(out / "card.json")
     with pytest.raises(MedvitError, match="not overwritten"):
-        train("breastmnist", "spt_lsa", out, phantom_root, backbone)
-    assert checkpoint.sha256(out / "card.json") == before
+        train("breastmnist", "spt_lsa", out, synthetic_root, backbone)
+    assert files.sha256(out / "card.json") == before
 
 
 def test_absent_data_are_one_sentence_and_a_status(tmp_path):
@@ -477,10 +494,10 @@ def test_absent_data_are_one_sentence_and_a_status(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_evaluate_confirms_a_card_and_writes_its_row_once(trained, phantom_root, tmp_path):
+def test_evaluate_confirms_a_card_and_writes_its_row_once(trained, synthetic_root, tmp_path):
     folder = trained / "breastmnist" / "spt_lsa"
     for _ in range(2):
-        done = run_script("evaluate.py", folder, "--data-root", phantom_root, "--out", tmp_path)
+        done = run_script("evaluate.py", folder, "--data-root", synthetic_root, "--out", tmp_path)
         assert done.returncode == 0, done.stderr
     rows = (tmp_path / "metrics.csv").read_text().splitlines()
     assert len(rows) == 2
@@ -490,12 +507,12 @@ def test_evaluate_confirms_a_card_and_writes_its_row_once(trained, phantom_root,
     assert "<script src=" not in page
 
 
-def test_evaluate_notices_a_card_that_claims_too_much(trained, phantom_root, tmp_path):
+def test_evaluate_notices_a_card_that_claims_too_much(trained, synthetic_root, tmp_path):
     folder = tmp_path / "breastmnist" / "spt_lsa"
     shutil.copytree(trained / "breastmnist" / "spt_lsa", folder)
     card = json.loads((folder / "card.json").read_text())
     card["test"]["accuracy"] += 0.01
     (folder / "card.json").write_text(json.dumps(card))
-    done = run_script("evaluate.py", folder, "--data-root", phantom_root, "--out", tmp_path / "results")
+    done = run_script("evaluate.py", folder, "--data-root", synthetic_root, "--out", tmp_path / "results")
     assert done.returncode == 1
     assert "the card says" in done.stdout

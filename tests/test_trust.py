@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 import medvit
-from medvit import checkpoint, phantoms, subsets
-from medvit.evaluation import trust, trust_figures
-from medvit.evaluation.trust import Trust
-from medvit.predictor import Predictor
-from medvit.store import Case
+from medvit import checkpoint
+from medvit.data import medmnist, synthetic
+from medvit.inference.predictor import Predictor
+from medvit.inference.registry import Sample
+from medvit.reliability import fit, measure
+from medvit.reliability.fit import Trust
 from medvit.ui import parts
 
 from .conftest import run_script
@@ -22,16 +23,16 @@ def folder(trained, tmp_path):
     return target
 
 
-def test_nothing_in_it_comes_from_the_test_split(trained, phantom_root, tmp_path):
+def test_nothing_in_it_comes_from_the_test_split(trained, synthetic_root, tmp_path):
     """Other test images and labels, of every subset, leave each array as it is."""
-    for name in subsets.MAIN:
-        with np.load(phantom_root / f"{name}.npz") as archive:
+    for name in medmnist.MAIN:
+        with np.load(synthetic_root / f"{name}.npz") as archive:
             arrays = dict(archive)
         arrays["test_labels"] = 1 - arrays["test_labels"].clip(max=1)
         arrays["test_images"] = 255 - arrays["test_images"][::-1]
         np.savez(tmp_path / f"{name}.npz", **arrays)
     found = checkpoint.load(trained / "breastmnist" / "spt_lsa")
-    fitted, _ = trust.fit(
+    fitted, _ = fit.fit(
         found.model, found.preprocessing, found.subset, found.card["sha256"], 28, tmp_path, trained
     )
     assert fitted.keys() == found.trust.keys()
@@ -42,16 +43,16 @@ def test_nothing_in_it_comes_from_the_test_split(trained, phantom_root, tmp_path
             assert fitted[key] == value, key
 
 
-def test_validation_labels_do_matter(trained, phantom_root, tmp_path):
+def test_validation_labels_do_matter(trained, synthetic_root, tmp_path):
     """The test above would pass of anything that read no labels at all."""
-    for name in subsets.MAIN:
-        shutil.copy(phantom_root / f"{name}.npz", tmp_path)
-    with np.load(phantom_root / "breastmnist.npz") as archive:
+    for name in medmnist.MAIN:
+        shutil.copy(synthetic_root / f"{name}.npz", tmp_path)
+    with np.load(synthetic_root / "breastmnist.npz") as archive:
         arrays = dict(archive)
     arrays["val_labels"] = 1 - arrays["val_labels"]
     np.savez(tmp_path / "breastmnist.npz", **arrays)
     found = checkpoint.load(trained / "breastmnist" / "spt_lsa")
-    fitted, _ = trust.fit(
+    fitted, _ = fit.fit(
         found.model, found.preprocessing, found.subset, found.card["sha256"], 28, tmp_path, trained
     )
     assert not np.allclose(fitted["set_scores"], found.trust["set_scores"])
@@ -59,7 +60,7 @@ def test_validation_labels_do_matter(trained, phantom_root, tmp_path):
 
 def test_temperature_and_sets_come_from_different_images():
     labels = np.random.default_rng(0).integers(0, 3, 101)
-    one, other = trust.halves(labels)
+    one, other = fit.halves(labels)
     assert not set(one) & set(other)
     assert len(one) + len(other) == 101
     assert abs(np.bincount(labels[one]) - np.bincount(labels[other])).max() <= 2
@@ -78,7 +79,7 @@ def test_one_of_other_weights_is_left_aside_and_the_model_still_answers(folder):
     found = checkpoint.load(folder)
     assert found.trust is None
     assert "fitted to other weights" in found.trust_problem
-    answer = Predictor(found)(phantoms.draw("breastmnist", 0))
+    answer = Predictor(found)(synthetic.draw("breastmnist", 0))
     assert answer["calibrated"] is answer["prediction_set"] is answer["in_distribution"] is None
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
 
@@ -95,10 +96,10 @@ def test_a_damaged_or_absent_one_is_said_and_left_aside(folder, damage):
     found = checkpoint.load(folder)
     assert found.trust is None
     assert "evaluate.py --fit" in found.trust_problem
-    assert "not calibrated" in parts.answer(Predictor(found).predict(phantoms.draw("breastmnist", 0)), CASE)
+    assert "not calibrated" in parts.answer(Predictor(found).predict(synthetic.draw("breastmnist", 0)), CASE)
 
 
-CASE = Case("breastmnist", phantoms.draw("breastmnist", 0), "your image")
+CASE = Sample("breastmnist", synthetic.draw("breastmnist", 0), "your image")
 
 
 def test_an_answer_is_calibrated_and_has_a_set_and_a_likeness(trained):
@@ -114,7 +115,7 @@ def test_an_answer_is_calibrated_and_has_a_set_and_a_likeness(trained):
 def test_the_temperature_changes_no_answer(trained):
     predictor = medvit.load("breastmnist", "spt_lsa", root=trained)
     for number in range(6):
-        prediction = predictor.predict(phantoms.draw("breastmnist", number))
+        prediction = predictor.predict(synthetic.draw("breastmnist", number))
         assert prediction.calibrated.argmax() == prediction.probabilities.argmax()
 
 
@@ -132,11 +133,11 @@ def test_views_are_asked_in_one_pass_and_say_whether_they_agree(trained):
     predictor = medvit.load("breastmnist", "spt_lsa", root=trained)
     calls = []
     handle = predictor.explainer.model.register_forward_hook(lambda *_: calls.append(1))
-    together = predictor.predict(CASE.source, with_views=True)
+    together = predictor.predict(CASE.source, tta=True)
     handle.remove()
     assert calls == [1]
     assert 0.5 <= together.agreement <= 1
-    mirrored = predictor.predict(CASE.source[:, ::-1].copy(), with_views=True)
+    mirrored = predictor.predict(CASE.source[:, ::-1].copy(), tta=True)
     np.testing.assert_allclose(together.calibrated, mirrored.calibrated, atol=1e-5)
     assert together.seen.attentions.shape == predictor.predict(CASE.source).seen.attentions.shape
 
@@ -144,16 +145,16 @@ def test_views_are_asked_in_one_pass_and_say_whether_they_agree(trained):
 def test_a_foreign_image_is_noticed_over_a_dimmed_answer(trained):
     predictor = medvit.load("breastmnist", "spt_lsa", root=trained)
     prediction = predictor.predict(CASE.source)
-    strange = trust.InDistribution(-2.0, 1.0)
+    strange = fit.InDistribution(-2.0, 1.0)
     object.__setattr__(prediction, "in_distribution", strange)
     shown = parts.answer(prediction, CASE)
     assert "answer foreign" in shown
     assert "does not look like BreastMNIST" in shown
     assert "show anyway" in shown
-    drawing = parts.answer(prediction, Case("breastmnist", CASE.source, "phantom 3, a drawing"))
+    drawing = parts.answer(prediction, Sample("breastmnist", CASE.source, "phantom 3, a drawing"))
     assert "answer foreign" not in drawing
     assert "being a drawing" in drawing
-    object.__setattr__(prediction, "in_distribution", trust.InDistribution(2.0, 1.0))
+    object.__setattr__(prediction, "in_distribution", fit.InDistribution(2.0, 1.0))
     assert "foreign" not in parts.answer(prediction, CASE)
 
 
@@ -170,10 +171,10 @@ def test_the_card_holds_the_figures_with_their_intervals(trained):
     assert {"photographs", "text pages", "noise", "bloodmnist"} <= set(section["foreign"]["kinds"])
 
 
-def test_the_command_fits_and_confirms(folder, phantom_root, tmp_path):
+def test_the_command_fits_and_confirms(folder, synthetic_root, tmp_path):
     before = dict(checkpoint.load(folder).trust)
     (folder / checkpoint.TRUST).unlink()
-    common = ("--data-root", phantom_root, "--out", tmp_path / "results", folder)
+    common = ("--data-root", synthetic_root, "--out", tmp_path / "results", folder)
     done = run_script("evaluate.py", "--fit", *common)
     assert done.returncode == 0, done.stderr
     after = checkpoint.load(folder).trust
@@ -181,7 +182,7 @@ def test_the_command_fits_and_confirms(folder, phantom_root, tmp_path):
     done = run_script("evaluate.py", "--robustness", *common)
     assert done.returncode == 0, done.stderr
     header, row = (tmp_path / "results" / "trust.csv").read_text().splitlines()
-    assert tuple(header.split(",")) == trust_figures.COLUMNS
+    assert tuple(header.split(",")) == measure.COLUMNS
     assert row.startswith("breastmnist,spt_lsa,16,")
     assert len((tmp_path / "results" / "robustness.csv").read_text().splitlines()) == 2 + 7
 

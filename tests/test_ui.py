@@ -12,10 +12,15 @@ import torch
 from PIL import Image
 
 import medvit
-from medvit import figures, phantoms, subsets
-from medvit.store import Case, Store
-from medvit.ui import believe, build, compare, erase, film, maps, parts
-from medvit.ui.component import current
+from medvit import plots
+from medvit.data import medmnist, synthetic
+from medvit.inference.registry import Registry, Sample
+from medvit.ui import parts
+from medvit.ui.app import build
+from medvit.ui.components import thumbnail_strip
+from medvit.ui.components.base import current
+from medvit.ui.panels import faithfulness, heatmap, perturbation
+from medvit.ui.tabs import compare
 
 from .conftest import REPOSITORY
 
@@ -27,29 +32,29 @@ def predictor(trained):
 
 @pytest.fixture(scope="module")
 def prediction(predictor):
-    return predictor.predict(phantoms.draw("breastmnist", 0))
+    return predictor.predict(synthetic.draw("breastmnist", 0))
 
 
 def painted(source, box):
     """The picture that is shown of a source, with a magenta box in source pixels."""
-    picture = figures.enlarge(source)
+    picture = plots.enlarge(source)
     picture.paste((255, 0, 255), tuple(12 * side for side in box))
     return picture
 
 
 def test_what_is_painted_over_is_found_pixel_by_pixel(prediction):
-    erased = erase.painted_over(prediction.source, painted(prediction.source, (3, 5, 9, 11)))
+    erased = perturbation.brush_mask(prediction.source, painted(prediction.source, (3, 5, 9, 11)))
     expected = torch.zeros(28, 28, dtype=torch.bool)
     expected[5:11, 3:9] = True
     assert torch.equal(erased, expected)
-    assert not erase.painted_over(prediction.source, figures.enlarge(prediction.source)).any()
+    assert not perturbation.brush_mask(prediction.source, plots.enlarge(prediction.source)).any()
 
 
-@pytest.mark.parametrize("filling", erase.FILLINGS)
+@pytest.mark.parametrize("filling", perturbation.FILLINGS)
 def test_only_what_is_painted_over_is_filled_in(prediction, filling):
     erased = torch.zeros(28, 28, dtype=torch.bool)
     erased[5:11, 3:9] = True
-    filled = erase.fill_in(prediction.seen.pixels, erased, filling)
+    filled = perturbation.fill_in(prediction.seen.pixels, erased, filling)
     changed = (filled != prediction.seen.pixels).any(1)[0]
     assert not changed[~erased].any()
     assert changed[erased].float().mean() > 0.9
@@ -60,9 +65,9 @@ def test_the_mean_is_that_of_what_lies_around():
     pixels[..., :14] = 200
     erased = torch.zeros(28, 28, dtype=torch.bool)
     erased[10:14, 2:6] = True  # far from the dark half
-    assert (erase.fill_in(pixels, erased, "mean")[..., erased] == 200).all()
+    assert (perturbation.fill_in(pixels, erased, "mean")[..., erased] == 200).all()
     everything = torch.ones(28, 28, dtype=torch.bool)
-    assert (erase.fill_in(pixels, everything, "mean") == 100).all()
+    assert (perturbation.fill_in(pixels, everything, "mean") == 100).all()
 
 
 def sent(name, kind="composite", content=b"bytes", index=None):
@@ -70,23 +75,23 @@ def sent(name, kind="composite", content=b"bytes", index=None):
 
 
 def test_the_canvas_keeps_few_pictures_and_only_whole_ones():
-    canvas = erase.canvas()
+    canvas = perturbation.canvas()
     canvas.accept_blobs(sent("mine", content=b"my picture"))
     canvas.accept_blobs(sent("layers", kind="layer", index=10**9))  # would be a list of as many places
     assert canvas.preprocess(SimpleNamespace(id="layers", composite=None)) is None
     assert canvas.preprocess(SimpleNamespace(id="mine", composite=None)) == b"my picture"
-    for i in range(erase.WAITING + 1):
+    for i in range(perturbation.WAITING + 1):
         canvas.accept_blobs(sent(f"flood {i}"))
     assert canvas.preprocess(SimpleNamespace(id="flood 0", composite=None)) is None
     assert canvas.preprocess(SimpleNamespace(id="flood 1", composite=None)) == b"bytes"
-    canvas.accept_blobs(sent("huge", content=bytes(erase.LARGEST + 1)))
+    canvas.accept_blobs(sent("huge", content=bytes(perturbation.LARGEST + 1)))
     assert canvas.preprocess(SimpleNamespace(id="huge", composite=None)) is None
 
 
 @pytest.fixture(scope="module")
 def functions(trained):
     """file.function -> what the interface calls."""
-    demo = build(Store.open(trained, "/nonexistent"))
+    demo = build(Registry.open(trained, "/nonexistent"))
     return {
         f"{one.fn.__module__.split('.')[-1]}.{one.fn.__name__}": one.fn for one in demo.fns.values() if one.fn
     }
@@ -94,7 +99,7 @@ def functions(trained):
 
 def test_what_reads_an_upload_is_ours_after_an_update_too(trained):
     """Gradio answers an update, and even a skip, with a new component of the same class and arguments."""
-    blocks = build(Store.open(trained, "/nonexistent")).blocks.values()
+    blocks = build(Registry.open(trained, "/nonexistent")).blocks.values()
     readers = [
         one for one in blocks if one.get_block_name() in ("image", "uploadbutton", "file", "imageeditor")
     ]
@@ -137,13 +142,14 @@ def test_a_page_left_for_long_says_so(functions, name, arguments):
 
 
 def test_the_last_layer_stays_the_last_from_model_to_model():
-    store = Store.open(REPOSITORY / "checkpoints", "/nonexistent")
+    registry = Registry.open(REPOSITORY / "checkpoints", "/nonexistent")
     with gr.Blocks():
-        panel = maps.build(store, gr.State())
+        panel = heatmap.build(registry, gr.State())
     slider = next(one for one in panel.outputs if isinstance(one, gr.Slider) and one.label == "Layer")
-    source = phantoms.draw("breastmnist", 0)
+    source = synthetic.draw("breastmnist", 0)
     cnn, small, large = (
-        store.predictor("breastmnist", model).predict(source) for model in ("cnn", "spt_lsa", "vit_finetuned")
+        registry.predictor("breastmnist", model).predict(source)
+        for model in ("cnn", "spt_lsa", "vit_finetuned")
     )
 
     def show(of, count, layer):
@@ -151,7 +157,7 @@ def test_the_last_layer_stays_the_last_from_model_to_model():
         found = dict(zip(panel.outputs, shown, strict=True))
         return found[panel.layers], found[slider].value
 
-    assert show(small, maps.DEEPEST, maps.DEEPEST) == (9, 9)
+    assert show(small, heatmap.DEEPEST, heatmap.DEEPEST) == (9, 9)
     assert show(large, 9, 9) == (12, 12)
     assert show(cnn, 12, 12) == (1, 1)
     assert show(large, 1, 1) == (12, 12)
@@ -169,7 +175,7 @@ def test_a_tab_is_left_empty_until_something_is_picked(functions, name, states):
 def test_what_is_picked_is_set_last(trained):
     """A tab may read the states while they are set one after the other; `picked` says that all are there."""
     by_events = {}
-    for listener in build(Store.open(trained, "/nonexistent")).fns.values():
+    for listener in build(Registry.open(trained, "/nonexistent")).fns.values():
         by_events.setdefault(frozenset(event for _, event in listener.targets), []).append(listener)
     (choose,) = by_events[frozenset({"load", "select"})]
     tabs = by_events[frozenset({"select", "change"})]
@@ -190,29 +196,31 @@ def test_a_preset_for_no_model_is_one_sentence(functions):
         functions["operating_point.choose"](("breastmnist", "gone"), 25)
 
 
-def of_several_labels(phantom_root):
+def of_several_labels(synthetic_root):
     """A store of one checkpoint of a multi-label subset, wrong about image 2 alone."""
-    labels = subsets.load_split("chestmnist", "test", 28, phantom_root)[1]
+    labels = medmnist.load_split("chestmnist", "test", 28, synthetic_root)[1]
     logits = np.where(labels, 4.0, -4.0)
     logits[2] *= -1
-    subset = subsets.get("chestmnist")
+    subset = medmnist.get("chestmnist")
     found = SimpleNamespace(subset=subset, test_logits=logits, test_labels=labels, card={"source_size": 28})
-    return Store(
+    return Registry(
         Path("/nonexistent"),
-        phantom_root,
+        synthetic_root,
         _predictors={"chestmnist": {"cnn": SimpleNamespace(checkpoint=found)}},  # type: ignore[dict-item]
     )
 
 
-def test_a_mistake_with_several_labels_is_found(phantom_root):
-    assert of_several_labels(phantom_root).mistake("chestmnist", "cnn").origin == "test image 2"
+def test_a_mistake_with_several_labels_is_found(synthetic_root):
+    assert (
+        of_several_labels(synthetic_root).random_misclassified("chestmnist", "cnn").origin == "test image 2"
+    )
 
 
 def test_an_answer_of_several_labels_adds_nothing_up_and_calls_no_truth_unknown():
-    classes = subsets.get("chestmnist").classes
+    classes = medmnist.get("chestmnist").classes
     source = np.zeros((28, 28, 3), np.uint8)
     prediction = medvit.Prediction("chestmnist", "cnn", classes, source, np.full(len(classes), 0.4))
-    words = parts.answer(prediction, Case("chestmnist", source, "test image 2"))
+    words = parts.answer(prediction, Sample("chestmnist", source, "test image 2"))
     assert "together" not in words
     assert "not known" not in words
 
@@ -227,7 +235,7 @@ def judged(gain, error, shuffled=0.0):
     one = {"gain": gain, "gain_error": error, "shuffled": shuffled}
     other = {"gain": 0.3, "gain_error": 0.01, "shuffled": 0.0}
     card = {"explanations": {"images": 50, "methods": {"attention": one, "grad_cam": other}}}
-    return believe.verdict(SimpleNamespace(card=card), "attention")
+    return faithfulness.verdict(SimpleNamespace(card=card), "attention")
 
 
 def test_a_map_is_trusted_only_when_it_surely_beats_chance():
@@ -240,12 +248,12 @@ def test_a_map_is_trusted_only_when_it_surely_beats_chance():
 def test_a_map_that_ignores_the_weights_is_flagged():
     assert "shuffled weights" in judged(0.2, 0.05, shuffled=0.8)
     assert "shuffled weights" not in judged(0.2, 0.05, shuffled=0.2)
-    assert "Not measured" in believe.verdict(SimpleNamespace(card={}), "attention")
+    assert "Not measured" in faithfulness.verdict(SimpleNamespace(card={}), "attention")
 
 
 def test_a_film_frames_the_chosen_picture_and_says_what_each_shows():
-    pictures = [figures.coloured(np.full((7, 7), share)) for share in (0.0, 0.5, 1.0)]
-    row = film.render("Heads <2>", pictures, ["a", 'a "b"', "c"], chosen=1)
+    pictures = [plots.coloured(np.full((7, 7), share)) for share in (0.0, 0.5, 1.0)]
+    row = thumbnail_strip.render("Heads <2>", pictures, ["a", 'a "b"', "c"], chosen=1)
     assert re.findall(r"data-index='(\d)' aria-pressed='(\w+)'", row) == [
         ("0", "false"), ("1", "true"), ("2", "false"),
     ]  # fmt: skip
@@ -257,10 +265,10 @@ def test_a_film_frames_the_chosen_picture_and_says_what_each_shows():
 def test_a_signed_map_is_grey_where_it_is_zero():
     source = np.zeros((28, 28, 3), np.uint8)
     values = np.array([[-1.0, -1, 0, 0, 1, 1]] * 6, np.float32)
-    picture = np.asarray(figures.overlay(source, values, opacity=1.0)).astype(int)
+    picture = np.asarray(plots.overlay(source, values, opacity=1.0)).astype(int)
     blue, grey, red = picture[168, 10], picture[168, 168], picture[168, -10]
     assert blue[2] > blue[0] + 60
     assert red[0] > red[2] + 60
     assert np.ptp(grey) < 12
-    untouched = np.asarray(figures.overlay(source, values, opacity=0.0))
+    untouched = np.asarray(plots.overlay(source, values, opacity=0.0))
     np.testing.assert_array_equal(untouched, np.asarray(Image.new("RGB", (336, 336))))

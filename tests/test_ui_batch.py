@@ -7,9 +7,10 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from medvit import batch, phantoms
-from medvit.store import Store
-from medvit.ui import build
+from medvit.data import synthetic
+from medvit.inference import bulk
+from medvit.inference.registry import Registry
+from medvit.ui.app import build
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def run(trained):
 
 
 def run_of(checkpoints):
-    demo = build(Store.open(checkpoints, "/nonexistent"))
+    demo = build(Registry.open(checkpoints, "/nonexistent"))
     return next(
         one.fn for one in demo.fns.values() if one.fn and one.fn.__qualname__.endswith("build.<locals>.run")
     )
@@ -31,7 +32,7 @@ def zipped(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for i in range(200):
             picture = tmp_path / "one.png"
-            Image.fromarray(phantoms.draw("breastmnist", i)).save(picture)
+            Image.fromarray(synthetic.draw("breastmnist", i)).save(picture)
             archive.write(picture, f"{i:03}.png")
         archive.writestr("broken.png", b"x")
     return str(path)
@@ -55,8 +56,8 @@ def test_stop_keeps_what_is_done(run, zipped, monkeypatch):
     steps = run("breastmnist", "spt_lsa", [zipped])
     next(steps)[1].set()
     last = list(steps)[-1]
-    assert f"stopped after {batch.BATCH} of 201 files" in last[2]
-    assert len(last[0]) == batch.BATCH
+    assert f"stopped after {bulk.BATCH} of 201 files" in last[2]
+    assert len(last[0]) == bulk.BATCH
 
 
 def test_a_mistake_is_one_sentence(run):

@@ -6,20 +6,21 @@ import time
 
 import pytest
 
-from medvit import phantoms, subsets
-from medvit.store import Store
-from medvit.ui import build
+from medvit import files
+from medvit.data import medmnist, synthetic
+from medvit.inference.registry import Registry
+from medvit.ui.app import build
 
 
 @pytest.fixture
 def tab(trained, tmp_path):
     """name -> function of the Data tab, over an empty data root; and that root."""
     root = tmp_path / "data"
-    demo = build(Store.open(trained, root))
+    demo = build(Registry.open(trained, root))
     found = {
         one.fn.__name__: one.fn
         for one in demo.fns.values()
-        if one.fn and one.fn.__module__ == "medvit.ui.data"
+        if one.fn and one.fn.__module__ == "medvit.ui.tabs.data"
     }
     return found, root
 
@@ -27,7 +28,7 @@ def tab(trained, tmp_path):
 @pytest.fixture
 def slow_server(tmp_path, monkeypatch):
     """Serves a phantom archive as the official breastmnist, 4 kB every 20 ms."""
-    content = phantoms.write_archive("breastmnist", tmp_path / "official").read_bytes()
+    content = synthetic.write_archive("breastmnist", tmp_path / "official").read_bytes()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -46,29 +47,29 @@ def slow_server(tmp_path, monkeypatch):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        info = subsets._medmnist_info().INFO["breastmnist"]
+        info = medmnist._medmnist_info().INFO["breastmnist"]
         monkeypatch.setitem(info, "url", f"http://127.0.0.1:{running.server_port}/x.npz")
-        monkeypatch.setitem(info, "MD5", subsets.md5sum(tmp_path / "official" / "breastmnist.npz"))
+        monkeypatch.setitem(info, "MD5", files.md5sum(tmp_path / "official" / "breastmnist.npz"))
         monkeypatch.setattr("medvit.ui.data.SAY_EVERY", 0.01)
         monkeypatch.setattr("medvit.subsets.BLOCK", 4096)
-        subsets.get.cache_clear()
+        medmnist.get.cache_clear()
         yield
         running.shutdown()
-    subsets.get.cache_clear()
+    medmnist.get.cache_clear()
 
 
-@pytest.mark.parametrize("name", subsets.names())
+@pytest.mark.parametrize("name", medmnist.names())
 def test_the_facts_of_all_twelve_need_no_data(tab, name):
     facts, status, fetch, *_ = tab[0]["choose"](name)
-    assert subsets.get(name).licence in facts
-    assert subsets.get(name).md5[28] in facts
+    assert medmnist.get(name).licence in facts
+    assert medmnist.get(name).md5[28] in facts
     assert "not on this machine" in status
     assert fetch.visible
 
 
 def test_data_on_disk_are_shown(tab):
     functions, root = tab
-    phantoms.write_archive("bloodmnist", root)
+    synthetic.write_archive("bloodmnist", root)
     _, status, fetch, balance, examples, mean, _ = functions["choose"]("bloodmnist")
     assert status == ""
     assert not fetch.visible
@@ -79,7 +80,7 @@ def test_data_on_disk_are_shown(tab):
 
 def test_a_damaged_archive_is_said_so_and_not_offered_again(tab):
     functions, root = tab
-    phantoms.write_archive("bloodmnist", root).write_bytes(b"garbage")
+    synthetic.write_archive("bloodmnist", root).write_bytes(b"garbage")
     _, status, fetch, *_ = functions["choose"]("bloodmnist")
     assert "cannot be read" in status
     assert not fetch.visible

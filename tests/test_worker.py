@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from medvit import answers, phantoms
+from medvit.data import synthetic
 from medvit.errors import MedvitError
-from medvit.store import Store
-from medvit.worker import Worker
+from medvit.inference import service
+from medvit.inference.registry import Registry
+from medvit.inference.worker import Worker
 
 from .conftest import REPOSITORY
 
@@ -24,13 +25,13 @@ MODEL = ("breastmnist", "spt_lsa")
 def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     for i in range(6):
-        Image.fromarray(phantoms.draw("breastmnist", i)).resize((100, 90)).save(folder / f"{i}.png")
+        Image.fromarray(synthetic.draw("breastmnist", i)).resize((100, 90)).save(folder / f"{i}.png")
     return [str(folder / f"{i}.png") for i in range(6)]
 
 
 @pytest.fixture
 def worker(trained):
-    worker = Worker(Store.open(trained))
+    worker = Worker(Registry.open(trained))
     yield worker
     if worker._process:
         worker._process.end()
@@ -38,7 +39,7 @@ def worker(trained):
 
 @pytest.fixture(scope="module")
 def started(trained):
-    worker = Worker(Store.open(trained))
+    worker = Worker(Registry.open(trained))
     worker.start()
     yield worker
     worker._process.end()
@@ -51,8 +52,8 @@ def _pid(worker):
 
 def test_one_at_a_time_needs_no_process(worker, pictures):
     for picture in pictures[:2]:
-        assert worker.ask("predict", *MODEL, picture) == answers.answer(
-            worker.store, "predict", *MODEL, picture
+        assert worker.ask("predict", *MODEL, picture) == service.answer(
+            worker.registry, "predict", *MODEL, picture
         )
     assert worker._process is None
 
@@ -64,7 +65,7 @@ def test_it_answers_as_the_server_does(started, pictures):
     with ThreadPoolExecutor(12) as pool:
         received = list(pool.map(lambda question: started.ask(*question), questions))
     for question, one in zip(questions, received, strict=True):
-        own = answers.answer(started.store, *question)
+        own = service.answer(started.registry, *question)
         assert one.keys() == own.keys()
         assert one["label"] == own["label"]
         if question[0] == "predict":
@@ -96,7 +97,7 @@ def test_a_refusal_is_the_same_sentence(started, pictures, tmp_path):
         ("explain", *MODEL, pictures[0], "attention", -1, None, "nothing"),
     ):
         with pytest.raises(MedvitError) as own:
-            answers.answer(started.store, *question)
+            service.answer(started.registry, *question)
         with pytest.raises(MedvitError) as theirs:
             started.ask(*question)
         assert str(theirs.value) == str(own.value)

@@ -17,9 +17,9 @@ def probabilities(logits: np.ndarray, multi_label: bool = False) -> np.ndarray:
     return expit(logits) if multi_label else softmax(logits, axis=-1)
 
 
-def entropy(shares: np.ndarray) -> np.ndarray:
+def entropy(probs: np.ndarray) -> np.ndarray:
     """Entropy (..., 1) of probabilities (..., C), as a share of log(C): 0 is sure, 1 knows nothing."""
-    return -(shares * np.log(shares.clip(1e-12))).sum(-1, keepdims=True) / np.log(shares.shape[-1])
+    return -(probs * np.log(probs.clip(1e-12))).sum(-1, keepdims=True) / np.log(probs.shape[-1])
 
 
 def auc(labels: np.ndarray, scores: np.ndarray, task: str) -> float:
@@ -61,9 +61,9 @@ def auc_interval(labels: np.ndarray, scores: np.ndarray, task: str) -> tuple[flo
         beaten = (ranks[truth] - rankdata(score[truth])) / negatives  # share of negatives below each positive
         above = 1 - (ranks[~truth] - rankdata(score[~truth])) / positives
         area += beaten.mean() / len(curves)
-        for which, shares in ((truth, beaten), (~truth, above)):
-            count = len(shares)
-            contribution[which] += (shares - shares.mean()) / np.sqrt(count * max(count - 1, 1)) / len(curves)
+        for which, probs in ((truth, beaten), (~truth, above)):
+            count = len(probs)
+            contribution[which] += (probs - probs.mean()) / np.sqrt(count * max(count - 1, 1)) / len(curves)
     inside = min(max(area, 1e-6), 1 - 1e-6)
     spread = 1.96 * np.sqrt((contribution**2).sum()) / (inside * (1 - inside))
     return float(expit(logit(inside) - spread)), float(expit(logit(inside) + spread))

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from medvit import figures, subsets
-from medvit.checkpoint import Checkpoint, to_half, whole_file
+from medvit import plots
+from medvit.checkpoint import Checkpoint, to_half
+from medvit.data import medmnist
 from medvit.errors import MedvitError
+from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import confusion, evaluate, probabilities
-from medvit.evaluation.predict import predict
+from medvit.files import atomic_file
 
 COLUMNS = (
     "subset", "model", "source_size", "input_size", "interpolation", "parameters", "trained_on", "epochs",
@@ -35,7 +37,7 @@ def recompute(
         MedvitError: the data are absent, or are not those that test.npz speaks of.
     """
     subset = found.subset
-    images, labels = subsets.load_split(subset.name, "test", found.card["source_size"], data_root)
+    images, labels = medmnist.load_split(subset.name, "test", found.card["source_size"], data_root)
     if not np.array_equal(labels, found.test_labels):
         raise MedvitError(
             f"The test split on disk is not the one that {found.folder}/test.npz speaks of: its labels "
@@ -76,7 +78,7 @@ def update_csv(
         text = {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in new.items()}
         kept[tuple(str(new[key]) for key in keys)] = text
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path, "w", newline="") as file:
+    with atomic_file(path, "w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(kept[key] for key in sorted(kept))
@@ -88,11 +90,9 @@ def write_html(found: Checkpoint, logits: np.ndarray, labels: np.ndarray, out: P
     title = f"{subset.title} · {found.title}"
     parts = []
     if not subset.multi_label:
-        parts.append(figures.confusion_matrix(confusion(logits, labels), subset.classes, "Confusion matrix"))
+        parts.append(plots.confusion_matrix(confusion(logits, labels), subset.classes, "Confusion matrix"))
     scores = probabilities(logits, subset.multi_label)
-    parts.append(
-        figures.roc_curves(labels, scores, subset.classes, "ROC curves, each class against the rest")
-    )
+    parts.append(plots.roc_curves(labels, scores, subset.classes, "ROC curves, each class against the rest"))
     body = "".join(part.to_html(full_html=False, include_plotlyjs=i == 0) for i, part in enumerate(parts))
     path = out / f"{subset.name}-{re.sub(r'[^a-z0-9_]+', '-', found.model_name)}.html"
     out.mkdir(parents=True, exist_ok=True)

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from medvit import subsets
 from medvit.checkpoint import Checkpoint
+from medvit.data import medmnist
 from medvit.errors import MedvitError
 from medvit.evaluation import corruptions
-from medvit.evaluation.predict import predict
-from medvit.images import to_tensor
+from medvit.evaluation.inference import predict
+from medvit.imaging.preprocess import to_tensor
 
 ALL = "mean of all"
 IMAGES = 250  # of the test split at most, with its class shares
@@ -67,8 +67,8 @@ def corrupted_images(
     subset: str, size: int, data_root: str | Path | None
 ) -> tuple[np.ndarray, np.ndarray, dict[str, list[np.ndarray]]]:
     """A sample of the test split, its labels, and it under each corruption: five arrays (N, s, s, 3) each."""
-    images, labels = subsets.load_split(subset, "test", size, data_root)
-    chosen = subsets.sample(labels, IMAGES)
+    images, labels = medmnist.load_split(subset, "test", size, data_root)
+    chosen = medmnist.sample(labels, IMAGES)
     images, labels = images[chosen], labels[chosen]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)

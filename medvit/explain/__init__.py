@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvit import images, models
+from medvit import imaging, models
 from medvit.errors import MedvitError
 from medvit.explain.attention import attention
 from medvit.explain.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
-from medvit.explain.explainer import Choice, Explainer, Seen
+from medvit.explain.explainer import Explainer, ForwardPass, MapOptions
 from medvit.explain.occlusion import occlusion
 from medvit.explain.relevance import relevance
 from medvit.explain.rollout import gradient_rollout, rollout
@@ -32,7 +32,7 @@ class Method:
 
     title: str
     about: str
-    draw: Callable[[Explainer, Seen, Choice], Tensor]
+    draw: Callable[[Explainer, ForwardPass, MapOptions], Tensor]
     needs_attention: bool = True
     by_class: bool = True
     signed: bool = False
@@ -92,7 +92,9 @@ def methods_for(explainer: Explainer) -> tuple[str, ...]:
     return tuple(name for name, one in METHODS.items() if explainer.has_attention or not one.needs_attention)
 
 
-def heatmap(explainer: Explainer, seen: Seen, method: str, choice: Choice | None = None) -> np.ndarray:
+def heatmap(
+    explainer: Explainer, seen: ForwardPass, method: str, choice: MapOptions | None = None
+) -> np.ndarray:
     """One map by any method; kept in `seen`, so that asking again costs nothing.
 
     Args:
@@ -112,7 +114,7 @@ def heatmap(explainer: Explainer, seen: Seen, method: str, choice: Choice | None
             f"{METHODS[method].title} needs a model with attention, and this one has none. It can give: "
             f"{', '.join(methods_for(explainer))}."
         )
-    choice = choice or Choice(int(seen.logits.argmax()))
+    choice = choice or MapOptions(int(seen.logits.argmax()))
     if not 0 <= choice.target < len(seen.logits):
         raise MedvitError(f"There is no class {choice.target}; the model has {len(seen.logits)}.")
     if choice.fusion not in ("mean", "max", "min") or not 0 <= choice.discard < 1:
@@ -151,11 +153,11 @@ def load(source: str | Path) -> Explainer:
     except Exception as error:  # whatever a damaged folder makes the library raise
         raise MedvitError(f"The model {source} cannot be loaded: {str(error).splitlines()[0]}") from error
 
-    def open_picture(picture: images.Picture) -> Tensor:
-        shown = processor(images.open_image(picture), do_normalize=False, return_tensors="pt")
+    def open_picture(picture: imaging.Picture) -> Tensor:
+        shown = processor(imaging.open_image(picture), do_normalize=False, return_tensors="pt")
         return shown["pixel_values"] / processor.rescale_factor  # (1, 3, H, W) in 0..255
 
-    normalise = images.Preprocessing(
+    normalise = imaging.Preprocessing(
         size=int(open_picture(np.zeros((32, 32, 3), np.uint8)).shape[-1]),
         mean=tuple(processor.image_mean if processor.do_normalize else (0, 0, 0)),
         std=tuple(processor.image_std if processor.do_normalize else (1, 1, 1)),

@@ -3,10 +3,10 @@
 from torch import Tensor
 
 from medvit.errors import MedvitError
-from medvit.explain.explainer import Choice, Explainer, Seen
+from medvit.explain.explainer import Explainer, ForwardPass, MapOptions
 
 
-def attention(_: Explainer, seen: Seen, choice: Choice) -> Tensor:
+def attention(_: Explainer, seen: ForwardPass, choice: MapOptions) -> Tensor:
     """The attention weights of one layer, by one head or the mean of all, from one token to the patches.
 
     Returns:

@@ -10,33 +10,33 @@ from typing import TYPE_CHECKING
 from torch import Tensor, from_numpy, nn
 
 from medvit.errors import MedvitError
-from medvit.explain.explainer import Choice, Explainer, Seen
+from medvit.explain.explainer import Explainer, ForwardPass, MapOptions
 
 if TYPE_CHECKING:
     from pytorch_grad_cam.base_cam import BaseCAM
 
 
-def grad_cam(explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
+def grad_cam(explainer: Explainer, seen: ForwardPass, choice: MapOptions) -> Tensor:
     """Activations weighted by their channel's mean gradient."""
     return cam("GradCAM", explainer, seen, choice)
 
 
-def grad_cam_plus_plus(explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
+def grad_cam_plus_plus(explainer: Explainer, seen: ForwardPass, choice: MapOptions) -> Tensor:
     """Activations weighted by a mean of the positive gradients that favours where the class is seen often."""
     return cam("GradCAMPlusPlus", explainer, seen, choice)
 
 
-def hires_cam(explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
+def hires_cam(explainer: Explainer, seen: ForwardPass, choice: MapOptions) -> Tensor:
     """Activations times their own gradient, element by element."""
     return cam("HiResCAM", explainer, seen, choice)
 
 
-def layer_cam(explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
+def layer_cam(explainer: Explainer, seen: ForwardPass, choice: MapOptions) -> Tensor:
     """Activations times the positive part of their own gradient."""
     return cam("LayerCAM", explainer, seen, choice)
 
 
-def cam(kind: str, explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
+def cam(kind: str, explainer: Explainer, seen: ForwardPass, choice: MapOptions) -> Tensor:
     """What raises the logit of `choice.target`, seen at the last layer where patches have a gradient.
 
     Args:

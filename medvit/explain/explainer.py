@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from medvit.errors import MedvitError
-from medvit.explain.lean import lean
-from medvit.images import Picture
-from medvit.models.recording import Record, listen, make_recordable, read, recording
+from medvit.imaging.decode import Picture
+from medvit.models.attention import Record, capture_activations, make_recordable, read, recording
+from medvit.models.fused_vit import lean
 
 
 @dataclass(frozen=True)
-class Choice:
+class MapOptions:
     """What a map is asked for; each method reads what it needs.
 
     `target`: class index. `layer`: index, negative from the end. `head`: index, or None for all. `patch`:
@@ -51,7 +51,7 @@ class Gradients:
 
 
 @dataclass
-class Seen:
+class ForwardPass:
     """One image through the model.
 
     `pixels` (1, 3, H, W) in 0..255, as given. `logits` (classes,). `features` (D,), what the classifier was
@@ -67,7 +67,7 @@ class Seen:
     attentions: Tensor | None
     grid: tuple[int, int]
     gradients: dict[int, Gradients] = field(default_factory=dict)
-    maps: dict[tuple[str, Choice], Tensor] = field(default_factory=dict)
+    maps: dict[tuple[str, MapOptions], Tensor] = field(default_factory=dict)
 
     @property
     def picture(self) -> np.ndarray:
@@ -103,19 +103,19 @@ class Explainer:
         open_picture: Callable[[Picture], Tensor] | None = None,
     ):
         self.original = model
-        self.model = twin(model)
+        self.model = frozen_copy(model)
         self.prepare = prepare
         self.open_picture = open_picture
         self.config = model.config
         if (layer := find_cam_layer(self.model)) is not None:
-            listen(layer)
+            capture_activations(layer)
 
     @property
     def has_attention(self) -> bool:
         """Whether there is an attention from a class token to show."""
         return bool(getattr(self.config, "num_attention_heads", None))
 
-    def __call__(self, image: Tensor | Picture, target: int | None = None) -> Seen:
+    def __call__(self, image: Tensor | Picture, target: int | None = None) -> ForwardPass:
         """One forward pass over one image: pixels (1, 3, H, W) in 0..255, or any picture where
         `open_picture` is given.
 
@@ -134,14 +134,14 @@ class Explainer:
             return self._differentiated(pixels, target)
         return self.many(pixels)[0]
 
-    def many(self, pixels: Tensor) -> list[Seen]:
+    def many(self, pixels: Tensor) -> list[ForwardPass]:
         """One forward pass over several images (N, 3, H, W)."""
         with torch.no_grad(), recording() as record:
             inputs = self.prepare(pixels)
             logits, features = read(self.model, inputs)
         return self._seen(pixels, inputs, logits, features, record)
 
-    def gradients(self, seen: Seen, target: int) -> Gradients:
+    def gradients(self, seen: ForwardPass, target: int) -> Gradients:
         """What raises the logit of a class; one pass there and back at the first time."""
         if target not in seen.gradients:
             seen.gradients |= self._differentiated(seen.pixels, target).gradients
@@ -158,7 +158,7 @@ class Explainer:
         logits = [self.model(pixel_values=self.prepare(part)).logits for part in pixels.split(batch)]
         return self.probabilities(torch.cat(logits))
 
-    def _differentiated(self, pixels: Tensor, target: int) -> Seen:
+    def _differentiated(self, pixels: Tensor, target: int) -> ForwardPass:
         with torch.enable_grad(), recording(with_gradients=True) as record:
             inputs = self.prepare(pixels)
             logits, features = read(self.model, inputs)
@@ -172,19 +172,19 @@ class Explainer:
         return seen
 
     @staticmethod
-    def _as_map(seen: Seen, output: Tensor) -> Tensor:
+    def _as_map(seen: ForwardPass, output: Tensor) -> Tensor:
         """Tokens (1, T, C) to the map of their patches (1, C, gh, gw); a map stays as it is."""
         return output if output.ndim == 4 else seen.to_grid(output[:, seen.patches].transpose(1, 2))
 
     def _seen(
         self, pixels: Tensor, inputs: Tensor, logits: Tensor, features: Tensor | None, record: Record
-    ) -> list[Seen]:
+    ) -> list[ForwardPass]:
         given = [None] * len(logits) if features is None else features
         each = list(zip(pixels.split(1), logits, given, strict=True))
         if not self.has_attention:
             cell = max(1, round(pixels.shape[-1] / 7))
             grid = pixels.shape[-2] // cell, pixels.shape[-1] // cell
-            return [Seen(*one, None, grid) for one in each]
+            return [ForwardPass(*one, None, grid) for one in each]
         layers = record.weights or [queries for queries, _, _ in record.scores]
         if len({layer.shape for layer in layers}) != 1:
             raise MedvitError(
@@ -195,9 +195,9 @@ class Explainer:
         height, width = (side // self.config.patch_size for side in inputs.shape[-2:])
         grid = self._grid(height, width, attentions.shape[-1])
         if len(each) == 1:
-            return [Seen(*each[0], attentions[:, 0], grid)]
+            return [ForwardPass(*each[0], attentions[:, 0], grid)]
         # A copy for each: one that is kept must not keep the whole batch.
-        return [Seen(*one, attentions[:, i].clone(), grid) for i, one in enumerate(each)]
+        return [ForwardPass(*one, attentions[:, i].clone(), grid) for i, one in enumerate(each)]
 
     def _grid(self, height: int, width: int, tokens: int) -> tuple[int, int]:
         if not 1 <= tokens - height * width <= 8:  # the class token, and what some models put beside it
@@ -221,7 +221,7 @@ def find_cam_layer(model: nn.Module) -> nn.Module | None:
     return layers[-1] if layers else None
 
 
-def twin(model: nn.Module) -> nn.Module:
+def frozen_copy(model: nn.Module) -> nn.Module:
     """A copy of a model that shares its weights, in evaluation mode, frozen, with recordable attention.
 
     That of a Hugging Face ViT has lean layers, which hold a second copy of a quarter of the weights.

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medvit.explain.explainer import Choice, Explainer, Seen
+from medvit.explain.explainer import Explainer, ForwardPass, MapOptions
 from medvit.explain.occlusion import erase
 
 STEPS = 24
@@ -45,7 +45,7 @@ class Curves:
 
 def curves(
     explainer: Explainer,
-    seen: Seen,
+    seen: ForwardPass,
     maps: list[np.ndarray],
     target: int,
     steps: int = STEPS,
@@ -89,7 +89,7 @@ class _Probabilities(nn.Module):
 
 
 def road(
-    explainer: Explainer, seen: Seen, values: np.ndarray, target: int, percentiles=(20, 40, 60, 80)
+    explainer: Explainer, seen: ForwardPass, values: np.ndarray, target: int, percentiles=(20, 40, 60, 80)
 ) -> float:
     """ROAD: what the class loses when the most marked pixels are imputed, against the least marked ones.
 
@@ -151,7 +151,7 @@ def measure(
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}
     for i, pixels in enumerate(images.split(1)):
         seen, strange = explainer(pixels, target=-1), stranger(pixels)
-        choice = Choice(int(seen.logits.argmax()))
+        choice = MapOptions(int(seen.logits.argmax()))
         maps = [draw(explainer, seen, choice).float().numpy() for draw in methods.values()]
         every = curves(explainer, seen, maps, choice.target, seed=i)
         for (name, draw), values, found in zip(methods.items(), maps, every, strict=True):

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medvit.explain.explainer import Choice, Explainer, Seen
+from medvit.explain.explainer import Explainer, ForwardPass, MapOptions
 
 
-def occlusion(explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
+def occlusion(explainer: Explainer, seen: ForwardPass, choice: MapOptions) -> Tensor:
     """The probability of `choice.target` that each patch holds: before, minus after it was blurred.
 
     Returns:

@@ -6,10 +6,10 @@ Chefer, Gur and Wolf: Generic Attention-model Explainability (ICCV 2021), the ru
 import torch
 from torch import Tensor
 
-from medvit.explain.explainer import Choice, Explainer, Seen
+from medvit.explain.explainer import Explainer, ForwardPass, MapOptions
 
 
-def relevance(explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
+def relevance(explainer: Explainer, seen: ForwardPass, choice: MapOptions) -> Tensor:
     """How much each patch raised the logit of `choice.target` by way of the attention. Returns (gh, gw)."""
     assert seen.attentions is not None
     total = propagate(seen.attentions, explainer.gradients(seen, choice.target).attentions)

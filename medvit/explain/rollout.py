@@ -9,17 +9,17 @@ import functools
 import torch
 from torch import Tensor
 
-from medvit.explain.explainer import Choice, Explainer, Seen
+from medvit.explain.explainer import Explainer, ForwardPass, MapOptions
 
 
-def rollout(_: Explainer, seen: Seen, choice: Choice) -> Tensor:
+def rollout(_: Explainer, seen: ForwardPass, choice: MapOptions) -> Tensor:
     """Attention of the class token followed through all layers. Returns (gh, gw)."""
     assert seen.attentions is not None
     flow = follow(fuse(seen.attentions, choice.fusion), choice.discard)
     return seen.to_grid(flow[seen.patches])
 
 
-def gradient_rollout(explainer: Explainer, seen: Seen, choice: Choice) -> Tensor:
+def gradient_rollout(explainer: Explainer, seen: ForwardPass, choice: MapOptions) -> Tensor:
     """The same, each weight counting as much as it raises the logit of `choice.target`. Returns (gh, gw)."""
     assert seen.attentions is not None
     raised = (seen.attentions * explainer.gradients(seen, choice.target).attentions).relu()

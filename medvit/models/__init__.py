@@ -6,9 +6,9 @@ import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from medvit.data.medmnist import Dataset
 from medvit.errors import MedvitError
-from medvit.images import Preprocessing
-from medvit.subsets import Subset
+from medvit.imaging.preprocess import Preprocessing
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,7 +40,7 @@ def register() -> dict[str, type[PreTrainedModel]]:
 def _register() -> dict[str, type[PreTrainedModel]]:
     from transformers import AutoConfig, AutoModelForImageClassification
 
-    from medvit.models.cnn import CnnConfig, CnnForImageClassification
+    from medvit.models.resnet import CnnConfig, CnnForImageClassification
     from medvit.models.spt_lsa import SptLsaConfig, SptLsaForImageClassification
     from medvit.models.vit import VitConfig, VitForImageClassification
 
@@ -57,7 +57,7 @@ def _register() -> dict[str, type[PreTrainedModel]]:
 
 def build(
     name: str,
-    subset: Subset,
+    subset: Dataset,
     backbone: str = DEFAULT_BACKBONE,
     image_size: int | None = None,
     **config_kwargs,
@@ -80,7 +80,7 @@ def build(
     )
     from_scratch = register()
     if name == "vit_finetuned":
-        from medvit.models.finetune import from_backbone
+        from medvit.models.pretrained import from_backbone
 
         return from_backbone(backbone, image_size, **labels, **config_kwargs)
     if name not in from_scratch:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medvit.models.recording import attend
+from medvit.models.attention import attend
 from medvit.models.vit import Attention, PatchEmbedding, VitConfig, VitForImageClassification
 
 

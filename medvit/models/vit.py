@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from medvit.models.recording import attend, recording
+from medvit.models.attention import attend, recording
 
 
 class VitConfig(PretrainedConfig):

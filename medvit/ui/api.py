@@ -11,18 +11,18 @@ import gradio as gr
 
 from medvit.errors import MedvitError
 from medvit.evaluation.metrics import confusion
-from medvit.store import Store
+from medvit.inference.registry import Registry
 from medvit.ui import parts
 
 
-def build(store: Store, ask: Callable[..., dict[str, Any]]) -> None:
+def build(registry: Registry, ask: Callable[..., dict[str, Any]]) -> None:
     """Add the endpoints to the Blocks being built; they have no visible components.
 
     Args:
         ask: `medvit.answers.answer` without the store.
     """
 
-    @parts.plain_errors
+    @parts.show_user_errors
     def predict(subset: str, model: str, image: str) -> dict[str, Any]:
         """Classify one image.
 
@@ -38,7 +38,7 @@ def build(store: Store, ask: Callable[..., dict[str, Any]]) -> None:
         """
         return ask("predict", subset, model, image)
 
-    @parts.plain_errors
+    @parts.show_user_errors
     def explain(
         subset: str,
         model: str,
@@ -66,7 +66,7 @@ def build(store: Store, ask: Callable[..., dict[str, Any]]) -> None:
         """
         return ask("explain", subset, model, image, method, layer, head, target)
 
-    @parts.plain_errors
+    @parts.show_user_errors
     def confusion_matrix(subset: str, model: str) -> dict[str, Any]:
         """The confusion matrix of a checkpoint on the official test split.
 
@@ -76,7 +76,7 @@ def build(store: Store, ask: Callable[..., dict[str, Any]]) -> None:
             subset: name of a subset, such as "bloodmnist".
             model: name of a model, such as "spt_lsa".
         """
-        found = store.checkpoint(subset, model)
+        found = registry.checkpoint(subset, model)
         if found.subset.multi_label:
             raise MedvitError(f"{found.subset.title} is multi-label and has no confusion matrix.")
         matrix = confusion(found.test_logits, found.test_labels)

@@ -8,32 +8,33 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from medvit import limits, subsets
-from medvit.answers import import_rest
+from medvit import limits
 from medvit.checkpoint import Checkpoint
+from medvit.data import medmnist
+from medvit.data.medmnist import short_name
 from medvit.errors import MedvitError
-from medvit.evaluation import conformal
-from medvit.evaluation.trust import InDistribution
-from medvit.figures import data_url
-from medvit.predictor import Prediction
-from medvit.store import Case
-from medvit.subsets import short_name
-from medvit.ui.component import variant
+from medvit.inference.predictor import Prediction
+from medvit.inference.registry import Sample
+from medvit.inference.service import import_slow_libraries
+from medvit.plots import data_url
+from medvit.reliability import conformal
+from medvit.reliability.fit import InDistribution
+from medvit.ui.components.base import variant
 
 DISCLAIMER = "Research demo, not for diagnosis."
 
 
-def shown_name(name: str) -> str:
+def class_name_html(name: str) -> str:
     """A class name as HTML, its long form on hover."""
     return f"<span title='{html.escape(name, quote=True)}'>{html.escape(short_name(name))}</span>"
 
 
-def plain_errors(function: Callable) -> Callable:
+def show_user_errors(function: Callable) -> Callable:
     """Show a MedvitError as its one sentence; anything else stays a bug, loud in the log."""
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
-        import_rest()
+        import_slow_libraries()
         try:
             return function(*args, **kwargs)
         except MedvitError as error:
@@ -43,7 +44,7 @@ def plain_errors(function: Callable) -> Callable:
     return wrapper
 
 
-def still(state: Any) -> Any:
+def require_state(state: Any) -> Any:
     """What a visitor's state holds; raises MedvitError where it was let go since."""
     if state is None:
         raise MedvitError("The image was let go, as this page was left for long. Pick an image again.")
@@ -69,8 +70,8 @@ def trust_controls() -> tuple[gr.Dropdown, gr.Checkbox]:
     choices = [("usual level", 0), *((f"{level:.0%}", level) for level in conformal.LEVELS)]
     with gr.Row(equal_height=True):
         level = gr.Dropdown(choices, value=0, label="Set of answers", min_width=120, elem_id="level")
-        with_views = gr.Checkbox(label="Ask mirrored and turned views too", min_width=120, elem_id="views")
-    return level, with_views
+        tta = gr.Checkbox(label="Ask mirrored and turned views too", min_width=120, elem_id="views")
+    return level, tta
 
 
 def headline(found: Checkpoint) -> str:
@@ -85,7 +86,7 @@ def headline(found: Checkpoint) -> str:
     )
 
 
-def answer(prediction: Prediction, case: Case, level: float | None = None, shown: int = 5) -> str:
+def answer(prediction: Prediction, case: Sample, level: float | None = None, shown: int = 5) -> str:
     """What the model says and how far to trust it.
 
     A foreign image gets a notice over the dimmed answer, unless it is a phantom, which says so itself.
@@ -93,18 +94,18 @@ def answer(prediction: Prediction, case: Case, level: float | None = None, shown
     Args:
         level: the share of truths that the set of answers promises to hold; None is the subset's own.
     """
-    shares = prediction.shown
-    order = np.argsort(-shares)
+    probs = prediction.shown
+    order = np.argsort(-probs)
     rows = "".join(
         f"<li class='{'top' if rank == 0 else ''}'><span "
-        f"class='name'>{shown_name(prediction.classes[i])}</span>"
-        f"<span class='value'>{shares[i]:.1%}</span>"
-        f"<span class='bar'><i style='width:{shares[i]:.2%}'></i></span></li>"
+        f"class='name'>{class_name_html(prediction.classes[i])}</span>"
+        f"<span class='value'>{probs[i]:.1%}</span>"
+        f"<span class='bar'><i style='width:{probs[i]:.2%}'></i></span></li>"
         for rank, i in enumerate(order[:shown])
     )
     more = len(order) - shown
-    rest = shares[order[shown:]].sum()
-    together = "" if subsets.get(prediction.subset).multi_label else f", {rest:.1%} together"
+    rest = probs[order[shown:]].sum()
+    together = "" if medmnist.get(prediction.subset).multi_label else f", {rest:.1%} together"
     tail = f"<p class='quiet'>and {more} more{together}</p>" if more > 0 else ""
     seen = prediction.in_distribution
     foreign = seen is not None and not seen.accepted and not case.drawn
@@ -114,7 +115,7 @@ def answer(prediction: Prediction, case: Case, level: float | None = None, shown
     return (
         f"<div class='answer{' foreign' if foreign else ''}' role='status'>{notice}"
         f"<div class='verdict'><p class='says'>The model says</p>"
-        f"<p class='label'>{shown_name(prediction.label)}</p><ul>{rows}</ul>{tail}"
+        f"<p class='label'>{class_name_html(prediction.label)}</p><ul>{rows}</ul>{tail}"
         f"{_set(prediction, level)}{likeness}{_truth(prediction, case)}</div>"
         f"<p class='disclaimer'>{DISCLAIMER}</p></div>"
     )
@@ -130,7 +131,7 @@ def table(head: str, body: str, kind: str = "") -> str:
 
 def title(subset: str) -> str:
     """The name of a subset as people write it."""
-    return subsets.get(subset).title
+    return medmnist.get(subset).title
 
 
 def _foreign_notice(prediction: Prediction) -> str:
@@ -148,7 +149,7 @@ def _set(prediction: Prediction, level: float | None) -> str:
     members = prediction.prediction_set(level)
     if members is None or prediction.trust is None:
         return "" if prediction.trust else "<p class='set quiet'>These probabilities are not calibrated.</p>"
-    names = ", ".join(shown_name(prediction.classes[i]) for i in members)
+    names = ", ".join(class_name_html(prediction.classes[i]) for i in members)
     fitted = prediction.trust.fitted_on(prediction.agreement is not None)
     if fitted < conformal.needed(level):
         meaning = f"validation has too few images ({fitted}) to promise {level:.0%}, so it holds every class"
@@ -162,7 +163,7 @@ def _set(prediction: Prediction, level: float | None) -> str:
     )
 
 
-def _likeness(prediction: Prediction, case: Case) -> str:
+def _likeness(prediction: Prediction, case: Sample) -> str:
     """Whether the image looks like the subset."""
     seen = prediction.in_distribution
     if seen is None and prediction.trust is None:
@@ -184,15 +185,17 @@ def _score(seen: InDistribution) -> str:
     return f" (score {seen.score:.1f}, at least {seen.threshold:.1f} is expected)"
 
 
-def _truth(prediction: Prediction, case: Case) -> str:
+def _truth(prediction: Prediction, case: Sample) -> str:
     origin = html.escape(case.origin[:1].upper() + case.origin[1:])
-    if subsets.get(prediction.subset).multi_label:
+    if medmnist.get(prediction.subset).multi_label:
         return f"<p class='truth'>{origin}. Several labels can be true of it, so none is marked here.</p>"
     if case.truth is None:
         return f"<p class='truth'>{origin}. Its true class is not known here.</p>"
     right = case.truth == prediction.top
     mark = "<b class='right'>✓ right</b>" if right else "<b class='wrong'>✗ wrong</b>"
-    return f"<p class='truth'>{mark} · truth: {shown_name(prediction.classes[case.truth])} · {origin}</p>"
+    return (
+        f"<p class='truth'>{mark} · truth: {class_name_html(prediction.classes[case.truth])} · {origin}</p>"
+    )
 
 
 def thumbnail(source: np.ndarray, origin: str) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 import medvit
-from medvit import batch, phantoms
+from medvit.data import synthetic
+from medvit.inference import bulk
 
 from .common import Figure, alternate, ratio
 
@@ -27,19 +28,19 @@ def measure(args: argparse.Namespace) -> Iterator[Figure]:
     """Whole files to rows, against the forward passes alone on the same pixels; in pairs, by turns."""
     sys.setswitchinterval(5e-4)  # as the app and predict.py do
     with tempfile.TemporaryDirectory() as folder:
-        sources = np.stack([phantoms.draw(args.subset, i) for i in range(args.pictures)])
+        sources = np.stack([synthetic.draw(args.subset, i) for i in range(args.pictures)])
         for i, source in enumerate(sources):
             Image.fromarray(source).save(Path(folder) / f"{i:05}.png")
         for model in args.models:
             predictor = medvit.load(args.subset, model)
 
             def alone(predictor=predictor):
-                for start in range(0, len(sources), batch.BATCH):
-                    predictor.predict_many(sources[start : start + batch.BATCH])
+                for start in range(0, len(sources), bulk.BATCH):
+                    predictor.predict_many(sources[start : start + bulk.BATCH])
 
             def whole(predictor=predictor):
-                with batch.Reader() as reader:
-                    for _ in batch.predict(predictor, batch.find([Path(folder)]), reader):
+                with bulk.Reader() as reader:
+                    for _ in bulk.predict(predictor, bulk.find([Path(folder)]), reader):
                         pass
 
             seconds = alternate({"alone": alone, "whole": whole}, args.rounds, warm_up=1)

@@ -9,9 +9,10 @@ from PIL import Image
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from medvit import checkpoint, explain, figures, phantoms
-from medvit.explain import Choice, Explainer
-from medvit.images import to_tensor
+from medvit import checkpoint, explain, plots
+from medvit.data import synthetic
+from medvit.explain import Explainer, MapOptions
+from medvit.imaging.preprocess import to_tensor
 
 from .common import Figure, alternate, ratio
 
@@ -69,14 +70,14 @@ def measure(args: argparse.Namespace) -> Iterator[Figure]:
     """Yield the figures; `args` as `add_arguments` defines them."""
     torch.set_num_threads(args.threads)
     found = checkpoint.load(args.checkpoint)
-    pixels = to_tensor(phantoms.draw(found.subset.name, 0)[None])
+    pixels = to_tensor(synthetic.draw(found.subset.name, 0)[None])
     inputs = found.preprocessing(pixels)
     bare = found.model  # transformers' own default, the fused kernel
     eager = AutoModelForImageClassification.from_pretrained(
         args.checkpoint, dtype=torch.float32, attn_implementation="eager"
     ).eval()
     processor = AutoImageProcessor.from_pretrained(args.checkpoint)
-    picture = Image.fromarray(phantoms.draw(found.subset.name, 0))
+    picture = Image.fromarray(synthetic.draw(found.subset.name, 0))
     explainer = Explainer(bare, found.preprocessing)
 
     def forward() -> None:
@@ -102,9 +103,9 @@ def measure(args: argparse.Namespace) -> Iterator[Figure]:
 
     def slider() -> Image.Image:
         move = next(moves)
-        choice = Choice(int(seen.logits.argmax()), layer=move % len(seen.attentions))
+        choice = MapOptions(int(seen.logits.argmax()), layer=move % len(seen.attentions))
         values = explain.scale(explain.heatmap(explainer, seen, "attention", choice))
-        return figures.overlay(source, values, opacity=move % 10 / 10)
+        return plots.overlay(source, values, opacity=move % 10 / 10)
 
     candidates = {
         "forward": forward,

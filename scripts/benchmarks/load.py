@@ -28,7 +28,7 @@ from PIL import Image
 
 from benchmarks.common import Figure
 from benchmarks.startup import REPOSITORY, server
-from medvit import phantoms
+from medvit.data import synthetic
 
 PICTURES = 12
 TOLERANCE = 1e-4  # of a probability
@@ -87,7 +87,7 @@ def measure(args: argparse.Namespace) -> Iterator[Figure]:
 
 def _png(subset: str, index: int, side: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(phantoms.draw(subset, index)).resize((side, side), Image.Resampling.BICUBIC).save(
+    Image.fromarray(synthetic.draw(subset, index)).resize((side, side), Image.Resampling.BICUBIC).save(
         buffer, "PNG"
     )
     return buffer.getvalue()

@@ -28,18 +28,19 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from medvit import models, subsets
-from medvit.images import Preprocessing
-from medvit.models.finetune import quicken
-from medvit.training.batches import Batches, Pixels
-from medvit.training.classifier import Classifier
-from medvit.training.engine import ENGINES, Engine, Keeper
+from medvit import models
+from medvit.data import medmnist
+from medvit.imaging.preprocess import Preprocessing
+from medvit.models.pretrained import optimize_for_training
+from medvit.training.dataset import BatchLoader, DeviceDataset
+from medvit.training.objective import TrainingModule
 from medvit.training.recipes import Recipe, recipe
-from medvit.training.run import arguments
+from medvit.training.train import arguments
+from medvit.training.trainer import ENGINES, EmaAndBestCallback, MedvitTrainer
 
 from .common import Figure
 
-BLOOD = subsets.get("bloodmnist")
+BLOOD = medmnist.get("bloodmnist")
 WARM_UP = 2  # steps that are not timed
 ON_GPU = torch.cuda.is_available()
 clock = time.perf_counter if ON_GPU else time.process_time
@@ -72,7 +73,7 @@ def measure(args: argparse.Namespace) -> Iterator[Figure]:
     default = recipe("bloodmnist", "vit_finetuned").image_size
     assert default is not None
 
-    data = Pixels(images, labels, device)
+    data = DeviceDataset(images, labels, device)
     sides = (28, default, 224)
     rates: dict[str, list[float]] = {}
 
@@ -152,9 +153,9 @@ def reference_input(images: np.ndarray, device: torch.device) -> float:
     return len(images) / (clock() - started)
 
 
-def our_input(data: Pixels, side: int, batch_size: int) -> float:
+def our_input(data: DeviceDataset, side: int, batch_size: int) -> float:
     """Images/s chosen at random, normalised and enlarged; without augmentation, as the yardstick has none."""
-    batches, preprocessing = Batches(data, batch_size, seed=0), Preprocessing(side)
+    batches, preprocessing = BatchLoader(data, batch_size, seed=0), Preprocessing(side)
     seconds, images = 0.0, 0
     while seconds < 0.2 or images < 2 * batch_size:
         batches.set_epoch(batches.epoch + 1)
@@ -226,17 +227,19 @@ def build(
     engine: str,
     callbacks: list[TrainerCallback],
     validation: int = 8,
-) -> Engine:
+) -> MedvitTrainer:
     """Our engine as `medvit.training.run.train` makes it; the first images stand in for validation."""
     options = arguments(settings, Path(tempfile.gettempdir()) / "medvit-benchmark", seed=0)
     options.disable_tqdm = True
-    quicken(model, options.device)
-    classifier = Classifier(model, preprocessing, settings, labels, 8).to(options.device)
-    data = Pixels(images, labels, options.device)
-    held_out = Pixels(images[:validation], labels[:validation], options.device)
-    batches = Batches(data, settings.batch_size, seed=0)
-    keeper = Keeper(classifier, save_seconds=float("inf"))
-    trainer = Engine(classifier, options, batches, held_out, BLOOD, engine, callbacks=[keeper, *callbacks])
+    optimize_for_training(model, options.device)
+    classifier = TrainingModule(model, preprocessing, settings, labels, 8).to(options.device)
+    data = DeviceDataset(images, labels, options.device)
+    held_out = DeviceDataset(images[:validation], labels[:validation], options.device)
+    batches = BatchLoader(data, settings.batch_size, seed=0)
+    keeper = EmaAndBestCallback(classifier, save_seconds=float("inf"))
+    trainer = MedvitTrainer(
+        classifier, options, batches, held_out, BLOOD, engine, callbacks=[keeper, *callbacks]
+    )
     trainer.remove_callback(PrinterCallback)
     return trainer
 

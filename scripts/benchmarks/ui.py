@@ -22,7 +22,7 @@ from benchmarks.common import Figure
 from medvit import ui
 from medvit.errors import MedvitError
 from medvit.evaluation.metrics import confusion
-from medvit.store import Store
+from medvit.inference.registry import Registry
 
 COLD, WARM, CELL = 500, 150, 150  # ms
 
@@ -115,37 +115,39 @@ class Visitor:
 
 def measure(args: argparse.Namespace) -> Iterator[Figure]:
     logging.disable_progress_bar()
-    store = Store.open(args.checkpoints, args.data_root)
-    for _, subset in store.subset_choices():
-        if not store.has_data(subset):
+    registry = Registry.open(args.checkpoints, args.data_root)
+    for _, subset in registry.subset_choices():
+        if not registry.has_data(subset):
             raise MedvitError(f"This benchmark needs the data of {subset}: scripts/download.py {subset}.")
-    demo = ui.build(store)
+    demo = ui.build(registry)
     with tempfile.TemporaryDirectory() as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
         demo.launch(prevent_thread_lock=True, quiet=True, **ui.launch_options(Path(uploads)))
         try:
-            yield from _switching(demo, store, args.rounds)
-            yield from _cells(demo, store)
+            yield from _switching(demo, registry, args.rounds)
+            yield from _cells(demo, registry)
         finally:
             demo.close()
 
 
-def _switching(demo: gr.Blocks, store: Store, rounds: int) -> Iterator[Figure]:
+def _switching(demo: gr.Blocks, registry: Registry, rounds: int) -> Iterator[Figure]:
     for tab in ("Explore", "Test set"):
-        yield from _switching_in(tab, demo, store, rounds)
+        yield from _switching_in(tab, demo, registry, rounds)
 
 
-def _switching_in(tab: str, demo: gr.Blocks, store: Store, rounds: int) -> Iterator[Figure]:
+def _switching_in(tab: str, demo: gr.Blocks, registry: Registry, rounds: int) -> Iterator[Figure]:
     visitor = Visitor(demo)
     subset, model = visitor.find(label="Subset"), visitor.find(label="Model")
     visitor.open_page(tab)
     taken: dict[str, list[float]] = {}
     for turn in range(rounds + 1):
         state = "warm" if turn else "cold"
-        for name in reversed([name for _, name in store.subset_choices()]):  # the last one open is the first
+        for name in reversed(
+            [name for _, name in registry.subset_choices()]
+        ):  # the last one open is the first
             visitor.values[subset] = name
             taken.setdefault(f"subset, {state}", []).append(visitor.raise_event(subset, "select"))
-            for _, other in store.model_choices(name):
+            for _, other in registry.model_choices(name):
                 if other == visitor.values[model]:
                     continue
                 visitor.values[model] = other
@@ -156,13 +158,13 @@ def _switching_in(tab: str, demo: gr.Blocks, store: Store, rounds: int) -> Itera
         yield Figure(f"ui/{tab}: switch {what}, slowest", max(times), "ms")
 
 
-def _cells(demo: gr.Blocks, store: Store) -> Iterator[Figure]:
+def _cells(demo: gr.Blocks, registry: Registry) -> Iterator[Figure]:
     visitor = Visitor(demo)
     subset, matrix = visitor.find(label="Subset"), visitor.find(elem_id="matrix")
     visitor.open_page("Test set")
     visitor.values[subset] = "pathmnist"
     visitor.raise_event(subset, "select")
-    found = store.checkpoint("pathmnist", visitor.values[visitor.find(label="Model")])
+    found = registry.checkpoint("pathmnist", visitor.values[visitor.find(label="Model")])
     counts = confusion(found.test_logits, found.test_labels)
     times = [
         visitor.raise_event(matrix, "click", {"row": row, "column": column})

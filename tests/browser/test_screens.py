@@ -3,17 +3,17 @@
 import pytest
 from PIL import Image
 
-from medvit import phantoms
+from medvit.data import synthetic
 
 from ..conftest import running_app
 from .conftest import open_tab
 
 
 @pytest.fixture(scope="module")
-def address(phantom_root, tmp_path_factory):
+def address(synthetic_root, tmp_path_factory):
     """An app over the shipped checkpoints, with phantom archives in place of the data."""
     log = tmp_path_factory.mktemp("log") / "app.log"
-    with running_app(log=log, data_root=phantom_root) as running:
+    with running_app(log=log, data_root=synthetic_root) as running:
         yield running
         assert "Traceback" not in log.read_text()
 
@@ -36,7 +36,7 @@ def test_a_first_visit_from_picker_to_map(visit, says, tmp_path):
     page.wait_for_function("document.querySelector('#overlay img').alt.startsWith('Rollout')")
 
     path = tmp_path / "mine.png"
-    Image.fromarray(phantoms.draw("retinamnist", 5)).resize((500, 400)).save(path)
+    Image.fromarray(synthetic.draw("retinamnist", 5)).resize((500, 400)).save(path)
     page.set_input_files("#picture input[type=file]", path)
     says(page, "Your image")
     page.locator("#examples button").nth(3).click()
@@ -83,7 +83,7 @@ def test_removing_a_picture_and_uploading_another_one(visit, says, tmp_path):
     page = visit()
     for number in (1, 2):
         path = tmp_path / f"{number}.png"
-        Image.fromarray(phantoms.draw("bloodmnist", number)).save(path)
+        Image.fromarray(synthetic.draw("bloodmnist", number)).save(path)
         page.set_input_files("#picture input[type=file]", path)
         says(page, "Your image")
         page.get_by_role("button", name="Remove Image").click()

@@ -5,38 +5,39 @@ import re
 import pytest
 from PIL import Image
 
-from medvit import checkpoint, phantoms, subsets
+from medvit import checkpoint
+from medvit.data import medmnist, synthetic
 from medvit.evaluation import report
-from medvit.evaluation.features import layout
+from medvit.evaluation.embedding import layout
 
 from ..conftest import run_script, running_app
 from .conftest import open_tab
 
 
 @pytest.fixture(scope="module")
-def root(trained, phantom_root, tmp_path_factory):
+def root(trained, synthetic_root, tmp_path_factory):
     """Checkpoints tested on the phantom archives: two of BreastMNIST, one of RetinaMNIST with its map."""
     root = tmp_path_factory.mktemp("checkpoints")
     (root / "breastmnist").mkdir()
     (root / "breastmnist" / "spt_lsa").symlink_to(trained / "breastmnist" / "spt_lsa")
     for subset in ("breastmnist", "retinamnist"):
         done = run_script(
-            "train.py", "--subset", subset, "--model", "cnn", "--epochs", "1", "--data-root", phantom_root,
+            "train.py", "--subset", subset, "--model", "cnn", "--epochs", "1", "--data-root", synthetic_root,
             "--out", root / subset / "cnn",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     found = checkpoint.load(root / "retinamnist" / "cnn")
-    plane = layout(report.recompute(found, phantom_root)[2])
+    plane = layout(report.recompute(found, synthetic_root)[2])
     checkpoint.write_test(found.folder, found.test_logits, found.test_labels, plane)
     return root
 
 
 @pytest.fixture(scope="module")
-def address(root, phantom_root, tmp_path_factory):
+def address(root, synthetic_root, tmp_path_factory):
     log = tmp_path_factory.mktemp("log") / "app.log"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDVIT_CACHE", str(tmp_path_factory.mktemp("cache")))
-        with running_app("--checkpoints", root, log=log, data_root=phantom_root) as running:
+        with running_app("--checkpoints", root, log=log, data_root=synthetic_root) as running:
             yield running
         assert "Traceback" not in log.read_text()
 
@@ -63,26 +64,26 @@ def title_says(page, words):
     )
 
 
-def truth_of(index, subset, phantom_root):
-    labels = subsets.load_split(subset, "test", root=phantom_root)[1]
-    return subsets.short_name(subsets.get(subset).classes[labels[index]])
+def truth_of(index, subset, synthetic_root):
+    labels = medmnist.load_split(subset, "test", root=synthetic_root)[1]
+    return medmnist.short_name(medmnist.get(subset).classes[labels[index]])
 
 
-def lands_in_explore(page, says, index, subset, phantom_root):
+def lands_in_explore(page, says, index, subset, synthetic_root):
     says(page, f"Test image {index}")
     assert page.get_by_role("tab", name="Explore").get_attribute("aria-selected") == "true"
-    assert f"truth: {truth_of(index, subset, phantom_root)}" in page.inner_text("#answer .truth")
+    assert f"truth: {truth_of(index, subset, synthetic_root)}" in page.inner_text("#answer .truth")
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1366, "light"), (390, "dark")])
 def test_from_an_upload_to_a_cell_to_its_picture_to_explore(
-    visit, says, phantom_root, tmp_path, width, theme
+    visit, says, synthetic_root, tmp_path, width, theme
 ):
     page = visit(width, 800, theme)
     choose(page, "Subset", "RetinaMNIST")
     says(page, "grade")
     path = tmp_path / "mine.png"
-    Image.fromarray(phantoms.draw("retinamnist", 5)).resize((300, 300)).save(path)
+    Image.fromarray(synthetic.draw("retinamnist", 5)).resize((300, 300)).save(path)
     page.set_input_files("#picture input[type=file]", path)
     says(page, "Your image")
     open_test_set(page)
@@ -93,7 +94,7 @@ def test_from_an_upload_to_a_cell_to_its_picture_to_explore(
     tile = page.locator("#cell button.tile").first
     index = int(tile.get_attribute("data-index"))
     tile.click()
-    lands_in_explore(page, says, index, "retinamnist", phantom_root)
+    lands_in_explore(page, says, index, "retinamnist", synthetic_root)
 
 
 def test_a_cell_is_reached_and_opened_by_the_keyboard(visit):
@@ -140,7 +141,7 @@ def test_two_models_are_compared(visit, root):
     title_says(page, "Worst mistakes")
 
 
-def test_a_point_of_the_map_opens_its_image(visit, says, phantom_root):
+def test_a_point_of_the_map_opens_its_image(visit, says, synthetic_root):
     page = visit()
     open_test_set(page, "RetinaMNIST")
     open_tab(page, "Map", "#details")
@@ -155,9 +156,9 @@ def test_a_point_of_the_map_opens_its_image(visit, says, phantom_root):
             break
         page.wait_for_timeout(200)
     index = int(words.split()[2])
-    assert f"truth: {truth_of(index, 'retinamnist', phantom_root)}" in words
+    assert f"truth: {truth_of(index, 'retinamnist', synthetic_root)}" in words
     page.keyboard.press("Enter")
-    lands_in_explore(page, says, index, "retinamnist", phantom_root)
+    lands_in_explore(page, says, index, "retinamnist", synthetic_root)
 
 
 def test_a_checkpoint_without_a_map_says_how_to_make_it(visit):
@@ -180,7 +181,7 @@ def test_the_curves_and_tables_open(visit):
     page.get_by_text("Halder et al.").wait_for()
 
 
-def test_similar_cases_are_computed_once_and_open(visit, says, phantom_root, tmp_path):
+def test_similar_cases_are_computed_once_and_open(visit, says, synthetic_root, tmp_path):
     page = visit()
     page.get_by_role("button", name="Similar cases").click()
     start = page.get_by_role("button", name="Compute the model")
@@ -191,7 +192,7 @@ def test_similar_cases_are_computed_once_and_open(visit, says, phantom_root, tmp
     tile.wait_for(timeout=60_000)
     index = int(tile.get_attribute("data-index"))
     tile.click()
-    lands_in_explore(page, says, index, "breastmnist", phantom_root)
+    lands_in_explore(page, says, index, "breastmnist", synthetic_root)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -1,0 +1,65 @@
+"""Files and folders that appear whole or not at all, and their checksums."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from medvit.errors import MedvitError
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder that takes the name `target` when the block ends well, and vanishes otherwise.
+
+    Raises:
+        MedvitError: the disk is full, or does not take it for another reason.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        temporary.rename(target)
+    except OSError as error:
+        raise MedvitError(
+            f"{target} could not be written ({error.strerror or error}); nothing is left of it. "
+            "Make room and start again, or resume."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(target: Path, mode: str = "wb", **options: Any) -> Iterator[IO]:
+    """A temporary file that takes the name `target` when the block ends well, and vanishes otherwise.
+
+    Args:
+        mode, options: as `open` takes them.
+    """
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with part.open(mode, **options) as file:
+            yield file
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file."""
+    return _digest(path, "sha256")
+
+
+def md5sum(path: Path) -> str:
+    """Hex md5 of a file."""
+    return _digest(path, "md5")
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
