@@ -20,8 +20,9 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 from transformers.utils import logging
 
 from medvit import checkpoint
+from medvit.data import settings
 from medvit.errors import MedvitError
-from medvit.evaluation import corruptions, report, robustness
+from medvit.evaluation import report, robustness
 from medvit.evaluation.embedding import layout
 from medvit.reliability import measure
 
@@ -107,7 +108,7 @@ def evaluate_one(found: checkpoint.Checkpoint, args: argparse.Namespace) -> bool
         checkpoint.write_test(found.folder, found.test_logits, found.test_labels, layout(vectors))
         print(f"  map of the test split stored in {found.folder / 'test.npz'}")
     confirmed &= evaluate_trust(found, args)
-    if args.robustness and found.subset.name in corruptions.SEVERITIES:
+    if args.robustness and settings.of(found.subset.name).corruptions:
         found = checkpoint.load(found.folder)
         section = robustness.measure(found, args.data_root)
         checkpoint.write_card(found.folder, found.card | {"robustness": section})

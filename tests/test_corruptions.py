@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from PIL import Image, ImageEnhance
 from skimage.color import hsv2rgb, rgb2hsv
 
+from medvit.data import settings
 from medvit import checkpoint
-from medvit.data import medmnist, synthetic
+from medvit.data import medmnist, settings, synthetic
 from medvit.errors import MedvitError
 from medvit.evaluation import corruptions, robustness
 
-PAIRS = [(subset, name) for subset, kinds in corruptions.SEVERITIES.items() for name in kinds]
+PAIRS = [(subset, name) for subset, kinds in ((n, s.corruptions) for n, s in settings.SETTINGS.items()) for name in kinds]
 
 
 def large(subset="bloodmnist", count=1):
@@ -28,7 +29,7 @@ def test_five_severities_each_worse_than_the_first(subset, name):
     torch.manual_seed(0)
     steps = [corruptions.corrupt(x, subset, name, severity) for severity in range(1, 6)]
     harm = [float((step - x).abs().mean()) for step in steps]
-    assert len(corruptions.SEVERITIES[subset][name]) == 5
+    assert len(settings.of(subset).corruptions[name]) == 5
     assert all(step.shape == x.shape and step.min() >= 0 and step.max() <= 1 for step in steps)
     assert harm[4] > harm[0] > 0
 
@@ -45,7 +46,7 @@ def test_light_contrast_and_jpeg_are_those_of_pillow():
     x = large()
     x = (x * 255).round() / 255
     for name, enhance in (("brightness_up", ImageEnhance.Brightness), ("contrast_up", ImageEnhance.Contrast)):
-        factor = corruptions.SEVERITIES["bloodmnist"][name][4]
+        factor = settings.of("bloodmnist").corruptions[name][4]
         theirs = np.asarray(enhance(as_picture(x)).enhance(factor)) / 255
         ours = as_array(corruptions.corrupt(x, "bloodmnist", name, 5))
         assert np.abs(ours - theirs).max() < 1.5 / 255
@@ -75,7 +76,7 @@ def test_blur_keeps_the_mean_and_lowers_the_contrast():
 def test_the_error_of_each_corruption_is_in_the_rows(trained, synthetic_root):
     found = checkpoint.load(trained / "breastmnist" / "spt_lsa")
     section = robustness.measure(found, synthetic_root)
-    assert set(section["errors"]) == set(corruptions.SEVERITIES["breastmnist"])
+    assert set(section["errors"]) == set(settings.of("breastmnist").corruptions)
     assert all(0 <= error <= 1 for errors in section["errors"].values() for error in errors)
     rows = robustness.rows(found, section)
     assert rows[0]["corruption"] == "mean of all"

@@ -21,7 +21,7 @@ sys.path.insert(0, {scripts!r})
 import train
 from medvit.training import recipes
 from medvit.training.augment import Augmentation
-still = Augmentation(flip_x=False, degrees=0, scale=0, shift=0, brightness=0, contrast=0)
+still = Augmentation(flip_x=False, degrees=0, scale=0, translate=0, brightness=0, contrast=0)
 recipes.AUGMENTATION["breastmnist"] = still
 train.main()
 """

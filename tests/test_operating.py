@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from medvit.data import settings
 from medvit.evaluation.metrics import wilson
 from medvit.reliability import operating_point
 
@@ -55,5 +56,5 @@ def test_the_areas_have_intervals_around_them():
 
 
 def test_malignant_is_what_breastmnist_looks_for():
-    assert operating_point.positive_class("breastmnist") == 0
-    assert operating_point.positive_class("pneumoniamnist") == 1
+    assert settings.of("breastmnist").positive_class == 0
+    assert settings.of("pneumoniamnist").positive_class == 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medvit import checkpoint, plots
-from medvit.data import medmnist, published
+from medvit.data import medmnist, settings
 from medvit.errors import MedvitError
 from medvit.evaluation import selection as select
 from medvit.evaluation.per_class import per_class
@@ -71,10 +71,10 @@ def test_a_class_that_is_absent_has_no_interval():
 
 def test_published_figures_name_protocol_and_source():
     for name in medmnist.MAIN:
-        rows = published.of(name)
+        rows = settings.of(name).published
         assert rows
         assert all(0 < row.accuracy < 1 and row.protocol and row.source for row in rows)
-    assert published.of("chestmnist") == []
+    assert settings.of("chestmnist").published == []
 
 
 @pytest.mark.parametrize("draw", [plots.roc_curves, plots.precision_recall_curves])

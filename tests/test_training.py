@@ -25,7 +25,7 @@ from medvit.training.trainer import BEST, MedvitTrainer, last_state
 
 from .conftest import run_script
 
-STILL = Augmentation(flip_x=False, degrees=0, scale=0, shift=0, brightness=0, contrast=0)
+STILL = Augmentation(flip_x=False, degrees=0, scale=0, translate=0, brightness=0, contrast=0)
 
 
 def test_blur_keeps_flat_images_and_half_of_the_others():
@@ -42,7 +42,7 @@ def test_blur_keeps_flat_images_and_half_of_the_others():
 
 def test_erasing_paints_up_to_three_grey_squares():
     torch.manual_seed(0)
-    erasing = replace(STILL, erase=1.0)
+    erasing = replace(STILL, random_erasing=1.0)
     image = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1).expand(100, 3, 28, 28)
     changed = (erasing(image) - image).abs().amax(1) > 1e-3
     assert changed.any((1, 2)).all()

@@ -15,6 +15,8 @@ from torch import Tensor
 from torchvision.io import decode_jpeg, encode_jpeg
 from torchvision.transforms.functional import gaussian_blur as _gaussian_blur
 
+from medvit.data import settings
+
 SIDE = 224  # pixels, which the severities are meant for
 
 
@@ -146,72 +148,6 @@ def _grid(x: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-_JPEG = (50, 30, 15, 10, 7)
-_DOWN = (0.9, 0.8, 0.7, 0.6, 0.5)
-_COARSE = (0.30, 0.25, 0.20, 0.15, 0.10)
-# Names without _up and _down are functions above.
-SEVERITIES: dict[str, dict[str, tuple[Any, ...]]] = {
-    "pathmnist": {
-        "pixelate": (0.8, 0.6, 0.4, 0.3, 0.25),
-        "jpeg_compression": _JPEG,
-        "defocus_blur": ((3, 0.1), (4, 0.1), (5, 0.2), (6, 0.2), (7, 0.3)),
-        "motion_blur": ((5, 5), (10, 5), (15, 5), (15, 8), (15, 12)),
-        "brightness_up": (1.1, 1.15, 1.2, 1.22, 1.25),
-        "brightness_down": (0.85, 0.8, 0.75, 0.72, 0.7),
-        "contrast_up": (1.1, 1.2, 1.3, 1.4, 1.6),
-        "contrast_down": (0.8, 0.7, 0.6, 0.55, 0.5),
-        "saturate": (0.05, 0.1, 0.15, 0.2, 0.25),
-        "stain_deposit": (1, 2, 3, 4, 5),
-        "bubble": ((7, 15), (10, 15), (12, 15), (15, 20), (17, 25)),
-    },
-    "bloodmnist": {
-        "pixelate": (0.6, 0.5, 0.4, 0.3, 0.25),
-        "jpeg_compression": _JPEG,
-        "defocus_blur": ((2, 0.01), (3, 0.1), (4, 0.1), (5, 0.1), (6, 0.1)),
-        "motion_blur": ((3, 3), (5, 5), (10, 5), (10, 7), (10, 9)),
-        "brightness_up": (1.1, 1.2, 1.3, 1.35, 1.4),
-        "brightness_down": _DOWN,
-        "contrast_up": (1.1, 1.15, 1.2, 1.25, 1.3),
-        "contrast_down": _DOWN,
-        "saturate": (0.05, 0.1, 0.15, 0.17, 0.2),
-        "stain_deposit": (1, 2, 3, 3, 3),
-        "bubble": ((5, 10), (7, 10), (10, 10), (12, 12), (15, 12)),
-    },
-    "retinamnist": {
-        "pixelate": (0.8, 0.6, 0.5, 0.4, 0.35),
-        "jpeg_compression": (30, 25, 20, 10, 5),
-        "gaussian_noise": (0.04, 0.08, 0.12, 0.16, 0.2),
-        "speckle_noise": (0.1, 0.15, 0.2, 0.25, 0.3),
-        "defocus_blur": ((4, 0.1), (5, 0.2), (6, 0.3), (7, 0.4), (8, 0.5)),
-        "motion_blur": ((8, 5), (15, 5), (15, 8), (15, 12), (20, 15)),
-        "brightness_down": _DOWN,
-        "contrast_down": (0.9, 0.8, 0.7, 0.6, 0.4),
-    },
-    "breastmnist": {
-        "pixelate": _COARSE,
-        "jpeg_compression": _JPEG,
-        "speckle_noise": (0.1, 0.15, 0.2, 0.25, 0.3),
-        "motion_blur": ((5, 5), (9, 7), (9, 10), (13, 10), (17, 12)),
-        "brightness_up": (1.4, 1.5, 1.6, 1.8, 2.0),
-        "brightness_down": (0.55, 0.5, 0.45, 0.4, 0.3),
-        "contrast_down": (0.9, 0.8, 0.7, 0.6, 0.4),
-    },
-    "pneumoniamnist": {
-        "pixelate": (0.8, 0.7, 0.6, 0.5, 0.4),
-        "jpeg_compression": _JPEG,
-        "gaussian_noise": (0.04, 0.05, 0.06, 0.07, 0.08),
-        "speckle_noise": (0.05, 0.07, 0.1, 0.15, 0.2),
-        "impulse_noise": (0.005, 0.01, 0.013, 0.017, 0.02),
-        "shot_noise": (300, 200, 150, 100, 80),
-        "gaussian_blur": (3, 5, 7, 9, 11),
-        "brightness_up": (1.1, 1.2, 1.3, 1.4, 1.5),
-        "brightness_down": _DOWN,
-        "contrast_up": (1.1, 1.2, 1.3, 1.4, 1.6),
-        "contrast_down": (0.9, 0.8, 0.7, 0.6, 0.4),
-        "gamma_up": (1.1, 1.2, 1.3, 1.4, 1.6),
-        "gamma_down": (0.9, 0.8, 0.7, 0.6, 0.4),
-    },
-}
 FUNCTIONS: dict[str, Callable[[Tensor, Any], Tensor]] = {
     function.__name__: function
     for function in (
@@ -225,7 +161,7 @@ def corrupt(x: Tensor, subset: str, name: str, severity: int) -> Tensor:
     """Corrupt a batch as MedMNIST-C does for a subset.
 
     Args:
-        x: float (B, 3, 224, 224) in 0..1. name: a key of SEVERITIES[subset]. severity: 1 to 5.
+        x: float (B, 3, 224, 224) in 0..1. name: a key of the dataset's `corruptions`. severity: 1 to 5.
     """
     function = FUNCTIONS[name.removesuffix("_up").removesuffix("_down")]
-    return function(x, SEVERITIES[subset][name][severity - 1]).clamp(0, 1)
+    return function(x, settings.of(subset).corruptions[name][severity - 1]).clamp(0, 1)

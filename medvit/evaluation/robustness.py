@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist
+from medvit.data import medmnist, settings
 from medvit.errors import MedvitError
 from medvit.evaluation import corruptions
 from medvit.evaluation.inference import predict
@@ -36,10 +36,8 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
         MedvitError: MedMNIST-C says nothing of the subset here, or the data are absent.
     """
     name = found.subset.name
-    if name not in corruptions.SEVERITIES:
-        raise MedvitError(
-            f"There are no corruptions for {name}; there are for {', '.join(corruptions.SEVERITIES)}."
-        )
+    if not settings.of(name).corruptions:
+        raise MedvitError(f"MedMNIST-C defines no corruptions for {name} that are implemented here.")
     clean, labels, corrupted = corrupted_images(name, found.card["source_size"], data_root)
 
     def errors(images: np.ndarray) -> tuple[float, float]:
@@ -73,7 +71,7 @@ def corrupted_images(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     result: dict[str, list[np.ndarray]] = {}
-    for name in corruptions.SEVERITIES[subset]:
+    for name in settings.of(subset).corruptions:
         result[name] = []
         for severity in range(1, 6):
             parts = []

@@ -14,9 +14,8 @@ import numpy as np
 
 from medvit import explain, plots
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist
+from medvit.data import medmnist, settings
 from medvit.inference.predictor import Prediction
-from medvit.reliability.conformal import default_level
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 LIBRARIES = ("torch", "transformers", "pillow")
@@ -56,7 +55,7 @@ def render(
         origin=escape(f"{origin[:1].upper()}{origin[1:]}, {len(prediction.source)} pixels a side."),
         truth=_truth(prediction, truth),
         answer=_answer(prediction),
-        trust=_trust(prediction, default_level(prediction.subset) if level is None else level),
+        trust=_trust(prediction, settings.of(prediction.subset).conformal_level if level is None else level),
         maps="".join(_map(prediction, name, values) for name, values in maps.items()),
         card=_card(found),
         limits="".join(f"<li>{escape(limit)}</li>" for limit in LIMITS),

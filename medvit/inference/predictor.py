@@ -10,11 +10,12 @@ import numpy as np
 
 from medvit import checkpoint, explain, imaging
 from medvit.checkpoint import Checkpoint
+from medvit.data import settings
 from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import probabilities
 from medvit.inference.batching import RequestBatcher
-from medvit.reliability import conformal, ood
+from medvit.reliability import ood
 from medvit.reliability import tta as augmentation
 from medvit.reliability.fit import InDistribution, Trust
 
@@ -75,7 +76,7 @@ class Prediction:
         """
         if self.trust is None or self.calibrated is None or not self.trust.has_prediction_sets:
             return None
-        level = conformal.default_level(self.subset) if level is None else level
+        level = settings.of(self.subset).conformal_level if level is None else level
         members = self.trust.sets(self.calibrated[None], level, self.agreement is not None)[0]
         return [int(i) for i in np.argsort(-self.calibrated) if members[i]]
 
@@ -93,7 +94,7 @@ class Prediction:
             "prediction_set": None
             if members is None
             else {
-                "level": conformal.default_level(self.subset),
+                "level": settings.of(self.subset).conformal_level,
                 "classes": [self.classes[i] for i in members],
             },
             "in_distribution": None

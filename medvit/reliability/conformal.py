@@ -17,14 +17,8 @@ from medvit.evaluation.metrics import wilson
 
 METHODS = ("lac", "aps", "raps")
 LEVELS = (0.90, 0.95, 0.99)
-DEFAULT_LEVEL = {"bloodmnist": 0.99, "pathmnist": 0.95, "pneumoniamnist": 0.95}  # the others: 0.90
 FEW = 200
 PENALTY = 0.05  # RAPS: added for each class beyond the first
-
-
-def default_level(subset: str) -> float:
-    """The share of truths that the sets of a subset promise to hold, unless asked otherwise."""
-    return DEFAULT_LEVEL.get(subset, 0.90)
 
 
 def scores(probs: np.ndarray, method: str) -> np.ndarray:

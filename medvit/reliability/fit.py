@@ -18,7 +18,7 @@ import torch
 
 from medvit import checkpoint
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist, synthetic
+from medvit.data import medmnist, settings, synthetic
 from medvit.errors import MedvitError
 from medvit.imaging.preprocess import Preprocessing, to_tensor
 from medvit.reliability import calibration, conformal, ood, operating_point, outliers, tta
@@ -168,7 +168,7 @@ def fit(
     arrays |= found
     if subset.task == "binary-class":
         probs = calibration.calibrated(reading.logits, arrays["temperature"][0])
-        positive = operating_point.positive_class(subset.name)
+        positive = settings.of(subset.name).positive_class
         arrays["thresholds"] = operating_point.choose(probs[:, positive], labels == positive)
     return arrays, compared
 
@@ -195,7 +195,7 @@ def _fit_sets(model, preprocessing, subset, images, labels, logits) -> dict[str,
         if subset.multi_label:
             continue
         if not true_scores:
-            level = conformal.default_level(subset.name)
+            level = settings.of(subset.name).conformal_level
             probs = calibration.calibrated(values, temperatures[-1])
             arrays["set_method"] = np.array(conformal.choose_method(probs, truth, level))
         probs = calibration.calibrated(values_after, temperatures[-1])

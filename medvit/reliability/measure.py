@@ -11,7 +11,7 @@ from torch import nn
 
 from medvit import checkpoint
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist
+from medvit.data import medmnist, settings
 from medvit.evaluation.metrics import evaluate, mcnemar, probabilities, wilson
 from medvit.imaging.decode import open_image
 from medvit.imaging.preprocess import to_source
@@ -87,10 +87,10 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
         "foreign": _foreign(found, applied, images, data_root),
     }
     if applied.has_prediction_sets:
-        levels = sorted({*conformal.LEVELS, conformal.default_level(subset.name)})
+        levels = sorted({*conformal.LEVELS, settings.of(subset.name).conformal_level})
         result["sets"] = {
             "method": applied.set_method,
-            "default_level": conformal.default_level(subset.name),
+            "default_level": settings.of(subset.name).conformal_level,
             "fitted_on": applied.fitted_on(),
             "levels": {
                 f"{level:.2f}": conformal.figures(applied.sets(probs, level), labels)
@@ -102,7 +102,7 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
             },
         }
     if applied.thresholds:
-        positive = operating_point.positive_class(subset.name)
+        positive = settings.of(subset.name).positive_class
         score, truth = probs[:, positive], labels == positive
         result["operating"] = operating_point.areas(score, truth) | {
             "positive": subset.classes[positive],
@@ -137,7 +137,7 @@ def _views(found: Checkpoint, applied: Trust, images: np.ndarray) -> dict[str, A
         "stability": float(agreement.mean()),
     }
     if applied.has_prediction_sets:
-        level = conformal.default_level(found.subset.name)
+        level = settings.of(found.subset.name).conformal_level
         members = applied.sets(after, level, tta=True)
         result["sets"] = conformal.figures(members, labels)
     return result

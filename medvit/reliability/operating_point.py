@@ -9,11 +9,6 @@ from medvit.evaluation.metrics import auc_interval, wilson
 PRESETS = ("90 % sensitivity", "Youden")
 
 
-def positive_class(subset: str) -> int:
-    """The class that is looked for: BreastMNIST's malignant is class 0, elsewhere it is class 1."""
-    return 0 if subset == "breastmnist" else 1
-
-
 def choose(score: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The thresholds of `PRESETS` on a split, (2,).
 

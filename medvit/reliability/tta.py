@@ -8,20 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medvit.data import settings
 from medvit.evaluation.metrics import entropy, probabilities
-
-# Images without an upright: eight views. The others have two, as they are and mirrored.
-TURNABLE = ("bloodmnist", "pathmnist", "retinamnist", "dermamnist")
 
 
 def count(subset: str) -> int:
     """How many views an image of the subset has."""
-    return 8 if subset in TURNABLE else 2
+    return 8 if settings.of(subset).rotatable else 2
 
 
 def make(pixels: Tensor, subset: str) -> Tensor:
     """All views of images (B, 3, s, s): (V * B, 3, s, s), view by view, the images as they are first."""
-    turns = [torch.rot90(pixels, k, (2, 3)) for k in range(4 if subset in TURNABLE else 1)]
+    turns = [torch.rot90(pixels, k, (2, 3)) for k in range(4 if settings.of(subset).rotatable else 1)]
     return torch.cat([*turns, *(turned.flip(3) for turned in turns)])
 
 

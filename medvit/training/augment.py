@@ -13,28 +13,28 @@ from torch import Tensor
 class Augmentation:
     """Random changes, drawn anew for each image.
 
-    `flip_x`, `flip_y`: mirror with probability one half. `quarter_turns`: by 0, 90, 180 or 270 degrees; alone
+    `flip_x`, `flip_y`: mirror with probability one half. `rot90`: by 0, 90, 180 or 270 degrees; alone
     it keeps every pixel sharp. `degrees`: rotation up to this angle either way.
-    `scale`, `shift`: up to this share of the size either way. `brightness`, `contrast`, `saturation`: up to
+    `scale`, `translate`: up to this share of the size either way. `brightness`, `contrast`, `saturation`: up to
     this share. `jpeg`: share of the images that are saved as JPEG. `noise`: standard deviation of up to this
     many grey levels. `blur`: half of the images get a Gaussian of up to this many pixels along some direction
-    and of up to half as many across it. `erase`: chance of each of three squares, a tenth to three tenths of
+    and of up to half as many across it. `random_erasing`: chance of each of three squares, a tenth to three tenths of
     the side long, to be painted over in some grey (Random Erasing: Zhong et al., AAAI 2020).
     """
 
     flip_x: bool = True
     flip_y: bool = False
-    quarter_turns: bool = False
+    rot90: bool = False
     degrees: float = 10.0
     scale: float = 0.1
-    shift: float = 0.08
+    translate: float = 0.08
     brightness: float = 0.1
     contrast: float = 0.1
     saturation: float = 0.0
     jpeg: float = 0.0
     noise: float = 0.0
     blur: float = 0.0
-    erase: float = 0.0
+    random_erasing: float = 0.0
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 or float (B, 3, H, W) in 0..255 to float32 of the same shape and range."""
@@ -44,8 +44,8 @@ class Augmentation:
         x = self._recolour(x)
         if self.blur:
             x = _blur(x, self.blur)
-        if self.erase:
-            x = _erase(x, self.erase)
+        if self.random_erasing:
+            x = _erase(x, self.random_erasing)
         if self.jpeg:
             x = torch.where(torch.rand(len(x), 1, 1, 1, device=x.device) < self.jpeg, jpeg(x), x)
         strength = torch.rand(len(x), 1, 1, 1, device=x.device) * self.noise
@@ -54,12 +54,12 @@ class Augmentation:
     def _matrices(self, batch: int, device: torch.device) -> Tensor:
         """One inverse affine map an image, (B, 2, 3)."""
         angle = _either_way(math.radians(self.degrees), batch, device)
-        if self.quarter_turns:
+        if self.rot90:
             angle = angle + torch.randint(4, (batch,), device=device) * (math.pi / 2)
         scale = 1 + _either_way(self.scale, batch, device)
         mirror_x, mirror_y = (_sign(on, batch, device) for on in (self.flip_x, self.flip_y))
         cos, sin = angle.cos() * scale, angle.sin() * scale
-        shift_x, shift_y = (_either_way(2 * self.shift, batch, device) for _ in range(2))
+        shift_x, shift_y = (_either_way(2 * self.translate, batch, device) for _ in range(2))
         rows = [cos * mirror_x, -sin * mirror_y, shift_x, sin * mirror_x, cos * mirror_y, shift_y]
         return torch.stack(rows, -1).view(batch, 2, 3)
 

@@ -21,13 +21,14 @@ from PIL import Image
 from torch import Tensor
 
 from medvit import checkpoint, files
-from medvit.data import medmnist
+from medvit.data import medmnist, settings
+from medvit.data.settings import GREY
 from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.imaging.preprocess import Preprocessing, to_tensor
 from medvit.models.resnet import CnnConfig, CnnForImageClassification
 from medvit.reliability import outliers
-from medvit.training.recipes import AUGMENTATION, GREY
+from medvit.training.augment import Augmentation
 
 OTHER = "none of these"
 EACH = 20  # images of each subset in a batch; twice as many of nothing
@@ -100,7 +101,7 @@ def _pools(names, labels_of, data_root, rng) -> list[tuple]:
         chosen = rng.permutation(len(labels))[:POOL]
         colour = outliers.match_channels(images[chosen], grey=False)
         first = labels_of.index(f"{name}: {medmnist.get(name).classes[0]}")
-        augmentation = AUGMENTATION.get(name, GREY)
+        augmentation = Augmentation(**settings.of(name).augmentation)
         pools.append((to_tensor(colour), _as_jpeg(colour, rng), torch.from_numpy(labels[chosen]) + first,
                       augmentation, EACH))  # fmt: skip
         everything.append(colour[:1500])
@@ -108,7 +109,7 @@ def _pools(names, labels_of, data_root, rng) -> list[tuple]:
     wrong_colours = outliers.recolour(np.concatenate(everything), seed=1)
     for images, count in ((drawn, 3 * EACH // 2), (wrong_colours, EACH // 2)):
         nothing = torch.full((len(images),), len(labels_of) - 1)
-        pools.append((to_tensor(images), _as_jpeg(images, rng), nothing, GREY, count))
+        pools.append((to_tensor(images), _as_jpeg(images, rng), nothing, Augmentation(**GREY), count))
     return pools
 
 

@@ -10,22 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from medvit.data import settings
 from medvit.errors import MedvitError
 from medvit.training.augment import Augmentation
-
-# `jpeg` and `noise` teach a model what JPEG does to an image. Turning by any angle blurs, and what
-# is asked about later is sharp: with quarter turns instead, validation accuracy of the CNN on PathMNIST went
-# from 80 to 87 %, and of the fine-tuned ViT on BloodMNIST, after three epochs, from 93.2 to 95.4 %.
-COLOUR = Augmentation(
-    flip_y=True, quarter_turns=True, degrees=0, scale=0, shift=0,
-    saturation=0.1, jpeg=0.5, noise=3,
-)  # fmt: skip
-HISTOLOGY = Augmentation(
-    flip_y=True, quarter_turns=True, degrees=0, scale=0, shift=0,
-    saturation=0.2, brightness=0.2, contrast=0.2, jpeg=0.5, noise=5,
-)  # fmt: skip
-GREY = Augmentation(flip_x=True, degrees=10, brightness=0.15, contrast=0.15)
-AUGMENTATION = {"bloodmnist": COLOUR, "pathmnist": HISTOLOGY, "retinamnist": COLOUR, "dermamnist": HISTOLOGY}
 
 
 @dataclass(frozen=True)
@@ -72,25 +59,6 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
-# Epochs that a CPU can afford: many passes over the small subsets, few over the large.
-CPU_EPOCHS = {
-    "bloodmnist": {"cnn": 10, "vit": 10, "spt_lsa": 12, "vit_finetuned": 8},
-    "breastmnist": {"cnn": 40, "vit": 60, "spt_lsa": 60, "vit_finetuned": 25},
-    "pathmnist": {"cnn": 4, "vit": 6, "spt_lsa": 6, "vit_finetuned": 2},
-    "pneumoniamnist": {"cnn": 10, "vit": 10, "spt_lsa": 10, "vit_finetuned": 5},
-    "retinamnist": {"cnn": 30, "vit": 40, "spt_lsa": 40, "vit_finetuned": 15},
-}
-GPU_EPOCHS = {
-    "bloodmnist": {"cnn": 100, "vit": 200, "spt_lsa": 200, "vit_finetuned": 40},
-    "breastmnist": {"cnn": 200, "vit": 400, "spt_lsa": 400, "vit_finetuned": 80},
-    "pathmnist": {"cnn": 30, "vit": 40, "spt_lsa": 40, "vit_finetuned": 12},
-    "pneumoniamnist": {"cnn": 60, "vit": 120, "spt_lsa": 120, "vit_finetuned": 30},
-    "retinamnist": {"cnn": 120, "vit": 250, "spt_lsa": 250, "vit_finetuned": 60},
-}
-DEFAULT_EPOCHS = {
-    "cpu": {"cnn": 10, "vit": 15, "spt_lsa": 15, "vit_finetuned": 5},
-    "gpu": {"cnn": 60, "vit": 100, "spt_lsa": 100, "vit_finetuned": 20},
-}
 EFFORTS = ("cpu", "gpu")
 
 
@@ -99,7 +67,8 @@ def recipe(subset: str, model: str, size: int = 28, strategy: str = "full", effo
 
     Where the source is larger than 28 pixels, models from scratch take it as it is, a pretrained one 224.
     """
-    small = subset in ("breastmnist", "retinamnist")
+    facts = settings.of(subset)
+    small = facts.small
     shared: dict[str, Any] = dict(
         strategy=strategy,
         # Of the CNN's answers to validation images, JPEG left 92 % alone, and with two more epochs under
@@ -107,10 +76,10 @@ def recipe(subset: str, model: str, size: int = 28, strategy: str = "full", effo
         # ViT keeps 98 % without it, and no more with it (one epoch of 8,000 images at 20).
         stability=10.0 if subset == "pathmnist" and model != "vit_finetuned" else 0.0,
         image_size=(112 if size == 28 else 224) if model == "vit_finetuned" else size,
-        augmentation=AUGMENTATION.get(subset, GREY),
+        augmentation=Augmentation(**facts.augmentation),
     )
     few = strategy in ("linear", "lora", "rlrr")  # few parameters bear, and need, larger steps
-    epochs = (CPU_EPOCHS if effort == "cpu" else GPU_EPOCHS).get(subset, DEFAULT_EPOCHS[effort])[model]
+    epochs = facts.epochs[effort][model]
     if effort == "cpu":  # a transformer from scratch stalls on the small subsets at 1e-3
         rates = {"cnn": 1e-3, "vit_finetuned": 2e-4}
         return Recipe(
@@ -119,7 +88,7 @@ def recipe(subset: str, model: str, size: int = 28, strategy: str = "full", effo
             learning_rate=2e-3 if few else rates.get(model, 4e-4 if small else 1e-3),
             # Some 20 minutes of one core instead of hours. Where time is no matter, all 89,996 pay: the
             # fine-tuned ViT ends at 98 instead of 95 % on validation after two passes.
-            train_images=15_000 if subset == "pathmnist" else None,
+            train_images=facts.train_images,
             # Of a fine-tuned ViT on RetinaMNIST: 63 against 59 % on validation, of 120 images.
             ema=0.99 if (subset, model) == ("retinamnist", "vit_finetuned") else 0.0,
             # So few epochs leave nothing to stochastic depth: the SPT-LSA of BreastMNIST ends at 86.9 without
@@ -127,7 +96,7 @@ def recipe(subset: str, model: str, size: int = 28, strategy: str = "full", effo
             config={"drop_path": 0.0} if small and model in ("vit", "spt_lsa") else {},
             **shared,
         )
-    shared |= dict(epochs=epochs, ordinal=0.5 if subset == "retinamnist" else 0.0)
+    shared |= dict(epochs=epochs, ordinal=0.5 if facts.ordered else 0.0)
     if model == "vit_finetuned":
         return Recipe(
             batch_size=64 if small else 256,

@@ -21,10 +21,10 @@ from typing import Any
 import torch
 
 from medvit import checkpoint, files
+from medvit.data import settings
 from medvit.errors import MedvitError
 from medvit.reliability import measure
 
-SEEDS = {"bloodmnist": 3, "pathmnist": 3}  # large test splits; the others get five
 TRAIN = Path(__file__).resolve().parents[2] / "scripts" / "train.py"
 
 
@@ -65,11 +65,11 @@ def plan(
     Strategies multiply the pretrained model alone, variants everything.
 
     Args:
-        seeds: how many; None: as many as the subset's test split needs, see `SEEDS`.
+        seeds: how many; None: as many as the subset's test split needs, see `medvit.data.settings`.
         variants: each more options of scripts/train.py, which make a recipe of their own.
     """
     subsets, models, strategies, variants = map(list, (subsets, models, strategies, variants))
-    counts = {subset: seeds or SEEDS.get(subset, 5) for subset in subsets}
+    counts = {subset: seeds or settings.of(subset).seeds for subset in subsets}
     jobs = []
     for seed in range(max(counts.values())):
         for subset in [subset for subset in subsets if seed < counts[subset]]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from medvit import limits
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist
+from medvit.data import medmnist, settings
 from medvit.data.medmnist import short_name
 from medvit.errors import MedvitError
 from medvit.inference.predictor import Prediction
@@ -145,7 +145,7 @@ def _foreign_notice(prediction: Prediction) -> str:
 
 def _set(prediction: Prediction, level: float | None) -> str:
     """The set of answers, and what it means, in a sentence."""
-    level = conformal.default_level(prediction.subset) if level is None else level
+    level = settings.of(prediction.subset).conformal_level if level is None else level
     members = prediction.prediction_set(level)
     if members is None or prediction.trust is None:
         return "" if prediction.trust else "<p class='set quiet'>These probabilities are not calibrated.</p>"

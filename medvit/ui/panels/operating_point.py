@@ -7,6 +7,7 @@ import gradio as gr
 import numpy as np
 
 from medvit import plots
+from medvit.data import settings
 from medvit.data.medmnist import short_name
 from medvit.errors import MedvitError
 from medvit.evaluation.metrics import probabilities
@@ -91,20 +92,20 @@ def _positives(found) -> tuple[np.ndarray, np.ndarray]:
     """Test split: probability of the class that is looked for, (N,), and whether it is the true one."""
     trust, logits = Trust.of(found), found.test_logits.astype(np.float64)
     probs = trust.calibrated(logits) if trust else probabilities(logits)
-    positive = operating_point.positive_class(found.subset.name)
+    positive = settings.of(found.subset.name).positive_class
     return probs[:, positive], found.test_labels == positive
 
 
 def _drawn(found, score: np.ndarray, truth: np.ndarray, threshold: float, prevalence: float) -> tuple:
     """The curve and the table at a threshold, for a prevalence in per cent."""
-    name = found.subset.classes[operating_point.positive_class(found.subset.name)]
+    name = found.subset.classes[settings.of(found.subset.name).positive_class]
     at = operating_point.at(score, truth, threshold, prevalence / 100)
     return plots.operating_point(score, truth, threshold, name), _table(at)
 
 
 def _title(found, score: np.ndarray, truth: np.ndarray) -> str:
     areas = found.card.get("trust", {}).get("operating") or operating_point.areas(score, truth)
-    name = short_name(found.subset.classes[operating_point.positive_class(found.subset.name)])
+    name = short_name(found.subset.classes[settings.of(found.subset.name).positive_class])
     roc, pr = areas["auroc_interval"], areas["auprc_interval"]
     return (
         f"<div class='panel-title'>Operating point: finding {name}</div>"

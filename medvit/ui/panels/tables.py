@@ -4,7 +4,7 @@ import html
 import math
 
 from medvit.checkpoint import Checkpoint
-from medvit.data import published
+from medvit.data import settings
 from medvit.evaluation.metrics import probabilities
 from medvit.evaluation.per_class import per_class
 from medvit.ui import parts
@@ -47,7 +47,7 @@ def beside_published(found: Checkpoint) -> str:
         f"<tr><th scope='row'>{html.escape(one.model)}</th><td>{html.escape(one.parameters)}</td>"
         f"<td>{one.pixels}</td><td>{one.accuracy:.1%}</td><td>{html.escape(one.protocol)}</td>"
         f"<td>{html.escape(one.source)}</td></tr>"
-        for one in published.of(found.subset.name)
+        for one in settings.of(found.subset.name).published
     )
     share = max(one["support"] for one in test["per_class"].values()) / test["n"]
     if not found.subset.multi_label:

@@ -1,0 +1,50 @@
+"""Libraries that take seconds to import, loaded at their first use.
+
+    from medvit.slow_imports import scipy_stats
+
+    scipy_stats.rankdata(values)  # imports scipy.stats here, not at the top of the module
+
+The app serves its first page before it needs any of them. All are imported under one lock: two threads that
+import parts of scikit-learn or transformers at once would find each other's partially initialised modules.
+"""
+
+import importlib
+import threading
+from types import ModuleType
+from typing import Any
+
+_lock = threading.RLock()
+
+
+class _SlowModule(ModuleType):
+    """Stands for a module and imports it when an attribute is first asked for."""
+
+    def __getattr__(self, attribute: str) -> Any:
+        with _lock:
+            return getattr(importlib.import_module(self.__name__), attribute)
+
+
+def _slow(name: str) -> Any:
+    return _SlowModule(name)
+
+
+grad_cam = _slow("pytorch_grad_cam")
+peft = _slow("peft")
+scipy_optimize = _slow("scipy.optimize")
+scipy_special = _slow("scipy.special")
+scipy_stats = _slow("scipy.stats")
+sklearn_covariance = _slow("sklearn.covariance")
+sklearn_decomposition = _slow("sklearn.decomposition")
+sklearn_manifold = _slow("sklearn.manifold")
+sklearn_metrics = _slow("sklearn.metrics")
+sklearn_model_selection = _slow("sklearn.model_selection")
+transformers = _slow("transformers")
+
+NEEDED_BY_APP = ("transformers.models.auto.modeling_auto", "scipy.stats", "sklearn.metrics")
+
+
+def import_slow_libraries() -> None:
+    """Import what every answer needs; other threads that call this wait until it is done."""
+    with _lock:
+        for name in NEEDED_BY_APP:
+            importlib.import_module(name)
