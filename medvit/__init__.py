@@ -1,20 +1,32 @@
-"""medvit: train Vision Transformers on MedMNIST images, and look inside them.
+"""Train Vision Transformers on MedMNIST images, and look inside them.
 
     import medvit
+
     medvit.load("bloodmnist", "spt_lsa")("cell.png")   # {"label": ..., "probabilities": {...}, ...}
 
-Importing the package registers its architectures, so that
-``transformers.AutoModelForImageClassification.from_pretrained(folder)`` opens every checkpoint folder.
+Importing the package is fast, and lets ``AutoModelForImageClassification.from_pretrained(folder)`` open every
+checkpoint folder: the architectures are registered once transformers' Auto classes are imported.
 """
 
-import os
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from medvit import models
 from medvit.errors import MedvitError
-from medvit.inference.predictor import Prediction, Predictor, load
+from medvit.slow_imports import after_import
+
+if TYPE_CHECKING:
+    from medvit.inference.predictor import Prediction, Predictor, load
 
 __all__ = ["MedvitError", "Prediction", "Predictor", "load"]
-if not os.environ.get("MEDVIT_LAZY"):  # app.py sets it: a page can be served before transformers is loaded
-    models.register()
+__version__ = "0.2.0"
 
-__version__ = "0.1.0"
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'medvit' has no attribute {name!r}")
+    return getattr(importlib.import_module("medvit.inference.predictor"), name)
+
+
+after_import(
+    "transformers.models.auto.modeling_auto", lambda: importlib.import_module("medvit.models").register()
+)

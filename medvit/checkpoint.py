@@ -1,19 +1,20 @@
-"""The checkpoint folder: one trained model, its card, and what it said on the whole test split.
+"""The checkpoint folder: one trained model, its card, and its logits on the whole test split.
 
 config.json, model.safetensors, preprocessor_config.json    Hugging Face format, weights in fp16
-card.json                                                   where it comes from and what it reached
-test.npz                                                    float16 logits (N, C), labels (N,) and, where it
-                                                            was made, the map (N, 2) of the test split
-trust.npz (optional)                                        what evaluation/trust.py fitted on validation
+card.json                                                   data, recipe, history, hardware, metrics
+test.npz                                                    float16 logits (N, C), labels (N,) and, optionally,
+                                                            the t-SNE embedding (N, 2) of the test split
+trust.npz (optional)                                        what reliability/fit.py fitted on validation
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-import medvit.models
-from medvit.data import medmnist
+from medvit import models
+from medvit.data import Dataset, medmnist
 from medvit.errors import MedvitError
 from medvit.files import atomic_file, sha256
 from medvit.imaging.preprocess import Preprocessing
+from medvit.slow_imports import transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,22 +36,36 @@ if TYPE_CHECKING:
 WEIGHTS = "model.safetensors"
 TRUST = "trust.npz"
 REQUIRED = ("config.json", WEIGHTS, "preprocessor_config.json", "card.json", "test.npz")
-# What the screens read of card.json, and what it has to be.
-CARD: dict[str, type | tuple[type, ...]] = {
+# The fields of card.json that the app reads, and their types.
+CARD_FIELDS: dict[str, type | tuple[type, ...]] = {
     "model": str, "seed": int, "recipe": dict, "source_size": int, "input_size": int, "parameters": int,
     "trained_on": int, "history": list, "selection": str, "hardware": str, "seconds": (int, float),
     "validation": dict, "test": dict, "sha256": str,
 }  # fmt: skip
-DEFAULT_ROOT = Path(__file__).resolve().parent.parent / "checkpoints"
+
+
+def _default_root() -> Path:
+    """$MEDVIT_CHECKPOINTS, else checkpoints/ beside the package in a clone, else the user's cache folder."""
+    if root := os.environ.get("MEDVIT_CHECKPOINTS"):
+        return Path(root)
+    in_clone = Path(__file__).resolve().parent.parent / "checkpoints"
+    return in_clone if in_clone.is_dir() else Path.home() / ".cache" / "medvit" / "checkpoints"
+
+
+DEFAULT_ROOT = _default_root()
+TRUST_ARRAYS = {
+    "sha256", "temperature", "nonconformity_scores", "nonconformity_scores_tta", "ood_means", "ood_whitening",
+    "ood_threshold", "ood_reference", "thresholds",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint folder that was found whole. `card` is the content of card.json.
+    """A checked checkpoint folder. `card` is the content of card.json.
 
-    `test_logits`: float16 (N, C), of the whole test split; `test_labels`: int64 (N,), or (N, C) of 0 and 1.
-    `test_map`: float16 (N, 2), the test images laid out by the model's features; None where it was not made.
-    `trust` is the content of trust.npz; where it is None, `trust_problem` says in a sentence why.
+    `test_logits`: float16 (N, C), of the whole test split. `test_labels`: int64 (N,), or (N, C) of 0 and 1.
+    `test_tsne`: float16 (N, 2), the t-SNE embedding of the test images' features, or None.
+    `trust`: the arrays of trust.npz; where it is None, `trust_problem` is a sentence that says why.
     """
 
     folder: Path
@@ -57,13 +73,17 @@ class Checkpoint:
     preprocessing: Preprocessing
     test_logits: np.ndarray
     test_labels: np.ndarray
-    test_map: np.ndarray | None = None
+    test_tsne: np.ndarray | None = None
     trust: dict[str, np.ndarray] | None = None
     trust_problem: str = ""
 
     @property
-    def subset(self) -> medmnist.Dataset:
+    def dataset(self) -> Dataset:
         return medmnist.get(self.card["subset"])
+
+    @property
+    def subset(self) -> Dataset:
+        return self.dataset
 
     @property
     def model_name(self) -> str:
@@ -71,11 +91,11 @@ class Checkpoint:
 
     @property
     def title(self) -> str:
-        return medvit.models.TITLES.get(self.model_name, self.model_name)
+        return models.TITLES.get(self.model_name, self.model_name)
 
     @property
     def seed_accuracies(self) -> list[float]:
-        """Test accuracy of each run of the recipe that was made, this one among them."""
+        """Test accuracy of each training run of the recipe, one a seed, this one included."""
         return [seed["test_accuracy"] for seed in self.card.get("seeds", [])]
 
     @property
@@ -93,7 +113,7 @@ class Checkpoint:
 
     @cached_property
     def model(self) -> PreTrainedModel:
-        """The model in evaluation mode, float32 on the CPU; read from disk at first use.
+        """The model in evaluation mode, float32 on the CPU; read from disk when it is first needed.
 
         Raises:
             MedvitError: the weights do not fit the configuration.
@@ -102,16 +122,13 @@ class Checkpoint:
 
 
 def load_model(folder: Path) -> PreTrainedModel:
-    """Read the model of a folder: safetensors only, no remote code, every parameter present.
+    """Read the model of a folder in float32, from safetensors only and without remote code.
 
     Raises:
-        MedvitError: anything missing, superfluous or of another shape.
+        MedvitError: a weight is missing, unexpected or of another shape.
     """
-    medvit.models.register()
-    from transformers import AutoModelForImageClassification
-
     try:
-        model, report = AutoModelForImageClassification.from_pretrained(
+        model, report = transformers.AutoModelForImageClassification.from_pretrained(
             folder,
             dtype=torch.float32,
             use_safetensors=True,
@@ -121,32 +138,38 @@ def load_model(folder: Path) -> PreTrainedModel:
         )
     except Exception as error:  # whatever a damaged folder makes the library raise
         raise MedvitError(f"The model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
-    wrong = {kind: sorted(map(str, keys)) for kind, keys in report.items() if keys}
-    if wrong:
-        raise MedvitError(f"The weights in {folder} do not fit config.json: {wrong}.")
+    problems = [f"{kind.replace('_', ' ')}: {_few(keys)}" for kind, keys in report.items() if keys]
+    if problems:
+        raise MedvitError(f"The weights in {folder} do not fit config.json ({'; '.join(problems)}).")
     return model.eval()
 
 
+def _few(keys: Iterable[Any]) -> str:
+    """At most three names of weights, and how many more there are."""
+    names = sorted(map(str, keys))
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def load(folder: str | Path) -> Checkpoint:
-    """Open and check a checkpoint folder; the weights themselves are loaded later, by `Checkpoint.model`.
+    """Open and check a checkpoint folder; the weights are loaded later, by `Checkpoint.model`.
 
     Raises:
-        MedvitError: the folder is damaged or half-written; the text names it and says what is wrong.
+        MedvitError: the folder is damaged or incomplete; the text names it and says what is wrong.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise MedvitError(f"There is no checkpoint folder {folder}.")
     missing = [name for name in REQUIRED if not (folder / name).is_file()]
     if missing:
-        raise MedvitError(f"The checkpoint {folder} is not whole: {', '.join(missing)} missing.")
+        raise MedvitError(f"The checkpoint {folder} is incomplete: {', '.join(missing)} missing.")
     try:
         card = json.loads((folder / "card.json").read_text())
-        subset = medmnist.get(card["subset"])
+        dataset = medmnist.get(card["subset"])
         _check_card(card)
         preprocessing = Preprocessing.from_json((folder / "preprocessor_config.json").read_text())
-        logits, labels, test_map = _read_test(folder / "test.npz", subset)
+        logits, labels, test_tsne = _read_test(folder / "test.npz", dataset)
         if sha256(folder / WEIGHTS) != card["sha256"]:
-            raise MedvitError(f"{WEIGHTS} is not the file that card.json describes (its sha256 differs)")
+            raise MedvitError(f"{WEIGHTS} is not the file that card.json describes: its sha256 differs")
     except (
         MedvitError,
         OSError,
@@ -162,11 +185,11 @@ def load(folder: str | Path) -> Checkpoint:
         trust, problem = _read_trust(folder, card["sha256"]), ""
     except MedvitError as error:
         trust, problem = None, str(error)
-    return Checkpoint(folder, card, preprocessing, logits, labels, test_map, trust, problem)
+    return Checkpoint(folder, card, preprocessing, logits, labels, test_tsne, trust, problem)
 
 
 def _check_card(card: dict[str, Any]) -> None:
-    for key, kind in CARD.items():
+    for key, kind in CARD_FIELDS.items():
         if not isinstance(card.get(key), kind):
             raise MedvitError(f"card.json has no usable {key!r}")
     if not isinstance(card.get("teachers", []), list):
@@ -183,58 +206,59 @@ def _check_card(card: dict[str, Any]) -> None:
 
 def _read_trust(folder: Path, weights: str) -> dict[str, np.ndarray]:
     """The arrays of trust.npz, if they were fitted to these weights."""
-    fit_it = f"Fit it with `python scripts/evaluate.py --fit {folder}`."
     path = folder / TRUST
+    how_to_fit = f"Fit it with `medvit evaluate --fit {folder}`."
     if not path.is_file():
-        raise MedvitError(f"This model has no {TRUST}, so its probabilities are as they come. {fit_it}")
+        raise MedvitError(f"This model has no {TRUST}, so its probabilities are not calibrated. {how_to_fit}")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-        belongs, fitted = str(arrays["sha256"]), arrays["temperature"].shape
+        fitted_to, shape = str(arrays["sha256"]), arrays["temperature"].shape
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise MedvitError(f"{path} is damaged and left aside ({error}). {fit_it}") from error
-    if belongs != weights:
-        raise MedvitError(f"{path} was fitted to other weights than these, and is left aside. {fit_it}")
-    if fitted != (2, 2):
-        raise MedvitError(f"{path} was fitted by an older medvit, and is left aside. {fit_it}")
+        raise MedvitError(f"{path} is damaged and ignored ({error}). {how_to_fit}") from error
+    if fitted_to != weights:
+        raise MedvitError(f"{path} was fitted to other weights and is ignored. {how_to_fit}")
+    if shape != (2, 2) or not TRUST_ARRAYS.issuperset(arrays):
+        raise MedvitError(f"{path} was fitted by an older medvit and is ignored. {how_to_fit}")
     return arrays
 
 
-def _read_test(path: Path, subset: medmnist.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _read_test(path: Path, dataset: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Logits, labels and t-SNE embedding of test.npz, checked against the dataset."""
     with np.load(path, allow_pickle=False) as archive:
         logits, labels = archive["logits"], archive["labels"].astype(np.int64)
-        test_map = archive.get("map")
-    classes = len(subset.classes)
-    expected = (len(logits), classes) if subset.multi_label else (len(logits),)
+        tsne = archive.get("tsne")
+    classes = len(dataset.classes)
+    expected = (len(logits), classes) if dataset.multi_label else (len(logits),)
     if logits.shape != (len(logits), classes) or labels.shape != expected or not np.isfinite(logits).all():
         raise MedvitError(
-            f"test.npz does not fit {subset.title}: logits {logits.shape}, labels {labels.shape}"
+            f"test.npz does not fit {dataset.title}: logits {logits.shape}, labels {labels.shape}"
         )
-    if labels.min(initial=0) < 0 or labels.max(initial=0) >= (2 if subset.multi_label else classes):
-        raise MedvitError("test.npz has labels that are no class")
-    if test_map is not None and (test_map.shape != (len(logits), 2) or not np.isfinite(test_map).all()):
-        raise MedvitError(f"test.npz has a map {test_map.shape} for {len(logits)} images")
-    return logits, labels, test_map
+    if labels.min(initial=0) < 0 or labels.max(initial=0) >= (2 if dataset.multi_label else classes):
+        raise MedvitError("test.npz has labels that are not classes of the dataset")
+    if tsne is not None and (tsne.shape != (len(logits), 2) or not np.isfinite(tsne).all()):
+        raise MedvitError(f"test.npz has a t-SNE embedding {tsne.shape} for {len(logits)} images")
+    return logits, labels, tsne
 
 
 def discover(root: str | Path | None = None) -> tuple[list[Checkpoint], dict[str, str]]:
-    """All checkpoints below `root` (<root>/<subset>/<model>), in the order of subsets and models.
+    """Open all checkpoints below a folder (<root>/<dataset>/<model>), in the order of datasets and models.
 
     Returns:
-        The whole ones, and for each folder that is not, what is wrong with it.
+        The usable checkpoints, and {relative path: what is wrong} of the others.
     """
     root = Path(root or DEFAULT_ROOT)
-    found, problems = [], {}
-    for card in sorted(root.glob("[!.]*/[!.]*/")):
-        if not card.is_dir():
+    checkpoints, problems = [], {}
+    for folder in sorted(root.glob("[!._]*/[!.]*/")):
+        if not folder.is_dir():
             continue
         try:
-            found.append(load(card))
+            checkpoints.append(load(folder))
         except MedvitError as error:
-            problems[str(card.relative_to(root))] = str(error)
-    order = {name: i for i, name in enumerate((*medmnist.names(), *medvit.models.NAMES))}
-    found.sort(key=lambda c: (order[c.subset.name], order.get(c.model_name, len(order))))
-    return found, problems
+            problems[str(folder.relative_to(root))] = str(error)
+    order = {name: i for i, name in enumerate((*medmnist.names(), *models.NAMES))}
+    checkpoints.sort(key=lambda c: (order[c.dataset.name], order.get(c.model_name, len(order))))
+    return checkpoints, problems
 
 
 def write_model(folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
@@ -244,36 +268,35 @@ def write_model(folder: Path, model: PreTrainedModel, preprocessing: Preprocessi
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing.to_json(), indent=2) + "\n")
 
 
-def write_test(
-    folder: Path, logits: np.ndarray, labels: np.ndarray, test_map: np.ndarray | None = None
-) -> None:
-    """Write test.npz, whole or not at all; `logits` as `to_half` gives them, `test_map` float16 (N, 2)."""
+def write_test(folder: Path, logits: np.ndarray, labels: np.ndarray, tsne: np.ndarray | None = None) -> None:
+    """Write test.npz atomically; `logits` as `to_half` returns them, `tsne` float16 (N, 2)."""
     arrays: dict[str, Any] = {"logits": logits, "labels": labels.astype(np.uint8)}
-    if test_map is not None:
-        arrays["map"] = test_map
+    if tsne is not None:
+        arrays["tsne"] = tsne
     with atomic_file(folder / "test.npz") as file:
         np.savez_compressed(file, **arrays)
 
 
 def write_trust(folder: Path, arrays: Mapping[str, Any]) -> None:
-    """Write trust.npz, whole or not at all."""
+    """Write trust.npz atomically."""
     with atomic_file(folder / TRUST) as file:
         np.savez_compressed(file, **dict[str, Any](arrays))
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
-    """Replace card.json, whole or not at all."""
+    """Replace card.json atomically."""
     with atomic_file(folder / "card.json") as file:
         file.write(json.dumps(card, indent=1).encode() + b"\n")
 
 
 def to_half(logits: np.ndarray) -> np.ndarray:
-    """Round float32 logits (N, C) to float16 without changing which class is on top."""
+    """Round float32 logits (N, C) to float16 so that the argmax of each row stays."""
     half = logits.astype(np.float16)
     rows = np.arange(len(half))
     top = logits.argmax(1)
-    others = half.copy()
-    others[rows, top] = -np.inf
-    tied = half[rows, top] <= others.max(1, initial=-np.inf)
-    half[rows[tied], top[tied]] = np.nextafter(others.max(1, initial=-np.inf)[tied], np.float16(np.inf))
+    rest = half.copy()
+    rest[rows, top] = -np.inf
+    second = rest.max(1, initial=-np.inf)
+    tied = half[rows, top] <= second
+    half[rows[tied], top[tied]] = np.nextafter(second[tied], np.float16(np.inf))
     return half

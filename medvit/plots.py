@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
-from medvit.data.medmnist import short_name
+from medvit.data import short_name
 from medvit.explain.faithfulness import Curves
 
 # Okabe and Ito's colours: eight that stay apart for colour-blind readers.

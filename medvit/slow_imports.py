@@ -9,7 +9,11 @@ import parts of scikit-learn or transformers at once would find each other's par
 """
 
 import importlib
+import importlib.abc
+import sys
 import threading
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -30,6 +34,11 @@ def _slow(name: str) -> Any:
 
 grad_cam = _slow("pytorch_grad_cam")
 peft = _slow("peft")
+pydicom = _slow("pydicom")
+pydicom_config = _slow("pydicom.config")
+pydicom_encaps = _slow("pydicom.encaps")
+pydicom_filereader = _slow("pydicom.filereader")
+pydicom_pixels = _slow("pydicom.pixels")
 scipy_optimize = _slow("scipy.optimize")
 scipy_special = _slow("scipy.special")
 scipy_stats = _slow("scipy.stats")
@@ -48,3 +57,33 @@ def import_slow_libraries() -> None:
     with _lock:
         for name in NEEDED_BY_APP:
             importlib.import_module(name)
+
+
+def after_import(name: str, action: Callable[[], object]) -> None:
+    """Call `action` once the module `name` has been imported, by whoever imports it; now if it is there."""
+    if name in sys.modules:
+        action()
+    else:
+        sys.meta_path.insert(0, _AfterImport(name, action))
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Finds one module as Python does, and calls `action` at the end of its execution."""
+
+    def __init__(self, name: str, action: Callable[[], object]) -> None:
+        self.name, self.action = name, action
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if fullname != self.name:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.loader is None:
+            return spec
+        execute = spec.loader.exec_module
+
+        def execute_and_act(module: ModuleType) -> None:
+            execute(module)
+            self.action()
+
+        spec.loader.exec_module = execute_and_act  # type: ignore[method-assign]
+        return spec

@@ -34,7 +34,7 @@ def parse() -> argparse.Namespace:
     add("--model", required=True, help="name of the model, such as spt_lsa")
     add("--out", required=True, type=Path, metavar="FILE", help="the CSV; an older one is replaced")
     add("--checkpoints", type=Path, metavar="DIR", help="folder of checkpoints [the shipped ones]")
-    add("--batch-size", type=int, default=bulk.BATCH, metavar="N", help="[%(default)s]")
+    add("--batch-size", type=int, default=bulk.BATCH_SIZE, metavar="N", help="[%(default)s]")
     add(
         "--engine",
         choices=("plain", "ray"),

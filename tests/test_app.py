@@ -113,11 +113,11 @@ def png(image: Image.Image, **options) -> bytes:
 
 
 BAD = {
-    "not-an-image.png": (b"hello", "not a picture"),
+    "not-an-image.png": (b"hello", "not an image"),
     "truncated.png": (png(Image.effect_noise((200, 200), 50))[:3000], "damaged"),
     "huge.png": (png(Image.new("1", (20_000, 20_000))), "million"),
-    "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a picture"),
-    "empty.png": (b"", "not a picture"),
+    "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+    "empty.png": (b"", "not an image"),
 }
 
 

@@ -40,7 +40,7 @@ def folder(tmp_path_factory) -> Path:
 
 def classify(predictor, *paths, **options):
     with bulk.Reader() as reader:
-        files = bulk.find(paths)
+        files = bulk.list_files(paths)
         return [row for rows in bulk.predict(predictor, files, reader, **options) for row in rows]
 
 
@@ -60,7 +60,7 @@ def pack(path: Path, members: dict[str, bytes], compression=zipfile.ZIP_DEFLATED
 def test_many_zips_are_not_all_kept_open(tmp_path):
     zips = [pack(tmp_path / f"{i:02}.zip", {"a.png": png(i), "b.png": png(i + 1)}) for i in range(40)]
     with bulk.Reader() as reader:
-        for file in bulk.find(zips):
+        for file in bulk.list_files(zips):
             assert imaging.open_image(reader(file)).width == 28
             assert len(reader._zips) <= bulk.OPEN_ZIPS
         kept = [archive for archive, _ in reader._zips.values()]
@@ -76,7 +76,7 @@ def test_a_folder_gives_the_answers_of_the_single_pictures_in_order(predictor, f
     ]  # fmt: skip
     for row in found:
         if row.file == "3b.png":
-            assert "damaged" in row.note or "not a picture" in row.note
+            assert "damaged" in row.note or "not an image" in row.note
             assert (row.label, row.probability) == ("", None)
         else:
             alone = predictor(folder / row.file)
@@ -127,7 +127,7 @@ def lock(path: Path) -> None:
         ({"inner.zip": b"PK"}, None, "zip inside a zip"),
         ({"locked.png": png()}, lock, "password"),
         ({"wrong.png": png()}, lie_about_checksum, "damaged in the zip"),
-        ({"large.png": np.random.default_rng(0).bytes(imaging.MAX_BYTES + 1)}, None, "at most 20 MB"),
+        ({"large.png": np.random.default_rng(0).bytes(limits.IMAGE_BYTES + 1)}, None, "at most 20 MB"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
@@ -155,31 +155,31 @@ def test_a_zip_with_an_enormous_table_of_contents_is_refused(tmp_path):
         file.write(one * entries)
         file.write(struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, len(one) * entries, 0, 0))
     with pytest.raises(MedvitError, match="table of contents"):
-        bulk.find([tmp_path / "many.zip"])
+        bulk.list_files([tmp_path / "many.zip"])
 
 
 def test_what_is_no_zip_is_refused_by_name(tmp_path):
     (tmp_path / "fake.zip").write_bytes(b"hello")
     with pytest.raises(MedvitError, match=r"fake\.zip"):
-        bulk.find([tmp_path / "fake.zip"])
+        bulk.list_files([tmp_path / "fake.zip"])
 
 
 def test_too_many_files_or_bytes_are_refused_before_one_is_read(folder, monkeypatch):
-    monkeypatch.setattr(bulk, "BATCH_FILES", 10)
+    monkeypatch.setattr(bulk, "BULK_FILES", 10)
     with pytest.raises(MedvitError, match="10 files"):
-        bulk.find([folder])
-    assert len(bulk.find([folder], limited=False)) == 11
-    monkeypatch.setattr(bulk, "BATCH_FILES", 11)
-    monkeypatch.setattr(bulk, "BATCH_BYTES", 5000)
+        bulk.list_files([folder])
+    assert len(bulk.list_files([folder], limited=False)) == 11
+    monkeypatch.setattr(bulk, "BULK_FILES", 11)
+    monkeypatch.setattr(bulk, "BULK_BYTES", 5000)
     with pytest.raises(MedvitError, match="Split it"):
-        bulk.find([folder])
+        bulk.list_files([folder])
 
 
 def test_nothing_at_all_is_said_so(tmp_path):
     with pytest.raises(MedvitError, match="no file"):
-        bulk.find([tmp_path])
+        bulk.list_files([tmp_path])
     with pytest.raises(MedvitError, match="nowhere"):
-        bulk.find([tmp_path / "nowhere"])
+        bulk.list_files([tmp_path / "nowhere"])
 
 
 def test_control_and_direction_characters_are_shown_escaped():
@@ -195,7 +195,7 @@ def test_no_cell_is_a_formula():
 
 def test_stopping_early_leaves_the_rest_undone(predictor, folder):
     with bulk.Reader() as reader:
-        rows = bulk.predict(predictor, bulk.find([folder]), reader, batch=2)
+        rows = bulk.predict(predictor, bulk.list_files([folder]), reader, batch=2)
         first = next(rows)
         rows.close()
     assert [row.file for row in first] == ["0.png", "1.png"]

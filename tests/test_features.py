@@ -11,7 +11,7 @@ import torch
 from medvit import checkpoint, models
 from medvit.data import medmnist
 from medvit.errors import MedvitError
-from medvit.evaluation.embedding import layout, unit
+from medvit.evaluation.embedding import tsne, unit
 from medvit.evaluation.inference import predict
 from medvit.imaging.preprocess import to_tensor
 from medvit.inference import retrieval
@@ -92,18 +92,18 @@ def test_the_map_keeps_groups_together_and_is_always_the_same():
     rng = np.random.default_rng(0)
     groups = np.repeat([0, 1, 2], 20)
     vectors = 5 * np.eye(16)[groups] + rng.normal(0, 0.3, (60, 16))
-    plane = layout(vectors)
+    plane = tsne(vectors)
     assert plane.dtype == np.float16
     assert np.abs(plane).max() == pytest.approx(1, abs=1e-3)
     distances = np.linalg.norm(plane[:, None].astype(float) - plane[None], axis=-1)
     np.fill_diagonal(distances, np.inf)
     assert (groups[distances.argmin(1)] == groups).all()
-    np.testing.assert_array_equal(plane, layout(vectors))
+    np.testing.assert_array_equal(plane, tsne(vectors))
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 7])
 def test_a_handful_of_images_has_a_map_too(count):
-    plane = layout(np.random.default_rng(0).normal(size=(count, 8)))
+    plane = tsne(np.random.default_rng(0).normal(size=(count, 8)))
     assert plane.shape == (count, 2)
     assert np.isfinite(plane).all()
 
@@ -155,7 +155,7 @@ def test_an_index_is_built_once_and_finds_an_image_by_itself(index, synthetic_ro
     assert index.ready
     assert seen[-1] == (64, 64)
     pictures, labels = medmnist.load_split("breastmnist", "train", root=synthetic_root)
-    _, vectors = predict(index.found.model, index.found.preprocessing, pictures)
+    _, vectors = predict(index.checkpoint.model, index.checkpoint.preprocessing, pictures)
     nearest = index.nearest(vectors[7], "train", 5)
     assert nearest[0].index == 7
     assert nearest[0].similarity == pytest.approx(1, abs=1e-3)
@@ -168,7 +168,7 @@ def test_an_index_is_built_once_and_finds_an_image_by_itself(index, synthetic_ro
 
 
 def test_a_large_split_is_drawn_from(index, monkeypatch):
-    monkeypatch.setattr(retrieval, "MOST", 10)
+    monkeypatch.setattr(retrieval, "MAX_IMAGES", 10)
     index.build()
     assert index.size("train") == 10
     assert len({one.index for one in index.nearest(np.ones(192), "train", 10)}) == 10
@@ -187,4 +187,4 @@ def test_another_archive_has_another_index(index, tmp_path):
     index.build()
     other = tmp_path / "other"
     other.mkdir()
-    assert not Index(index.found, other).ready
+    assert not Index(index.checkpoint, other).ready

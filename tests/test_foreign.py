@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from medvit.data import as_rgb
 from medvit.errors import MedvitError
 from medvit.reliability import ood, outliers
 from medvit.reliability.fit import auroc
@@ -84,7 +85,7 @@ def test_pictures_of_a_kind_take_the_path_of_an_upload(kind):
 
 def test_a_colour_image_is_grey_to_a_grey_subset():
     colour = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 3), dtype=np.uint8)
-    assert np.ptp(outliers.match_channels(colour, True), axis=-1).max() == 0
-    np.testing.assert_array_equal(outliers.match_channels(colour, False), colour)
-    np.testing.assert_array_equal(outliers.match_channels(colour[..., 0], False)[..., 2], colour[..., 0])
+    assert np.ptp(as_rgb(colour, True), axis=-1).max() == 0
+    np.testing.assert_array_equal(as_rgb(colour, False), colour)
+    np.testing.assert_array_equal(as_rgb(colour[..., 0], False)[..., 2], colour[..., 0])
     assert (outliers.recolour(colour, 0) != colour).any(axis=(1, 2, 3)).all()

@@ -199,7 +199,7 @@ def test_answers_that_nobody_reads_do_not_pile_up(trained, tmp_path):
         body = body.replace("null", str(number))
         kind = {"Content-Type": "application/json"}
         answers = []
-        for _ in range(3 * limits.UNREAD):
+        for _ in range(3 * limits.UNREAD_MESSAGES):
             answers.append(request(address, "POST", "/gradio_api/queue/join", body, kind)[::2])
             if answers[-1][0] != 200:
                 break
@@ -238,7 +238,7 @@ def test_of_all_who_do_not_read_those_who_left_most_lose_theirs():
     answer = awaited(queue.push, SimpleNamespace(session_hash="visitor 1"), None, None)
     assert answer == (True, "visitor 1", "success")
     assert gone == [f"visitor {i}" for i in range(99, 99 - len(gone), -1)]
-    assert sum(one.qsize() for one in waiting.values()) <= limits.UNREAD_IN_ALL
+    assert sum(one.qsize() for one in waiting.values()) <= limits.TOTAL_UNREAD_MESSAGES
     assert len(waiting) == 100 - len(gone) > 50
     assert events == {"visitor 1": {"b"}}
 
@@ -278,8 +278,8 @@ def test_requests_beside_the_queue_are_counted_too():
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"fine"})
 
-    assert guarded(fine, running=limits.RUNNING - 1) == (200, "fine")
-    status, answer = guarded(fine, running=limits.RUNNING)
+    assert guarded(fine, running=limits.DIRECT_REQUESTS - 1) == (200, "fine")
+    status, answer = guarded(fine, running=limits.DIRECT_REQUESTS)
     assert status == 503
     assert "try again" in answer
 
@@ -590,5 +590,5 @@ def test_two_pictures_at_once_keep_apart(trained):
     sources = [synthetic.draw("breastmnist", i) for i in range(5)]
     passes = predictor.explainer.many(to_tensor(np.stack(sources)))
     for alone, together in zip(map(predictor.predict, sources), passes, strict=True):
-        torch.testing.assert_close(alone.seen.logits, together.logits, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(alone.seen.attentions, together.attentions, atol=1e-5, rtol=0)
+        torch.testing.assert_close(alone.forward_pass.logits, together.logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(alone.forward_pass.attentions, together.attentions, atol=1e-5, rtol=0)

@@ -11,7 +11,7 @@ from transformers import ViTImageProcessor
 from medvit import imaging
 from medvit.data import synthetic
 from medvit.errors import MedvitError
-from medvit.imaging.preprocess import ENLARGERS
+from medvit.imaging.preprocess import UPSCALING_FILTERS
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -42,7 +42,7 @@ def test_the_centre_square_is_taken():
     np.testing.assert_array_equal(imaging.to_source(Image.fromarray(wide)), np.full((28, 28, 3), 200))
 
 
-@pytest.mark.parametrize("resampling", ENLARGERS, ids=lambda r: r.name)
+@pytest.mark.parametrize("resampling", UPSCALING_FILTERS, ids=lambda r: r.name)
 @pytest.mark.parametrize("side", [224, 100])
 @pytest.mark.parametrize("grey", [False, True])
 def test_an_enlarged_image_gives_its_original_back(resampling, side, grey):

@@ -88,8 +88,8 @@ def test_a_tool_answers_as_the_api_does(app, picture):
         ("/etc/passwd", "Invalid file data format"),
         ("file:///etc/passwd", "Invalid file data format"),
         ("http://127.0.0.1:1/secret", "Addresses are not fetched here"),
-        (data_url(b"no picture"), "This is not a picture"),
-        (data_url(b"%PDF-1.7"), "This is not a picture"),
+        (data_url(b"no picture"), "This is not an image"),
+        (data_url(b"%PDF-1.7"), "This is not an image"),
         ({"path": "/etc/passwd"}, "not of type 'string'"),
     ],
 )

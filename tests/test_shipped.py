@@ -8,7 +8,7 @@ from PIL import Image
 
 from medvit import models
 from medvit.checkpoint import DEFAULT_ROOT
-from medvit.data import medmnist, synthetic
+from medvit.data import as_rgb, medmnist, stratified_sample, synthetic
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import evaluate
 from medvit.inference.predictor import Predictor
@@ -87,8 +87,8 @@ def test_it_accepts_as_many_test_images_as_its_card_says(found):
     """So trust.npz still fits the features that are read."""
     said = found.card["trust"]["foreign"]["forms"]["original"]
     images, labels = official_test_split(found.subset.name)
-    some = images[medmnist.sample(labels, measure.FORMS)]
-    colour = outliers.match_channels(some, found.subset.channels == 1)
+    some = images[stratified_sample(labels, measure.FORMS)]
+    colour = as_rgb(some, found.subset.channels == 1)
     accepted = [one.in_distribution.accepted for one in Predictor(found).predict_many(colour)]
     assert np.mean(accepted) == pytest.approx(said, abs=0.011)  # one image may lie on the line
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medvit import files
-from medvit.data import medmnist, synthetic
+from medvit.data import medmnist, stratified_sample, synthetic
 from medvit.errors import MedvitError
 
 from .conftest import run_script
@@ -36,7 +36,7 @@ def origin(monkeypatch):
     """Let medmnist's table name another address and md5 for breastmnist."""
 
     def set_to(url, md5):
-        info = medmnist._medmnist_info().INFO["breastmnist"]
+        info = medmnist.package_info().INFO["breastmnist"]
         monkeypatch.setitem(info, "url", url)
         monkeypatch.setitem(info, "MD5", md5)
         medmnist.get.cache_clear()
@@ -261,9 +261,9 @@ def test_the_download_command_names_the_subsets_it_knows():
 
 def test_a_sample_keeps_the_class_shares_and_the_order():
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [500, 300, 200]))
-    part = medmnist.sample(labels, 100)
+    part = stratified_sample(labels, 100)
     assert np.bincount(labels[part]).tolist() == [50, 30, 20]
     assert (np.diff(part) > 0).all()
-    np.testing.assert_array_equal(medmnist.sample(labels, 1000), np.arange(1000))
+    np.testing.assert_array_equal(stratified_sample(labels, 1000), np.arange(1000))
     for count in (1, 999):  # too few on one side to hold each class
-        assert len(medmnist.sample(labels, count)) == count
+        assert len(stratified_sample(labels, count)) == count

@@ -9,7 +9,7 @@ from medvit import checkpoint, plots
 from medvit.data import medmnist, settings
 from medvit.errors import MedvitError
 from medvit.evaluation import selection as select
-from medvit.evaluation.per_class import per_class
+from medvit.evaluation.one_vs_rest import per_class
 from medvit.inference.registry import Registry
 from medvit.ui.components.confusion_matrix import render, render_difference
 from medvit.ui.components.embedding_plot import points
@@ -34,13 +34,13 @@ def test_a_cell_holds_its_images_most_confident_first():
 
 
 def test_mistakes_are_the_images_off_the_diagonal():
-    assert select.mistakes(SCORES, LABELS).tolist() == [4, 2]
+    assert select.misclassified(SCORES, LABELS).tolist() == [4, 2]
 
 
 def test_mistakes_with_several_labels_are_those_with_a_wrong_label():
     scores = np.array([[0.9, 0.2], [0.4, 0.9], [0.1, 0.1]])
     labels = np.array([[1, 0], [1, 0], [0, 0]])
-    assert select.mistakes(scores, labels).tolist() == [1]
+    assert select.misclassified(scores, labels).tolist() == [1]
 
 
 def test_two_models_disagree_where_their_classes_differ():

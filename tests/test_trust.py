@@ -139,7 +139,7 @@ def test_views_are_asked_in_one_pass_and_say_whether_they_agree(trained):
     assert 0.5 <= together.agreement <= 1
     mirrored = predictor.predict(CASE.source[:, ::-1].copy(), tta=True)
     np.testing.assert_allclose(together.calibrated, mirrored.calibrated, atol=1e-5)
-    assert together.seen.attentions.shape == predictor.predict(CASE.source).seen.attentions.shape
+    assert together.forward_pass.attentions.shape == predictor.predict(CASE.source).forward_pass.attentions.shape
 
 
 def test_a_foreign_image_is_noticed_over_a_dimmed_answer(trained):
@@ -151,7 +151,7 @@ def test_a_foreign_image_is_noticed_over_a_dimmed_answer(trained):
     assert "answer foreign" in shown
     assert "does not look like BreastMNIST" in shown
     assert "show anyway" in shown
-    drawing = parts.answer(prediction, Sample("breastmnist", CASE.source, "phantom 3, a drawing"))
+    drawing = parts.answer(prediction, Sample("breastmnist", CASE.source, "synthetic example 3", synthetic=True))
     assert "answer foreign" not in drawing
     assert "being a drawing" in drawing
     object.__setattr__(prediction, "in_distribution", fit.InDistribution(2.0, 1.0))

@@ -54,8 +54,8 @@ def test_what_is_painted_over_is_found_pixel_by_pixel(prediction):
 def test_only_what_is_painted_over_is_filled_in(prediction, filling):
     erased = torch.zeros(28, 28, dtype=torch.bool)
     erased[5:11, 3:9] = True
-    filled = perturbation.fill_in(prediction.seen.pixels, erased, filling)
-    changed = (filled != prediction.seen.pixels).any(1)[0]
+    filled = perturbation.fill_in(prediction.forward_pass.pixels, erased, filling)
+    changed = (filled != prediction.forward_pass.pixels).any(1)[0]
     assert not changed[~erased].any()
     assert changed[erased].float().mean() > 0.9
 
@@ -186,7 +186,7 @@ def test_what_is_picked_is_set_last(trained):
 def test_before_and_after_erasing_are_what_the_answer_shows(functions, prediction):
     content = io.BytesIO()
     painted(prediction.source, (3, 5, 9, 11)).save(content, "PNG")
-    shown = f"<td>{prediction.shown[prediction.top]:.1%}</td>"
+    shown = f"<td>{prediction.display_probs[prediction.top]:.1%}</td>"
     assert shown != f"<td>{prediction.probabilities[prediction.top]:.1%}</td>"
     assert shown in functions["erase.ask_again"](prediction, content.getvalue(), "blurred")
 
@@ -202,12 +202,11 @@ def of_several_labels(synthetic_root):
     logits = np.where(labels, 4.0, -4.0)
     logits[2] *= -1
     subset = medmnist.get("chestmnist")
-    found = SimpleNamespace(subset=subset, test_logits=logits, test_labels=labels, card={"source_size": 28})
-    return Registry(
-        Path("/nonexistent"),
-        synthetic_root,
-        _predictors={"chestmnist": {"cnn": SimpleNamespace(checkpoint=found)}},  # type: ignore[dict-item]
+    tested = SimpleNamespace(
+        subset=subset, model_name="cnn", test_logits=logits, test_labels=labels, card={"source_size": 28}
     )
+    predictors = [SimpleNamespace(checkpoint=tested)]
+    return Registry(predictors, Path("/nonexistent"), synthetic_root)  # type: ignore[arg-type]
 
 
 def test_a_mistake_with_several_labels_is_found(synthetic_root):

@@ -47,7 +47,7 @@ def test_a_zip_becomes_a_table_with_progress_on_the_way(run, zipped):
     assert "1 could not be read" in status
     assert len(rows) == len(table) == 201
     assert table[-1][0] == "broken.png"
-    assert "not a picture" in table[-1][-1]
+    assert "not an image" in table[-1][-1]
     assert sum(sum(bar.x) for bar in figure.data) == 200
 
 
@@ -56,8 +56,8 @@ def test_stop_keeps_what_is_done(run, zipped, monkeypatch):
     steps = run("breastmnist", "spt_lsa", [zipped])
     next(steps)[1].set()
     last = list(steps)[-1]
-    assert f"stopped after {bulk.BATCH} of 201 files" in last[2]
-    assert len(last[0]) == bulk.BATCH
+    assert f"stopped after {bulk.BATCH_SIZE} of 201 files" in last[2]
+    assert len(last[0]) == bulk.BATCH_SIZE
 
 
 def test_a_mistake_is_one_sentence(run):

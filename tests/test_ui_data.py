@@ -47,7 +47,7 @@ def slow_server(tmp_path, monkeypatch):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        info = medmnist._medmnist_info().INFO["breastmnist"]
+        info = medmnist.package_info().INFO["breastmnist"]
         monkeypatch.setitem(info, "url", f"http://127.0.0.1:{running.server_port}/x.npz")
         monkeypatch.setitem(info, "MD5", files.md5sum(tmp_path / "official" / "breastmnist.npz"))
         monkeypatch.setattr("medvit.ui.data.SAY_EVERY", 0.01)

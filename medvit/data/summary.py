@@ -1,4 +1,4 @@
-"""What the data of a subset look like: class balance, examples, mean image, intensities."""
+"""A summary of a dataset's images: class balance, examples, mean image and intensity histogram."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,23 +6,26 @@ from pathlib import Path
 import numpy as np
 
 from medvit.data import medmnist
+from medvit.data.arrays import as_rgb, class_counts
+from medvit.data.dataset import SPLITS, Dataset
 
-SAMPLE = 2_000  # training images behind the mean and the histograms, evenly spaced over the split
-PER_CLASS = 10  # examples of each class
+MAX_SAMPLED = 2_000  # training images behind the mean and the histograms, evenly spaced over the split
+MAX_EXAMPLES = 10  # of each class
 BINS = 64
 
 
 @dataclass(frozen=True)
-class Overview:
-    """A subset at a glance.
+class DatasetSummary:
+    """The images of a dataset at a glance.
 
-    `counts`: images of each class, (C,), by split; of a multi-label subset, images that have the label.
-    `examples`: for each class up to `PER_CLASS` training images, uint8 (k, s, s, 3), evenly spaced.
-    `sampled`: how many of the `total` training images the rest is computed from. `mean`: uint8 (s, s, 3).
-    `histogram`: share of pixels in `BINS` equal bins of 0..255, (channels, BINS); rows sum to one.
+    `counts`: images of each class, (C,), by split; for a multi-label dataset, images that have the label.
+    `examples`: for each class up to `MAX_EXAMPLES` training images, uint8 (k, s, s, 3), evenly spaced.
+    `sampled`: how many of the `total` training images the other fields are computed from.
+    `mean`: mean training image, uint8 (s, s, 3).
+    `histogram`: fraction of pixels in `BINS` equal bins of 0..255, (channels, BINS); rows sum to one.
     """
 
-    subset: medmnist.Dataset
+    dataset: Dataset
     counts: dict[str, np.ndarray]
     examples: tuple[np.ndarray, ...]
     sampled: int
@@ -31,55 +34,47 @@ class Overview:
     histogram: np.ndarray
 
 
-def overview(name: str, size: int = 28, root: str | Path | None = None) -> Overview:
-    """Read the archive of a subset and sum it up; seconds for the largest.
+def summarize(name: str, size: int = 28, root: str | Path | None = None) -> DatasetSummary:
+    """Read the archive of a subset and summarize it; takes seconds for the largest.
 
     Raises:
         MedvitError: the archive is absent or damaged.
     """
-    subset = medmnist.get(name)
+    dataset = medmnist.get(name)
     counts = {}
-    for split in reversed(medmnist.SPLITS):  # train last, as its images are needed
+    for split in reversed(SPLITS):  # train last, as its images are needed
         images, labels = medmnist.load_split(name, split, size, root)
-        counts[split] = class_counts(labels, len(subset.classes))
-    has = labels.astype(bool) if subset.multi_label else labels[:, None] == np.arange(len(subset.classes))
-    examples = tuple(colour(images[_spread(np.flatnonzero(members), PER_CLASS)]) for members in has.T)
-    sample = images[_spread(np.arange(len(images)), SAMPLE)]
-    return Overview(
-        subset,
-        {split: counts[split] for split in medmnist.SPLITS},
-        examples,
-        len(sample),
-        len(images),
-        colour(sample.mean(0, keepdims=True).round().astype(np.uint8))[0],
-        histogram(sample),
+        counts[split] = class_counts(labels, len(dataset.classes))
+    members = (
+        labels.astype(bool) if dataset.multi_label else labels[:, None] == np.arange(len(dataset.classes))
+    )
+    examples = tuple(as_rgb(images[_spaced(np.flatnonzero(rows), MAX_EXAMPLES)]) for rows in members.T)
+    sample = images[_spaced(np.arange(len(images)), MAX_SAMPLED)]
+    return DatasetSummary(
+        dataset=dataset,
+        counts={split: counts[split] for split in SPLITS},
+        examples=examples,
+        sampled=len(sample),
+        total=len(images),
+        mean=as_rgb(sample.mean(0).round().astype(np.uint8)),
+        histogram=intensity_histogram(sample),
     )
 
 
-def class_counts(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Images of each class, (C,), from labels (N,), or (N, C) of 0 and 1."""
-    return labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
-
-
-def histogram(images: np.ndarray) -> np.ndarray:
-    """Share of pixels in `BINS` equal bins, (channels, BINS), of uint8 (N, s, s) or (N, s, s, 3)."""
+def intensity_histogram(images: np.ndarray) -> np.ndarray:
+    """Return the fraction of pixels in `BINS` bins, (channels, BINS), of uint8 (N, s, s) or (N, s, s, 3)."""
     channels = images.reshape(-1, 1) if images.ndim == 3 else images.reshape(-1, images.shape[-1])
-    probs = np.stack([np.bincount(channel // (256 // BINS), minlength=BINS) for channel in channels.T])
-    return probs / probs.sum(1, keepdims=True)
+    counts = np.stack([np.bincount(channel // (256 // BINS), minlength=BINS) for channel in channels.T])
+    return counts / counts.sum(1, keepdims=True)
 
 
-def colour(images: np.ndarray) -> np.ndarray:
-    """Images (N, s, s) or (N, s, s, 3) as (N, s, s, 3); grey is repeated."""
-    return np.repeat(images[..., None], 3, axis=-1) if images.ndim == 3 else images
-
-
-def strip(images: np.ndarray, gap: int = 1) -> np.ndarray:
-    """Images, uint8 (k, s, s, 3), side by side as one, (s, k * s + (k - 1) * gap, 3), white between them."""
+def side_by_side(images: np.ndarray, gap: int = 1) -> np.ndarray:
+    """Join images, uint8 (k, s, s, 3), to one, (s, k * s + (k - 1) * gap, 3), with white between them."""
     padded = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
     return np.concatenate(list(padded), axis=1)[:, : -gap or None]
 
 
-def _spread(indices: np.ndarray, count: int) -> np.ndarray:
+def _spaced(indices: np.ndarray, count: int) -> np.ndarray:
     """Up to `count` of `indices`, evenly spaced."""
     if len(indices) <= count:
         return indices

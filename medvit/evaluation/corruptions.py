@@ -9,13 +9,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.io import decode_jpeg, encode_jpeg
 from torchvision.transforms.functional import gaussian_blur as _gaussian_blur
 
 from medvit.data import settings
+from medvit.imaging.jpeg import jpeg_round_trip
+from medvit.imaging.preprocess import to_tensor
 
 SIDE = 224  # pixels, which the severities are meant for
 
@@ -26,8 +28,8 @@ def pixelate(x: Tensor, factor: float) -> Tensor:
 
 
 def jpeg_compression(x: Tensor, quality: int) -> Tensor:
-    coded = encode_jpeg(list((x * 255).round().to(torch.uint8).cpu()), quality)
-    return torch.stack([decode_jpeg(one) for one in coded]).to(x) / 255
+    images = (x * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return to_tensor(np.stack([jpeg_round_trip(image, quality) for image in images])).to(x) / 255
 
 
 def gaussian_noise(x: Tensor, scale: float) -> Tensor:

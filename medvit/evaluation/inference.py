@@ -14,22 +14,22 @@ BATCH = 256
 def predict(
     model: nn.Module, preprocessing: Preprocessing, images: np.ndarray, batch_size: int = BATCH
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and features of source images. Safe while other threads use the model.
+    """Compute logits and features of source images. Other threads may use the model at the same time.
 
     Args:
         model: one of medvit's, in evaluation mode, on any device.
         images: source pixels, uint8 (N, s, s) or (N, s, s, 3).
 
     Returns:
-        logits (N, C), and features (N, D), what the classifier was given; both float32.
+        logits (N, C), and features (N, D), the input of the classifier; both float32.
     """
-    assert not model.training, "dropout and batch statistics would have a say"
+    assert not model.training, "dropout and batch statistics would change the logits"
     device = next(model.parameters()).device
-    logits, features = [], []
+    all_logits, all_features = [], []
     for start in range(0, len(images), batch_size):
         pixels = to_tensor(images[start : start + batch_size]).to(device)
-        said, seen = read(model, preprocessing(pixels))
-        assert seen is not None, "every model of medvit calls its head classifier"
-        logits.append(said.float().cpu().numpy())
-        features.append(seen.float().cpu().numpy())
-    return np.concatenate(logits), np.concatenate(features)
+        logits, features = read(model, preprocessing(pixels))
+        assert features is not None, "every model of medvit has a head named classifier"
+        all_logits.append(logits.float().cpu().numpy())
+        all_features.append(features.float().cpu().numpy())
+    return np.concatenate(all_logits), np.concatenate(all_features)

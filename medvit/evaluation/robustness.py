@@ -1,8 +1,8 @@
-"""How a model fares on corrupted test images.
+"""Robustness: the error of a model on corrupted test images.
 
-Each image is enlarged to the 224 pixels that the corruptions are meant for, corrupted, and then takes the
-path of an upload: antialiased down to the source size. A model of 28 pixels is therefore blind to much of the
-noise, blur and blocks that one of 224 pixels sees.
+Each image is enlarged to the 224 pixels that the corruptions of MedMNIST-C are meant for, corrupted, and then
+processed like an upload: antialiased downscale to the source size. The downscale removes much of the noise,
+blur and blocks that a model of 224 pixels would see.
 """
 
 from functools import lru_cache
@@ -14,49 +14,51 @@ import torch
 import torch.nn.functional as F
 
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist, settings
+from medvit.data import medmnist, settings, stratified_sample
 from medvit.errors import MedvitError
 from medvit.evaluation import corruptions
 from medvit.evaluation.inference import predict
 from medvit.imaging.preprocess import to_tensor
 
-ALL = "mean of all"
-IMAGES = 250  # of the test split at most, with its class shares
-COLUMNS = ("subset", "model", "corruption", "n", "clean", "error", "s1", "s2", "s3", "s4", "s5", "plain")
+MEAN = "mean of all"
+IMAGES = 250  # of the test split at most, with its class fractions
+SEVERITIES = range(1, 6)
+COLUMNS = (
+    "subset", "model", "corruption", "n", "clean_balanced_error", "balanced_error",
+    *(f"severity_{severity}" for severity in SEVERITIES), "error_rate",
+)  # fmt: skip
 
 
-def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str, Any]:
-    """Balanced error (1 - mean recall of the classes, as MedMNIST-C counts) under each of its corruptions.
+def measure(checkpoint: Checkpoint, data_root: str | Path | None = None) -> dict[str, Any]:
+    """Measure balanced error (1 - mean recall of the classes, as in MedMNIST-C) under each corruption.
 
     Returns:
-        errors {corruption: [severity 1 to 5]}, mean, clean (on the same images), and n; beside them `plain`,
-        the share of images wrong: {corruption: mean over severities}, with "mean of all" and "clean".
+        errors {corruption: [severity 1 to 5]}, mean, clean (on the same images), and n; and error_rates, the
+        fraction of wrong predictions: {corruption: mean over severities}, with "mean of all" and "clean".
 
     Raises:
-        MedvitError: MedMNIST-C says nothing of the subset here, or the data are absent.
+        MedvitError: no corruptions are defined for the dataset, or the data are absent.
     """
-    name = found.subset.name
+    name = checkpoint.dataset.name
     if not settings.of(name).corruptions:
         raise MedvitError(f"MedMNIST-C defines no corruptions for {name} that are implemented here.")
-    clean, labels, corrupted = corrupted_images(name, found.card["source_size"], data_root)
+    clean, labels, corrupted = corrupted_images(name, checkpoint.card["source_size"], data_root)
 
     def errors(images: np.ndarray) -> tuple[float, float]:
-        said = predict(found.model, found.preprocessing, images)[0].argmax(1)
-        balanced = 1 - np.mean([(said[labels == c] == c).mean() for c in np.unique(labels)])
-        return float(balanced), float((said != labels).mean())
+        """Balanced error and error rate."""
+        predicted = predict(checkpoint.model, checkpoint.preprocessing, images)[0].argmax(1)
+        recalls = [(predicted[labels == c] == c).mean() for c in np.unique(labels)]
+        return float(1 - np.mean(recalls)), float((predicted != labels).mean())
 
-    balanced, plain = {}, {}
-    for kind, steps in corrupted.items():
-        both = [errors(images) for images in steps]
-        balanced[kind] = [one for one, _ in both]
-        plain[kind] = float(np.mean([one for _, one in both]))
-    clean_balanced, clean_plain = errors(clean)
+    measured = {kind: np.array([errors(images) for images in steps]) for kind, steps in corrupted.items()}
+    clean_balanced, clean_rate = errors(clean)
+    rates = {kind: float(values[:, 1].mean()) for kind, values in measured.items()}
     return {
-        "errors": balanced,
-        "mean": float(np.mean(list(balanced.values()))),
+        "errors": {kind: values[:, 0].tolist() for kind, values in measured.items()},
+        "mean": float(np.mean([values[:, 0] for values in measured.values()])),
         "clean": clean_balanced,
         "n": len(labels),
-        "plain": plain | {ALL: float(np.mean(list(plain.values()))), "clean": clean_plain},
+        "error_rates": rates | {MEAN: float(np.mean(list(rates.values()))), "clean": clean_rate},
     }
 
 
@@ -64,40 +66,45 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
 def corrupted_images(
     subset: str, size: int, data_root: str | Path | None
 ) -> tuple[np.ndarray, np.ndarray, dict[str, list[np.ndarray]]]:
-    """A sample of the test split, its labels, and it under each corruption: five arrays (N, s, s, 3) each."""
+    """A sample of the test split, its labels, and {corruption: [(N, s, s, 3) at severity 1 to 5]}."""
     images, labels = medmnist.load_split(subset, "test", size, data_root)
-    chosen = medmnist.sample(labels, IMAGES)
+    chosen = stratified_sample(labels, IMAGES)
     images, labels = images[chosen], labels[chosen]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
-    result: dict[str, list[np.ndarray]] = {}
-    for name in settings.of(subset).corruptions:
-        result[name] = []
-        for severity in range(1, 6):
-            parts = []
-            for start in range(0, len(images), 50):
-                small = to_tensor(images[start : start + 50]).to(device).float() / 255
-                large = F.interpolate(small, (corruptions.SIDE,) * 2, mode="bicubic").clamp(0, 1)
-                large = corruptions.corrupt(large, subset, name, severity)
-                if images.ndim == 3:
-                    large = large.mean(1, keepdim=True).expand_as(large)
-                back = F.interpolate(large, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
-                parts.append((back * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
-            result[name].append(np.concatenate(parts))
-    return images, labels, result
-
-
-def rows(found: Checkpoint, section: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of robustness.csv: one a corruption, and their mean."""
-    common = {
-        "subset": found.subset.name,
-        "model": found.model_name,
-        "n": section["n"],
-        "clean": section["clean"],
+    corrupted = {
+        name: [_corrupt(images, subset, name, severity) for severity in SEVERITIES]
+        for name in settings.of(subset).corruptions
     }
-    result = [common | {"corruption": ALL, "error": section["mean"], "plain": section["plain"][ALL]}]
+    return images, labels, corrupted
+
+
+def _corrupt(images: np.ndarray, subset: str, name: str, severity: int) -> np.ndarray:
+    """Enlarge source images, (N, s, s) or (N, s, s, 3), corrupt them, and downscale: uint8 (N, s, s, 3)."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    size, parts = images.shape[1], []
+    for start in range(0, len(images), 50):
+        small = to_tensor(images[start : start + 50]).to(device).float() / 255
+        large = F.interpolate(small, (corruptions.SIDE,) * 2, mode="bicubic").clamp(0, 1)
+        large = corruptions.corrupt(large, subset, name, severity)
+        if images.ndim == 3:
+            large = large.mean(1, keepdim=True).expand_as(large)
+        small = F.interpolate(large, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+        parts.append((small * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def csv_rows(checkpoint: Checkpoint, section: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of robustness.csv: the mean over all corruptions, then one row a corruption."""
+    common = {
+        "subset": checkpoint.dataset.name,
+        "model": checkpoint.model_name,
+        "n": section["n"],
+        "clean_balanced_error": section["clean"],
+    }
+    rates = section["error_rates"]
+    rows = [common | {"corruption": MEAN, "balanced_error": section["mean"], "error_rate": rates[MEAN]}]
     for name, errors in section["errors"].items():
-        steps = {f"s{severity}": error for severity, error in enumerate(errors, 1)}
-        means = {"error": float(np.mean(errors)), "plain": section["plain"][name]}
-        result.append(common | {"corruption": name} | means | steps)
-    return result
+        steps = {f"severity_{severity}": error for severity, error in zip(SEVERITIES, errors, strict=True)}
+        mean = {"balanced_error": float(np.mean(errors)), "error_rate": rates[name]}
+        rows.append(common | {"corruption": name} | mean | steps)
+    return rows

@@ -1,46 +1,46 @@
-"""Which test images stand behind a number: pure functions of logits and labels, most confident first."""
+"""Indices of the test images behind a number, most confident first: functions of probabilities and labels."""
 
 import numpy as np
 
 
-def in_cell(scores: np.ndarray, labels: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Indices of the images of class `row` that are given class `column`, most confident first.
+def in_cell(probs: np.ndarray, labels: np.ndarray, row: int, column: int) -> np.ndarray:
+    """Images of class `row` predicted as class `column`.
 
     Args:
-        scores: probabilities (N, C). labels: (N,) class indices.
+        probs: (N, C). labels: (N,) class indices.
     """
-    return _by(scores[:, column], (labels == row) & (scores.argmax(1) == column))
+    return _most_confident(probs[:, column], (labels == row) & (probs.argmax(1) == column))
 
 
 def in_one_cell_only(
-    scores: np.ndarray, others: np.ndarray, labels: np.ndarray, row: int, column: int
+    probs: np.ndarray, other_probs: np.ndarray, labels: np.ndarray, row: int, column: int
 ) -> np.ndarray:
-    """Indices of the images of class `row` that exactly one of two models gives class `column`.
+    """Images of class `row` that exactly one of two models predicts as class `column`.
 
     Args:
-        scores, others: probabilities (N, C) of the two models, whose greater one sorts.
+        probs, other_probs: (N, C) of the two models, of which the greater sorts.
     """
-    chosen = (scores.argmax(1) == column) ^ (others.argmax(1) == column)
-    return _by(np.maximum(scores, others)[:, column], (labels == row) & chosen)
+    chosen = (probs.argmax(1) == column) ^ (other_probs.argmax(1) == column)
+    return _most_confident(np.maximum(probs, other_probs)[:, column], (labels == row) & chosen)
 
 
-def mistakes(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Indices of the images given a wrong class, most confident first.
+def misclassified(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Images with a wrong prediction.
 
-    For labels (N, C) of 0 and 1 the confidence is that of the worst wrong label, p or 1 - p.
+    For labels (N, C) of 0 and 1 the confidence is that of the most confident wrong label, p or 1 - p.
     """
     if labels.ndim == 2:
-        off = np.abs(scores - labels).max(1)
-        return _by(off, off > 0.5)
-    return _by(scores.max(1), scores.argmax(1) != labels)
+        error = np.abs(probs - labels).max(1)
+        return _most_confident(error, error > 0.5)
+    return _most_confident(probs.max(1), probs.argmax(1) != labels)
 
 
-def disagreements(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Indices of the images that two models class differently, the most confident of either first."""
-    differ = scores.argmax(1) != others.argmax(1)
-    return _by(np.maximum(scores.max(1), others.max(1)), differ)
+def disagreements(probs: np.ndarray, other_probs: np.ndarray) -> np.ndarray:
+    """Images that two models classify differently; the greater confidence of the two sorts."""
+    differ = probs.argmax(1) != other_probs.argmax(1)
+    return _most_confident(np.maximum(probs.max(1), other_probs.max(1)), differ)
 
 
-def _by(key: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+def _most_confident(confidences: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     indices = np.flatnonzero(chosen)
-    return indices[np.argsort(-key[indices], kind="stable")]
+    return indices[np.argsort(-confidences[indices], kind="stable")]

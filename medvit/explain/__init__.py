@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medvit import imaging, models
+from medvit import imaging
 from medvit.errors import MedvitError
 from medvit.explain.attention import attention
 from medvit.explain.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
@@ -24,6 +24,7 @@ from medvit.explain.explainer import Explainer, ForwardPass, MapOptions
 from medvit.explain.occlusion import occlusion
 from medvit.explain.relevance import relevance
 from medvit.explain.rollout import gradient_rollout, rollout
+from medvit.slow_imports import transformers
 
 
 @dataclass(frozen=True)
@@ -142,18 +143,15 @@ def load(source: str | Path) -> Explainer:
     Raises:
         MedvitError: there is no such model, or it is no image classifier.
     """
-    models.register()
-    from transformers import AutoImageProcessor, AutoModelForImageClassification
-
     try:
-        model = AutoModelForImageClassification.from_pretrained(
+        model = transformers.AutoModelForImageClassification.from_pretrained(
             source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         )
-        processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
+        processor = transformers.AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
     except Exception as error:  # whatever a damaged folder makes the library raise
         raise MedvitError(f"The model {source} cannot be loaded: {str(error).splitlines()[0]}") from error
 
-    def open_picture(picture: imaging.Picture) -> Tensor:
+    def open_picture(picture: imaging.ImageInput) -> Tensor:
         shown = processor(imaging.open_image(picture), do_normalize=False, return_tensors="pt")
         return shown["pixel_values"] / processor.rescale_factor  # (1, 3, H, W) in 0..255
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from medvit.errors import MedvitError
-from medvit.imaging.decode import Picture
+from medvit.imaging.decode import ImageInput
 from medvit.models.attention import Record, capture_activations, make_recordable, read, recording
 from medvit.models.fused_vit import lean
 
@@ -100,7 +100,7 @@ class Explainer:
         self,
         model: nn.Module,
         prepare: Callable[[Tensor], Tensor],
-        open_picture: Callable[[Picture], Tensor] | None = None,
+        open_picture: Callable[[ImageInput], Tensor] | None = None,
     ):
         self.original = model
         self.model = frozen_copy(model)
@@ -115,7 +115,7 @@ class Explainer:
         """Whether there is an attention from a class token to show."""
         return bool(getattr(self.config, "num_attention_heads", None))
 
-    def __call__(self, image: Tensor | Picture, target: int | None = None) -> ForwardPass:
+    def __call__(self, image: Tensor | ImageInput, target: int | None = None) -> ForwardPass:
         """One forward pass over one image: pixels (1, 3, H, W) in 0..255, or any picture where
         `open_picture` is given.
 

@@ -1,15 +1,6 @@
-"""Any uploaded picture -> the tensor a model takes."""
+"""From any image file to the tensor that a model takes."""
 
-from medvit.imaging.decode import FORMATS, MAX_BYTES, MAX_PIXELS, Picture, open_image
+from medvit.imaging.decode import FORMATS, ImageInput, open_image
 from medvit.imaging.preprocess import Preprocessing, to_source, to_tensor
 
-__all__ = [
-    "FORMATS",
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "Picture",
-    "Preprocessing",
-    "open_image",
-    "to_source",
-    "to_tensor",
-]
+__all__ = ["FORMATS", "ImageInput", "Preprocessing", "open_image", "to_source", "to_tensor"]

@@ -1,4 +1,4 @@
-"""Decode a picture of unknown origin into an upright 8-bit RGB image."""
+"""Decode an image of unknown origin into an upright 8-bit RGB image."""
 
 import errno
 import io
@@ -16,84 +16,86 @@ from medvit.errors import MedvitError
 from medvit.imaging import dicom, sanitize
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-MAX_PIXELS = limits.PICTURE_PIXELS
-MAX_BYTES = limits.PICTURE_BYTES
-STRIP = 1_000_000  # pixels converted at a time
-_large_ones = threading.Lock()  # one at a time, as each takes hundreds of megabytes
+# Everything that Pillow's decoders raise on damaged files.
+DECODER_ERRORS = (
+    OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError, KeyError, TypeError, OverflowError,
+)  # fmt: skip
+STRIP_PIXELS = 1_000_000  # converted at a time
+_large_image_lock = threading.Lock()  # a large image takes hundreds of megabytes
 
-Picture = str | Path | bytes | Image.Image | np.ndarray
+ImageInput = str | Path | bytes | Image.Image | np.ndarray
 
 
-def open_image(source: Picture) -> Image.Image:
-    """Decode a picture of unknown origin into an upright 8-bit RGB image.
+def open_image(source: ImageInput) -> Image.Image:
+    """Decode an image of unknown origin into an upright 8-bit RGB image.
 
-    The first frame of an animation is taken; transparency is laid on white; 16-bit grey is scaled to 8 bits,
-    not clipped; EXIF orientation is applied.
+    Of an animation the first frame is taken; transparent pixels are blended with white; 16-bit grey is scaled
+    to 8 bits and not clipped; the EXIF orientation is applied. Single-frame DICOM files are read where pydicom is
+    installed.
 
     Args:
         source: a path, the bytes of a file, a Pillow image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
-    A single-frame DICOM file is read where pydicom is installed.
-
     Raises:
-        MedvitError: not a picture in one of `FORMATS`, damaged, or over `MAX_PIXELS` or `MAX_BYTES`.
+        MedvitError: not an image in one of `FORMATS`, damaged, or over the limits of size in `medvit.limits`.
     """
     if isinstance(source, np.ndarray):
         source = _from_array(source)
     if isinstance(source, Image.Image):
         return _to_rgb(ImageOps.exif_transpose(source))
-    size = len(source) if isinstance(source, bytes) else _file_size(source)
-    if size > MAX_BYTES:
-        raise MedvitError(f"The file has {size / 2**20:.0f} MB; at most {MAX_BYTES >> 20} MB are read.")
+    data = _read(source)
+    if dicom.is_dicom(data):
+        return dicom.open_dicom(data)
+    sanitize.check_structure(data)
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        if dicom.is_dicom(data):
-            return dicom.open_dicom(data)
-        sanitize.check(data)
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            pixels = image.width * image.height
-            if pixels > MAX_PIXELS:
-                raise MedvitError(
-                    f"The picture has {image.width} x {image.height} pixels; at most "
-                    f"{MAX_PIXELS // 10**6} million are read. Make it smaller and try again."
-                )
-            sanitize.check_passes(data, pixels)
-            with _large_ones if pixels > limits.LARGE_PICTURE else nullcontext():
-                ImageOps.exif_transpose(image, in_place=True)
-                return _to_rgb(image)
+        return _decode(data)
     except UnidentifiedImageError:
         raise MedvitError(
-            f"This is not a picture that can be read here. Readable: {', '.join(FORMATS)}."
+            f"This is not an image in a supported format. Supported: {', '.join(FORMATS)}."
         ) from None
     except Image.DecompressionBombError:
         raise MedvitError(
-            f"The picture is too large; at most {MAX_PIXELS // 10**6} million pixels are read."
+            f"The image is too large; at most {limits.IMAGE_PIXELS // 10**6} million pixels are accepted."
         ) from None
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        MemoryError,
-        IndexError,
-        KeyError,
-        TypeError,
-        OverflowError,
-    ) as error:
-        # Pillow's decoders raise all of these on damaged files.
+    except DECODER_ERRORS as error:
+        raise MedvitError(f"The image is damaged and cannot be decoded ({type(error).__name__}).") from error
+
+
+def _read(source: str | Path | bytes) -> bytes:
+    """The bytes of a file, if they are not too many."""
+    if isinstance(source, bytes):
+        size = len(source)
+    else:
+        source = Path(source)
+        try:
+            status = source.stat()
+            if not stat.S_ISREG(status.st_mode):  # reading a device or a pipe might never end
+                raise OSError(errno.EINVAL, "not a file")
+            size = status.st_size
+        except OSError as error:
+            raise MedvitError(f"The image {source.name!r} cannot be opened ({error.strerror}).") from error
+    if size > limits.IMAGE_BYTES:
         raise MedvitError(
-            f"The picture is damaged and cannot be decoded ({type(error).__name__})."
-        ) from error
-
-
-def _file_size(path: str | Path) -> int:
+            f"The file has {size >> 20} MB; at most {limits.IMAGE_BYTES >> 20} MB are accepted."
+        )
     try:
-        found = Path(path).stat()
-        if not stat.S_ISREG(found.st_mode):  # a device or a pipe could be read for ever
-            raise OSError(errno.EINVAL, "not a file")
-        return found.st_size
+        return source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
-        raise MedvitError(f"The picture {Path(path).name!r} cannot be opened ({error.strerror}).") from error
+        raise MedvitError(f"The image file cannot be read ({error.strerror}).") from error
+
+
+def _decode(data: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        pixels = image.width * image.height
+        if pixels > limits.IMAGE_PIXELS:
+            raise MedvitError(
+                f"The image has {image.width} x {image.height} pixels; at most "
+                f"{limits.IMAGE_PIXELS // 10**6} million are accepted. Make it smaller and try again."
+            )
+        sanitize.check_scans(data, pixels)
+        with _large_image_lock if pixels > limits.LARGE_IMAGE_PIXELS else nullcontext():
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image)
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -112,7 +114,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     scale = _scale_to_8_bit(image) if deep else 1.0
     result = Image.new("RGB", image.size)
-    for top, strip in _strips(image):  # in the whole, forty million pixels would take a gigabyte
+    for top, strip in _strips(image):  # all at once, forty million pixels would take a gigabyte
         if deep:
             grey = np.clip(np.rint(_finite(strip) * scale), 0, 255).astype(np.uint8)
             strip = Image.fromarray(grey)
@@ -124,7 +126,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    rows = max(1, STRIP // image.width)
+    rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
@@ -134,6 +136,6 @@ def _finite(grey: Image.Image) -> np.ndarray:
 
 
 def _scale_to_8_bit(image: Image.Image) -> float:
-    """Grey of more than 8 bits onto 0..255: a maximum to 1, to 255, or beyond tells which range it has."""
-    top = max(_finite(strip).max() for _, strip in _strips(image))
-    return 255.0 if top <= 1 else 1.0 if top <= 255 else 255.0 / 65535.0
+    """The factor from grey values of more than 8 bits to 0..255; their maximum tells which range they use."""
+    largest = max(_finite(strip).max() for _, strip in _strips(image))
+    return 255.0 if largest <= 1 else 1.0 if largest <= 255 else 255.0 / 65535.0

@@ -1,4 +1,4 @@
-"""Callers who wait for the same model share its next forward pass."""
+"""Requests that wait for the same model share its next forward pass."""
 
 from __future__ import annotations
 
@@ -9,61 +9,68 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
-LARGEST = 16
+Result = TypeVar("Result")
+MAX_BATCH = 16
 
 
 @dataclass(eq=False)
-class _Job:
+class _Request:
     item: Any
     done: bool = False
-    answer: Any = None
+    result: Any = None
     error: BaseException | None = None
 
 
-class RequestBatcher(Generic[Item, Answer]):
-    """Call it with one item from any number of threads; it answers as `run([item])[0]` would.
+class RequestBatcher(Generic[Item, Result]):
+    """Call it with one item from any number of threads; it returns what `run([item])[0]` would.
 
-    There is no thread of its own and no waiting for company: whoever gets the lock works off all who queued
-    up for it in the meantime, `largest` at a time. A lone caller pays nothing.
+    There is no background thread: the caller that acquires the lock runs the model for all queued requests,
+    `max_batch` at a time. A caller without company runs at once.
 
     Args:
-        run: items to as many answers, in their order. It is called with the lock held.
-        lock: the lock to queue up for.
+        run: maps items to as many results, in the same order. It is called with the lock held.
+        lock: serialises the calls of `run`.
     """
 
     def __init__(
         self,
-        run: Callable[[list[Item]], list[Answer]],
+        run: Callable[[list[Item]], list[Result]],
         lock: AbstractContextManager,
-        largest: int = LARGEST,
+        max_batch: int = MAX_BATCH,
     ):
         self._run = run
         self._lock = lock
-        self._largest = largest
-        self._waiting: deque[_Job] = deque()
+        self._max_batch = max_batch
+        self._queue: deque[_Request] = deque()
 
-    def __call__(self, item: Item) -> Answer:
-        """The answer to one item; raises what `run` raises for it."""
-        job = _Job(item)
-        self._waiting.append(job)
+    @property
+    def queued(self) -> int:
+        """Number of requests that no batch includes yet."""
+        return len(self._queue)
+
+    def __call__(self, item: Item) -> Result:
+        """Return the result for one item; raises what `run` raises for it."""
+        request = _Request(item)
+        self._queue.append(request)
         with self._lock:
-            while not job.done:
-                self._work([self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))])
-        if job.error:
-            raise job.error
-        return job.answer
+            while not request.done:
+                self._run_batch(
+                    [self._queue.popleft() for _ in range(min(self._max_batch, len(self._queue)))]
+                )
+        if request.error:
+            raise request.error
+        return request.result
 
-    def _work(self, jobs: list[_Job]) -> None:
+    def _run_batch(self, requests: list[_Request]) -> None:
         try:
-            answers = self._run([job.item for job in jobs])
+            results = self._run([request.item for request in requests])
         except BaseException as error:
-            if len(jobs) > 1 and isinstance(error, Exception):  # one that fails must not take others along
-                for job in jobs:
-                    self._work([job])
+            if len(requests) > 1 and isinstance(error, Exception):  # only the request at fault may fail
+                for request in requests:
+                    self._run_batch([request])
                 return
-            for job in jobs:
-                job.done, job.error = True, error
+            for request in requests:
+                request.done, request.error = True, error
             return
-        for job, answer in zip(jobs, answers, strict=True):
-            job.done, job.answer = True, answer
+        for request, result in zip(requests, results, strict=True):
+            request.done, request.result = True, result

@@ -1,14 +1,15 @@
-"""Many pictures in, one row each out: from files, folders and zips, streamed in batches through one model.
+"""Classify many pictures: files, folders and zips, decoded in batches, one row per file.
 
-Zips are read member by member and never extracted. A file that cannot be read becomes a row with its reason.
+Zips are read member by member and never extracted. A file that cannot be read becomes a row with the reason.
 
     with Reader() as reader:
-        for rows in predict(predictor, find([Path("scans")]), reader):
+        for rows in predict(predictor, list_files([Path("scans")]), reader):
             ...
 """
 
 import csv
 import os
+import re
 import threading
 import zipfile
 import zlib
@@ -24,23 +25,26 @@ from typing import TextIO
 
 import numpy as np
 
+from medvit import limits
 from medvit.errors import MedvitError
 from medvit.inference.predictor import Prediction, Predictor
-from medvit.limits import BATCH_BYTES, BATCH_FILES, PICTURE_BYTES, ZIP_RATIO
 
-BATCH = 64
-AHEAD = 3  # batches decoded or being decoded while the model has another
-THREADS = max(1, min(AHEAD, (os.cpu_count() or 1) // 2))  # that decode, a batch each; more disturb the model
+BATCH_SIZE = 64
+PREFETCH = 3  # batches decoded or being decoded while the model computes another
+THREADS = max(1, min(PREFETCH, (os.cpu_count() or 1) // 2))  # decoders, a batch each; more slow the model
 MAX_DIRECTORY = 4 * 2**20  # bytes of a zip's table of contents: room for 10,000 files with long names
-OPEN_ZIPS = 16  # at once, as a process may open a thousand files in all
-READABLE_ZIPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA and bzip2 take memory as the file says
+OPEN_ZIPS = 16  # open at once; a process may have about a thousand open files
+READABLE_ZIPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA and bzip2 let the file choose the memory
+MAX_NAME = 200  # characters of a file name in a row
+# Where a spreadsheet starts a cell (";" and tabs separate cells in some languages) with a formula.
+FORMULA = re.compile(r"(^|[;\t\r\n])(\s*)(?=[=+\-@＝＋－＠])")
 
 
 @dataclass(frozen=True)
 class File:
     """One file to classify: `path` itself, or member number `member` of the zip at `path`.
 
-    `name` is for showing only, its control characters escaped. `bytes` is its size, unpacked.
+    `name` is for display only, its control characters escaped. `bytes` is its uncompressed size.
     """
 
     name: str
@@ -51,7 +55,7 @@ class File:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of one file. Where it could not be read, `note` says why and the rest is empty.
+    """Result for one file. If it could not be read, `note` holds the reason and the rest is empty.
 
     `set` and `in_distribution` are empty too where the checkpoint has no statistics for them.
     """
@@ -67,86 +71,94 @@ class Row:
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
-def find(paths: Iterable[Path], limited: bool = True) -> list[File]:
-    """List the files among `paths`: files themselves, those below folders, and those inside zips.
+def list_files(paths: Iterable[Path], limited: bool = True) -> list[File]:
+    """List the files among `paths`: files themselves, those in folders, and those inside zips.
 
-    Hidden ones are left out: a name that starts with a dot, and macOS's ``__MACOSX``.
+    Hidden ones are left out: names that start with a dot, and macOS's ``__MACOSX``. They count all the same.
 
     Args:
-        limited: refuse more than BATCH_FILES files or BATCH_BYTES bytes, as the app does.
+        limited: refuse more than BULK_FILES files or BULK_BYTES bytes, as the app does.
 
     Raises:
-        MedvitError: nothing there, a limit exceeded, or a zip without a readable table of contents.
+        MedvitError: no file, a limit exceeded, or a zip without a readable table of contents.
     """
-    found: list[File] = []
+    files: list[File] = []
     size = 0
-    for file in (file for path in paths for file in _files_in(path)):
-        found.append(file)
+    entries = (entry for path in paths for entry in _files_in(path))
+    for count, (file, hidden) in enumerate(entries, start=1):
         size += file.bytes
-        if limited and (len(found) > BATCH_FILES or size > BATCH_BYTES):
+        if limited and (count > limits.BULK_FILES or size > limits.BULK_BYTES):
             raise MedvitError(
-                f"A batch may have {BATCH_FILES:,} files and {BATCH_BYTES >> 20} MB, unpacked; this "
-                "one has more. Split it, or use scripts/predict.py, which takes folders of any size."
+                f"At most {limits.BULK_FILES:,} files and {limits.BULK_BYTES >> 20} MB, uncompressed, can be "
+                "classified at once; these are more. Split them, or use `medvit predict`, which takes "
+                "folders of any size."
             )
-    if not found:
-        raise MedvitError("There is no file in what was given. Give pictures, a folder of them, or a zip.")
-    return found
+        if not hidden:
+            files.append(file)
+    if not files:
+        raise MedvitError("There is no file to classify. Give pictures, a folder of them, or a zip.")
+    return files
 
 
-def _files_in(path: Path) -> Iterator[File]:
+def _files_in(path: Path) -> Iterator[tuple[File, bool]]:
+    """Files of a path, each with whether it is hidden."""
     if path.is_dir():
-        for below in sorted(path.rglob("*")):
-            relative = below.relative_to(path)
-            if below.is_file() and not _hidden(relative.parts):
-                yield File(shown(relative.as_posix()), below, None, below.stat().st_size)
+        for file in sorted(path.rglob("*")):
+            if file.is_file():
+                name = file.relative_to(path).as_posix()
+                yield File(display_name(name), file, None, file.stat().st_size), _is_hidden(name)
     elif not path.is_file():
-        raise MedvitError(f"There is no file or folder {shown(str(path))}.")
+        raise MedvitError(f"There is no file or folder {display_name(str(path))}.")
     elif path.suffix.lower() == ".zip":
         with _open_zip(path) as archive:
             for number, member in enumerate(archive.infolist()):
-                if not member.is_dir() and not _hidden(member.filename.split("/")):
-                    yield File(shown(member.filename), path, number, member.file_size)
+                if not member.is_dir():
+                    name = member.filename
+                    yield File(display_name(name), path, number, member.file_size), _is_hidden(name)
     else:
-        yield File(shown(path.name), path, None, path.stat().st_size)
+        yield File(display_name(path.name), path, None, path.stat().st_size), False
 
 
-def _hidden(parts: Iterable[str]) -> bool:
-    return any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in parts)
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in name.split("/"))
 
 
-def shown(name: str) -> str:
-    """A file's name as it may be shown: control and direction characters escaped, at most 200 characters."""
+def display_name(name: str) -> str:
+    """Escape control and direction characters of a file's name, and shorten it to MAX_NAME characters."""
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-    return safe if len(safe) <= 200 else f"{safe[:99]}…{safe[-100:]}"
+    return safe if len(safe) <= MAX_NAME else f"{safe[: MAX_NAME // 2 - 1]}…{safe[-MAX_NAME // 2 :]}"
 
 
 class _CappedReader(BufferedReader):
-    """A file that gives no more than MAX_DIRECTORY bytes at once.
+    """A file that returns no more than MAX_DIRECTORY bytes at once.
 
-    zipfile reads a table of contents whole, as large as the file claims it to be, and makes objects of it.
+    zipfile reads the whole table of contents, as large as the file claims it to be, and parses it.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_DIRECTORY:
-            raise MedvitError("The zip has too large a table of contents. Unpack it and give the folder.")
+            raise MedvitError(
+                "The zip has too large a table of contents. Extract it and pass the folder instead."
+            )
         return super().read(size)
 
 
 @contextmanager
 def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    with ExitStack() as kept:
+    with ExitStack() as stack:
         try:
-            file = kept.enter_context(_CappedReader(FileIO(str(path))))
-            archive = kept.enter_context(zipfile.ZipFile(file))
+            file = stack.enter_context(_CappedReader(FileIO(str(path))))
+            archive = stack.enter_context(zipfile.ZipFile(file))
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
             raise MedvitError(
-                f"{shown(path.name)} cannot be read as a zip ({error}). Pack it again, or give the pictures."
+                f"{display_name(path.name)} cannot be read as a zip ({error}). Pack it again, or give the "
+                "pictures."
             ) from error
         yield archive
 
 
 class Reader:
-    """Reads `File`s, and keeps the last zips open until the block ends. Safe to share between threads."""
+    """Reads `File`s; the most recent zips stay open until the block ends. Thread-safe."""
 
     def __init__(self) -> None:
         self._zips: dict[Path, tuple[zipfile.ZipFile, ExitStack]] = {}
@@ -156,26 +168,26 @@ class Reader:
         return self
 
     def __exit__(self, *_) -> None:
-        self._close_but(0)
+        self._close_oldest(len(self._zips))
 
     def __call__(self, file: File) -> Path | bytes:
-        """The bytes of a zip's member, else the path.
+        """Return the bytes of a zip member, else the path.
 
         Raises:
-            MedvitError: the member is too large, packed like a bomb, locked, damaged, or itself a zip.
+            MedvitError: the member is too large, compressed like a bomb, encrypted, damaged, or itself a zip.
         """
         if file.member is None:
             return file.path
         with self._lock:
             if file.path not in self._zips:
-                self._close_but(OPEN_ZIPS - 1)
-                kept = ExitStack()
-                self._zips[file.path] = kept.enter_context(_open_zip(file.path)), kept
+                self._close_oldest(len(self._zips) - OPEN_ZIPS + 1)
+                stack = ExitStack()
+                self._zips[file.path] = stack.enter_context(_open_zip(file.path)), stack
             archive, _ = self._zips[file.path]
             return _read_member(archive, archive.infolist()[file.member])
 
-    def _close_but(self, last: int) -> None:
-        for path in list(self._zips)[: max(0, len(self._zips) - last)]:
+    def _close_oldest(self, count: int) -> None:
+        for path in list(self._zips)[: max(0, count)]:
             self._zips.pop(path)[1].close()
 
 
@@ -183,34 +195,34 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     if member.filename.lower().endswith(".zip"):
         raise MedvitError("A zip inside a zip is not opened.")
     if member.flag_bits & 1:
-        raise MedvitError("The file is locked with a password.")
+        raise MedvitError("The file is encrypted with a password.")
     if member.compress_type not in READABLE_ZIPS:
-        raise MedvitError("The file is compressed in a way that is not read here; use plain zip.")
-    if member.file_size > PICTURE_BYTES:
+        raise MedvitError("The compression method of the file is not supported; use plain zip.")
+    if member.file_size > limits.IMAGE_BYTES:
         raise MedvitError(
-            f"The file has {member.file_size >> 20} MB; at most {PICTURE_BYTES >> 20} MB are read."
+            f"The file has {member.file_size >> 20} MB; at most {limits.IMAGE_BYTES >> 20} MB are read."
         )
-    if member.file_size > ZIP_RATIO * max(member.compress_size, 1):
+    if member.file_size > limits.ZIP_RATIO * max(member.compress_size, 1):
         raise MedvitError(
-            f"The file is packed more than {ZIP_RATIO}-fold, as zip bombs are; it is not opened."
+            f"The file is compressed more than {limits.ZIP_RATIO}-fold, as in zip bombs; it is not opened."
         )
     try:
-        # In blocks: zipfile asks the file for as much as is asked of it. It gives no more than file_size.
-        with archive.open(member) as packed:
-            return b"".join(iter(lambda: packed.read(1 << 20), b""))
+        # In blocks, as zipfile allocates the size requested. It returns no more than file_size.
+        with archive.open(member) as stream:
+            return b"".join(iter(lambda: stream.read(1 << 20), b""))
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError) as error:
         raise MedvitError(f"The file is damaged in the zip ({type(error).__name__}).") from error
 
 
 def predict(
-    predictor: Predictor, files: Iterable[File], reader: Reader, batch: int = BATCH
+    predictor: Predictor, files: Iterable[File], reader: Reader, batch_size: int = BATCH_SIZE
 ) -> Iterator[list[Row]]:
-    """Rows of `files` in their order, `batch` at a time; decoding goes on while the model computes.
+    """Yield the rows of `files` in their order, a batch at a time; decoding overlaps with computation.
 
     Close the generator to stop early.
     """
     remaining = iter(files)
-    groups = iter(lambda: tuple(islice(remaining, batch)), ())
+    groups = iter(lambda: tuple(islice(remaining, batch_size)), ())
     with ThreadPoolExecutor(THREADS) as pool:
 
         def decode(file: File) -> np.ndarray | MedvitError:
@@ -222,18 +234,18 @@ def predict(
         def submit(group: tuple[File, ...]) -> Future:
             return pool.submit(lambda: [(file, decode(file)) for file in group])
 
-        waiting = deque(map(submit, islice(groups, AHEAD)))
+        pending = deque(map(submit, islice(groups, PREFETCH)))
         try:
-            while waiting:
-                decoded = waiting.popleft().result()
-                waiting.extend(map(submit, islice(groups, 1)))
-                yield rows(predictor, decoded)
+            while pending:
+                decoded = pending.popleft().result()
+                pending.extend(map(submit, islice(groups, 1)))
+                yield make_rows(predictor, decoded)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def rows(predictor: Predictor, decoded: list[tuple[File, np.ndarray | MedvitError]]) -> list[Row]:
-    """One forward pass: a row for each file, from its source pixels or from why there are none."""
+def make_rows(predictor: Predictor, decoded: list[tuple[File, np.ndarray | MedvitError]]) -> list[Row]:
+    """Run one forward pass; return a row per file, from its source pixels or its decoding error."""
     sources = [source for _, source in decoded if isinstance(source, np.ndarray)]
     predictions = iter(predictor.predict_many(np.stack(sources)) if sources else ())
     return [
@@ -243,32 +255,33 @@ def rows(predictor: Predictor, decoded: list[tuple[File, np.ndarray | MedvitErro
 
 
 def _row(file: File, prediction: Prediction) -> Row:
-    members, seen = prediction.prediction_set(), prediction.in_distribution  # None without a trust.npz
+    members, ood_check = prediction.prediction_set(), prediction.in_distribution  # None without trust.npz
     return Row(
         file.name,
         prediction.label,
-        float(prediction.shown[prediction.top]),
+        float(prediction.display_probs[prediction.top]),
         "" if members is None else "; ".join(prediction.classes[i] for i in members),
-        "" if seen is None else "yes" if seen.accepted else "no",
+        "" if ood_check is None else "yes" if ood_check.accepted else "no",
     )
 
 
 def write_header(out: TextIO) -> None:
-    """The first line of the CSV."""
+    """Write the first line of the CSV."""
     csv.writer(out, lineterminator="\n").writerow(COLUMNS)
 
 
-def write_rows(out: TextIO, many: Iterable[Row]) -> None:
-    """Append rows; a cell that a spreadsheet would run as a formula gets an apostrophe in front."""
+def write_rows(out: TextIO, rows: Iterable[Row]) -> None:
+    """Append rows to the CSV; see `csv_cell`."""
     csv.writer(out, lineterminator="\n").writerows(
-        [cell(value) for value in asdict(row).values()] for row in many
+        [csv_cell(value) for value in asdict(row).values()] for row in rows
     )
 
 
-def cell(value: str | float | None) -> str:
-    """A value as text that no spreadsheet takes for a formula."""
+def csv_cell(value: str | float | None) -> str:
+    """Format a value; an apostrophe goes before whatever a spreadsheet would run as a formula."""
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.4f}"
-    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    text = FORMULA.sub(r"\1\2'", value)
+    return f"'{text}" if text.startswith(("\t", "\r")) else text

@@ -1,7 +1,7 @@
-"""`medvit.batch` on Ray Data: the same rows, from as many models as the cluster has room for.
+"""`medvit.inference.bulk` on Ray Data: the same rows, computed by several models in parallel.
 
 Ray is optional (requirements-ray.txt). It uses the cluster at $RAY_ADDRESS, else starts one on this machine.
-Files and checkpoints are opened where the work is done, so they must lie at the same path on all machines.
+Files and checkpoints are opened by the workers, so their paths must be the same on all machines.
 """
 
 import os
@@ -10,61 +10,45 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from medvit.checkpoint import load as load_checkpoint
 from medvit.errors import MedvitError
 from medvit.inference import bulk
+from medvit.inference.predictor import Predictor
 
 
 class Worker:
-    """One model in a process of its own; called by Ray with a batch of columns."""
+    """One model in a process of its own; Ray calls it with a batch of columns."""
 
     def __init__(self, folder: str):
-        from medvit import checkpoint
-        from medvit.inference.predictor import Predictor
-
-        self.predictor = Predictor(checkpoint.load(folder))
+        self.predictor = Predictor(load_checkpoint(folder))
         self.reader = bulk.Reader()
 
     def __call__(self, columns: dict[str, Any]) -> dict[str, list]:
-        """Columns of `File`s to columns of `Row`s."""
+        """Convert columns of `File`s to columns of `Row`s."""
         files = [
             bulk.File(str(name), Path(str(path)), None if member < 0 else int(member), int(size))
             for name, path, member, size in zip(
                 columns["name"], columns["path"], columns["member"], columns["bytes"], strict=True
             )
         ]
-        rows = [row for many in bulk.predict(self.predictor, files, self.reader, len(files)) for row in many]
-        table = [asdict(row) for row in rows]
-        return {name: [one[name] for one in table] for name in bulk.COLUMNS}
+        batches = bulk.predict(self.predictor, files, self.reader, len(files))
+        rows = [asdict(row) for batch in batches for row in batch]
+        return {name: [row[name] for row in rows] for name in bulk.COLUMNS}
 
 
 def predict(
-    folder: Path, files: list[bulk.File], workers: int = 2, size: int = bulk.BATCH
+    folder: Path, files: list[bulk.File], workers: int = 2, batch_size: int = bulk.BATCH_SIZE
 ) -> Iterator[list[bulk.Row]]:
-    """Rows of `files` in their order, `size` at a time, as `batch.predict` gives them.
+    """Yield the rows of `files` in their order, a batch at a time, as `bulk.predict` does.
 
     Args:
-        folder: the checkpoint's. workers: how many processes hold a model and a CPU.
+        folder: of the checkpoint.
+        workers: number of processes, each with one model and one CPU.
 
     Raises:
-        MedvitError: Ray is not installed, its cluster has too few CPUs, or a worker failed there.
+        MedvitError: Ray is not installed, its cluster has too few CPUs, or a worker failed.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # says nothing to anyone about this run
-    try:
-        import ray
-        import ray.data
-        from ray.exceptions import RayError
-    except ImportError as error:
-        raise MedvitError(
-            "Ray is not installed. Install it with `pip install -r requirements-ray.txt`, or use "
-            "--engine plain."
-        ) from error
-    home = str(Path(__file__).resolve().parents[2])
-    if not ray.is_initialized():
-        ray.init(
-            include_dashboard=False,
-            log_to_driver=False,
-            runtime_env={"env_vars": {"PYTHONPATH": home, "TRANSFORMERS_VERBOSITY": "error"}},
-        )
+    ray = _start_ray()
     cpus = int(ray.cluster_resources().get("CPU", 0))
     if workers > cpus:
         raise MedvitError(
@@ -73,7 +57,7 @@ def predict(
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    items = [
+    table = [
         {
             "name": file.name,
             "path": str(file.path.resolve()),
@@ -82,24 +66,47 @@ def predict(
         }
         for file in files
     ]
-    answers = ray.data.from_items(items, override_num_blocks=max(1, -(-len(items) // size))).map_batches(
+    blocks = max(1, -(-len(table) // batch_size))
+    results = ray.data.from_items(table, override_num_blocks=blocks).map_batches(
         Worker,
         fn_constructor_args=(str(Path(folder).resolve()),),
-        batch_size=size,
+        batch_size=batch_size,
         compute=ray.data.ActorPoolStrategy(size=workers),
         num_cpus=1,
     )
     try:
-        for columns in answers.iter_batches(batch_size=size, batch_format="numpy"):
+        for columns in results.iter_batches(batch_size=batch_size, batch_format="numpy"):
             yield [_row(values) for values in zip(*(columns[name] for name in bulk.COLUMNS), strict=True)]
-    except RayError as error:
+    except ray.exceptions.RayError as error:
         # The lines before the last are the worker's traceback.
         reason = str(error).strip().splitlines()[-1].removeprefix("medvit.errors.MedvitError: ")
         raise MedvitError(f"A worker of the Ray cluster failed: {reason}") from error
 
 
+def _start_ray() -> Any:
+    """Import Ray and connect to its cluster; return the module."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
+    try:  # an optional dependency
+        import ray
+        import ray.data
+        import ray.exceptions
+    except ImportError as error:
+        raise MedvitError(
+            "Ray is not installed. Install it with `pip install -r requirements-ray.txt`, or use "
+            "--engine plain."
+        ) from error
+    if not ray.is_initialized():
+        package_parent = str(Path(__file__).resolve().parents[2])
+        ray.init(
+            include_dashboard=False,
+            log_to_driver=False,
+            runtime_env={"env_vars": {"PYTHONPATH": package_parent, "TRANSFORMERS_VERBOSITY": "error"}},
+        )
+    return ray
+
+
 def _row(values: tuple) -> bulk.Row:
-    fields = dict(zip(bulk.COLUMNS, values, strict=True))
-    share = fields.pop("probability")
-    number = None if share is None or share != share else float(share)  # arrow gives None back as NaN
-    return bulk.Row(**{name: str(text) for name, text in fields.items()}, probability=number)
+    row = dict(zip(bulk.COLUMNS, values, strict=True))
+    prob = row.pop("probability")
+    number = None if prob is None or prob != prob else float(prob)  # arrow returns None as NaN
+    return bulk.Row(**{name: str(text) for name, text in row.items()}, probability=number)

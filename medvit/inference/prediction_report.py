@@ -1,142 +1,129 @@
-"""One case as a page that can be kept: image, answer, maps, the model's card and its limits.
+"""A prediction as one HTML page to keep: image, prediction, saliency maps, model card and limits.
 
-The page is one file that loads nothing and runs nothing, and prints well.
+The page loads nothing and runs nothing, and prints well. Its layout is in prediction_report.html.
 """
 
 import importlib.metadata
 import platform
 from datetime import datetime
-from html import escape
 from pathlib import Path
-from string import Template
+from typing import Any
 
 import numpy as np
 
-from medvit import explain, plots
+from medvit import __version__, explain, plots
 from medvit.checkpoint import Checkpoint
 from medvit.data import medmnist, settings
 from medvit.inference.predictor import Prediction
+from medvit.templates import environment
 
 TEMPLATE = Path(__file__).with_suffix(".html")
+IMAGE_SIDE = 336
 LIBRARIES = ("torch", "transformers", "pillow")
 LIMITS = (
     "For research and teaching, not for diagnosis.",
-    "The model names one of its classes for any picture, whatever it shows.",
-    "A map shows what moved the model, not why, and not whether it was right to be moved.",
-    "The figures hold for the official test split and say nothing about other clinics, devices or people.",
+    "The model predicts one of its classes for any picture, whatever it shows.",
+    "A saliency map shows which regions influenced the model; not why, and not whether they should have.",
+    "The metrics hold for the official test split, not for other clinics, devices or populations.",
 )
 
 
 def render(
     prediction: Prediction,
     maps: dict[str, np.ndarray],
-    found: Checkpoint,
-    made: datetime,
+    checkpoint: Checkpoint,
+    time: datetime,
     origin: str = "an uploaded image",
     truth: int | None = None,
     level: float | None = None,
 ) -> str:
-    """The page, HTML.
+    """Return the page, HTML.
 
     Args:
-        maps: by name of the method (`medvit.explain.METHODS`), as `Predictor.heatmap` gives them.
-        made: the time to print; with its zone.
-        origin: where the image comes from; never a file's name, which may name a person.
+        maps: by name of the method (`medvit.explain.METHODS`), as `Predictor.heatmap` returns them.
+        time: the time to print, with its zone.
+        origin: where the image comes from; never a file name, which may name a patient.
         truth: the true class, where it is known.
-        level: the share of truths that the prediction set promises to hold; None is the subset's own.
+        level: coverage of the prediction set; None for the subset's default.
     """
-    subset = found.subset
-    title = f"{subset.title} · {found.title}"
-    return Template(TEMPLATE.read_text()).substitute(
-        title=escape(title),
-        date=escape(made.strftime("%Y-%m-%d %H:%M %Z").strip()),
-        label=escape(prediction.label),
-        image=_picture(plots.enlarge(prediction.source, 336), "The image as the model saw it"),
-        origin=escape(f"{origin[:1].upper()}{origin[1:]}, {len(prediction.source)} pixels a side."),
+    dataset = checkpoint.subset
+    probs = prediction.display_probs
+    level = settings.of(prediction.subset).conformal_level if level is None else level
+    template = environment(TEMPLATE.parent).get_template(TEMPLATE.name)
+    return template.render(
+        title=f"{dataset.title} · {checkpoint.title}",
+        time=time.strftime("%Y-%m-%d %H:%M %Z").strip(),
+        label=prediction.label,
+        image=plots.data_url(plots.enlarge(prediction.source, IMAGE_SIDE)),
+        origin=f"{origin[:1].upper()}{origin[1:]}, {len(prediction.source)} pixels a side.",
         truth=_truth(prediction, truth),
-        answer=_answer(prediction),
-        trust=_trust(prediction, settings.of(prediction.subset).conformal_level if level is None else level),
-        maps="".join(_map(prediction, name, values) for name, values in maps.items()),
-        card=_card(found),
-        limits="".join(f"<li>{escape(limit)}</li>" for limit in LIMITS),
-        versions=escape(_versions(found)),
-        data=escape(f"{subset.description} Licence of the data: {subset.licence}."),
-    )
-
-
-def _picture(picture, alt: str) -> str:
-    return f'<img src="{plots.data_url(picture)}" alt="{escape(alt)}">'
-
-
-def _answer(prediction: Prediction) -> str:
-    probs = prediction.shown
-    return "".join(
-        f'<tr><th scope="row">{escape(prediction.classes[i])}</th><td>{probs[i]:.1%}</td>'
-        f'<td class="bar"><i style="width:{probs[i]:.1%}"></i></td></tr>'
-        for i in np.argsort(-probs)
+        probs=[(prediction.classes[i], f"{probs[i]:.1%}") for i in np.argsort(-probs)],
+        reliability=_reliability(prediction, level),
+        maps=[_map(prediction, name, values) for name, values in maps.items()],
+        card=_card(checkpoint),
+        limits=LIMITS,
+        versions=_versions(checkpoint),
+        data=f"{dataset.description} Licence of the data: {dataset.licence}.",
     )
 
 
 def _truth(prediction: Prediction, truth: int | None) -> str:
     if medmnist.get(prediction.subset).multi_label:
-        return "Several labels can be true of an image of this subset, so none is marked here."
+        return "An image of this subset can have several labels, so none is marked as true here."
     if truth is None:
         return "The true class is not known here."
     verdict = "the model is right" if truth == prediction.top else "the model is wrong"
-    return escape(f"The true class is {prediction.classes[truth]}: {verdict}.")
+    return f"The true class is {prediction.classes[truth]}: {verdict}."
 
 
-def _trust(prediction: Prediction, level: float) -> str:
-    """What a checkpoint fitted for trust adds: prediction set, and whether the image is of the known kind."""
+def _reliability(prediction: Prediction, level: float) -> str:
+    """The prediction set and the out-of-distribution check in words."""
     sentences = []
     if (members := prediction.prediction_set(level)) is not None:
         names = ", ".join(prediction.classes[i] for i in members)
         sentences.append(f"{level:.0%} prediction set: {names}.")
-    if seen := prediction.in_distribution:
+    if ood_check := prediction.in_distribution:
         sentences.append(
             "The image looks like those the model was trained on."
-            if seen.accepted
-            else "The image does not look like those the model was trained on: do not rely on the answer."
+            if ood_check.accepted
+            else "The image does not look like those the model was trained on: do not rely on the prediction."
         )
     if not sentences:
-        sentences.append("This checkpoint has no statistics for prediction sets or for foreign images.")
-    return escape(" ".join(sentences))
+        sentences.append(
+            "This checkpoint has no statistics for prediction sets or out-of-distribution images."
+        )
+    return " ".join(sentences)
 
 
-def _map(prediction: Prediction, name: str, values: np.ndarray) -> str:
+def _map(prediction: Prediction, name: str, values: np.ndarray) -> dict[str, str]:
     method = explain.METHODS[name]
     scaled = explain.scale(np.abs(values) if method.signed else values)
-    picture = _picture(plots.overlay(prediction.source, scaled, 0.5, 336), f"{method.title} over the image")
-    size = "The size of the effect, either way. " if method.signed else ""
-    words = f"{method.about} {size}{explain.describe(scaled)}"
-    return (
-        f"<figure>{picture}<figcaption><b>{escape(method.title)}.</b> {escape(words)}</figcaption></figure>"
-    )
+    sign = "The size of the effect, for or against the class. " if method.signed else ""
+    return {
+        "title": method.title,
+        "image": plots.data_url(plots.overlay(prediction.source, scaled, 0.5, IMAGE_SIDE)),
+        "text": f"{method.about} {sign}{explain.describe(scaled)}",
+    }
 
 
-def _card(found: Checkpoint) -> str:
-    card, test = found.card, found.card["test"]
+def _card(checkpoint: Checkpoint) -> dict[str, Any]:
+    card, test = checkpoint.card, checkpoint.card["test"]
     low, high = test["accuracy_interval"]
-    rows = {
-        "Model": f"{found.title}, {card['parameters']:,} parameters, {found.origin}",
-        "Trained on": f"{card['trained_on']:,} images of {found.subset.title}, {card['source_size']} pixels",
+    return {
+        "Model": f"{checkpoint.title}, {card['parameters']:,} parameters, {checkpoint.origin}",
+        "Trained on": (
+            f"{card['trained_on']:,} images of {checkpoint.subset.title}, {card['source_size']} pixels"
+        ),
         "Seed": card["seed"],
         "Test accuracy": f"{test['accuracy']:.1%} ({low:.1%} to {high:.1%} at 95 %; {test['n']:,} images)",
         "Macro F1, AUC": f"{test['macro_f1']:.3f}, {test['auc']:.3f}",
         "Weights, sha256": card["sha256"],
         "Data, md5": card.get("data_md5", "not recorded"),
     }
-    return "".join(f"<dt>{name}</dt><dd>{escape(str(value))}</dd>" for name, value in rows.items())
 
 
-def _versions(found: Checkpoint) -> str:
-    own = f"medvit {_own_version()}, Python {platform.python_version()}"
-    here = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
-    trained = ", ".join(f"{name} {version}" for name, version in found.card.get("versions", {}).items())
-    return f"Made with {own}, {here}. Trained with {trained or 'versions that were not recorded'}."
-
-
-def _own_version() -> str:
-    import medvit
-
-    return medvit.__version__
+def _versions(checkpoint: Checkpoint) -> str:
+    own = f"medvit {__version__}, Python {platform.python_version()}"
+    libraries = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
+    training = ", ".join(f"{name} {version}" for name, version in checkpoint.card.get("versions", {}).items())
+    return f"Made with {own}, {libraries}. Trained with {training or 'versions that were not recorded'}."

@@ -1,4 +1,4 @@
-"""From one image to everything the screen shows of it, in one forward pass."""
+"""From an image to everything the app shows about it, in one forward pass."""
 
 import threading
 from collections.abc import Iterable, Sequence
@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from medvit import checkpoint, explain, imaging
-from medvit.checkpoint import Checkpoint
+from medvit import explain, imaging
+from medvit.checkpoint import DEFAULT_ROOT, Checkpoint, load_model
+from medvit.checkpoint import load as load_checkpoint
 from medvit.data import settings
 from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
@@ -22,15 +23,15 @@ from medvit.reliability.fit import InDistribution, Trust
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says about one image.
+    """Prediction of a model for one image.
 
-    `source`: the pixels it was given, uint8 (s, s, 3). `probabilities`: (C,), in the order of `classes`;
-    they sum to one unless the subset is multi-label. `forward_pass`: what `seen` gives, or None where it was
-    one of many.
+    `source`: the model's input before resizing, uint8 (s, s, 3). `probabilities`: (C,), in the order of
+    `classes`; they sum to one unless the subset is multi-label. `recorded`: the forward pass behind it, None
+    for predictions made in bulk.
 
-    From the checkpoint's trust.npz, and None without one: `calibrated` (C,), probabilities that are right as
-    often as they say; `in_distribution`, whether the image looks like the subset. `agreement`: the share of
-    views that agree with the answer, where the model was asked for several. `trust`: what they come from.
+    From trust.npz, None without it: `calibrated` (C,), temperature-scaled probabilities; `in_distribution`,
+    the out-of-distribution check; `trust`, the fitted statistics themselves. `agreement`: fraction of the
+    test-time augmentations that predict the same class, None without test-time augmentation.
     """
 
     subset: str
@@ -38,7 +39,7 @@ class Prediction:
     classes: tuple[str, ...]
     source: np.ndarray
     probabilities: np.ndarray
-    forward_pass: explain.ForwardPass | None = None
+    recorded: explain.ForwardPass | None = None
 
     calibrated: np.ndarray | None = None
     in_distribution: InDistribution | None = None
@@ -46,33 +47,35 @@ class Prediction:
     trust: Trust | None = None
 
     @property
-    def seen(self) -> explain.ForwardPass:
-        """The pass behind it, with the attention of every layer."""
-        assert self.forward_pass is not None, "predict_many keeps nothing for maps"
-        return self.forward_pass
+    def forward_pass(self) -> explain.ForwardPass:
+        """The forward pass behind it, with the attentions of every layer."""
+        assert self.recorded is not None, "predictions made in bulk record no forward pass"
+        return self.recorded
 
     @property
-    def shown(self) -> np.ndarray:
-        """The probabilities (C,) to show: calibrated where possible."""
+    def display_probs(self) -> np.ndarray:
+        """The probabilities (C,) to display: calibrated where available."""
         return self.probabilities if self.calibrated is None else self.calibrated
 
     @property
     def top(self) -> int:
-        return int(self.shown.argmax())
+        """Index of the most probable class."""
+        return int(self.display_probs.argmax())
 
     @property
     def label(self) -> str:
-        """The most probable class."""
+        """Name of the most probable class."""
         return self.classes[self.top]
 
     def prediction_set(self, level: float | None = None) -> list[int] | None:
-        """The classes, most probable first, one of which is the true one in a share `level` of such images.
+        """Return the conformal prediction set: classes, most probable first.
 
-        All of them where validation was too small for the level. None without a trust.npz, and for a
-        multi-label subset.
+        The true class is in the set for a fraction `level` of images like the validation images. All classes
+        are in it where validation is too small for the level. None without trust.npz, and for multi-label
+        subsets.
 
         Args:
-            level: the subset's default where it is None.
+            level: coverage; None for the subset's default.
         """
         if self.trust is None or self.calibrated is None or not self.trust.has_prediction_sets:
             return None
@@ -81,25 +84,28 @@ class Prediction:
         return [int(i) for i in np.argsort(-self.calibrated) if members[i]]
 
     def to_json(self) -> dict[str, Any]:
-        """The answer as plain types.
+        """Return the prediction as plain types.
 
         label, probabilities {class: p}, calibrated {class: p}, prediction_set {level, classes},
-        in_distribution {score, threshold, accepted}, subset, model. What a checkpoint cannot give is None.
+        in_distribution {score, threshold, accepted}, subset, model. What a checkpoint has no statistics for
+        is None.
         """
-        seen, members = self.in_distribution, self.prediction_set()
+        members, ood_check = self.prediction_set(), self.in_distribution
+        level = settings.of(self.subset).conformal_level
         return {
             "label": self.label,
             "probabilities": self._by_class(self.probabilities),
             "calibrated": None if self.calibrated is None else self._by_class(self.calibrated),
             "prediction_set": None
             if members is None
-            else {
-                "level": settings.of(self.subset).conformal_level,
-                "classes": [self.classes[i] for i in members],
-            },
+            else {"level": level, "classes": [self.classes[i] for i in members]},
             "in_distribution": None
-            if seen is None
-            else {"score": seen.score, "threshold": seen.threshold, "accepted": seen.accepted},
+            if ood_check is None
+            else {
+                "score": ood_check.score,
+                "threshold": ood_check.threshold,
+                "accepted": ood_check.accepted,
+            },
             "subset": self.subset,
             "model": self.model,
         }
@@ -109,26 +115,26 @@ class Prediction:
 
 
 class Predictor:
-    """A checkpoint, ready to be asked. Safe to share between threads."""
+    """Classifies images with one checkpoint. Thread-safe; threads share forward passes."""
 
-    def __init__(self, found: Checkpoint):
-        self.checkpoint = found
-        self.trust = Trust.of(found)
+    def __init__(self, checkpoint: Checkpoint):
+        self.checkpoint = checkpoint
+        self.trust = Trust.of(checkpoint)
         self._lock = threading.Lock()
         self._explainer: explain.Explainer | None = None
-        self._together = RequestBatcher(self._predict_together, threading.Lock())
-        self._plainly = RequestBatcher(self._predict_plainly, threading.Lock())
+        self._predict_recorded = RequestBatcher(self._run_recorded, threading.Lock())
+        self._predict_plain = RequestBatcher(self._run_plain, threading.Lock())
 
     @property
     def explainer(self) -> explain.Explainer:
-        """The model behind it, for `medvit.explain`; read from disk at first use, and again after `unload`.
+        """The model, for `medvit.explain`; read from disk at first use and again after `unload`.
 
         Raises:
             MedvitError: the weights do not fit the configuration, or are no longer there.
         """
         with self._lock:
             if self._explainer is None:
-                model = checkpoint.load_model(self.checkpoint.folder)
+                model = load_model(self.checkpoint.folder)
                 self._explainer = explain.Explainer(model, self.checkpoint.preprocessing)
             return self._explainer
 
@@ -137,59 +143,74 @@ class Predictor:
         """Whether the model is in memory."""
         return self._explainer is not None
 
+    def load(self) -> None:
+        """Load the model; raises like `explainer`."""
+        _ = self.explainer
+
     def unload(self) -> None:
-        """Let go of the model; its memory is free once those who are asking it have their answer."""
+        """Drop the model; its memory is freed once the running predictions are done."""
         with self._lock:
             self._explainer = None
 
-    def __call__(self, image: imaging.Picture) -> dict[str, Any]:
+    def __call__(self, image: imaging.ImageInput) -> dict[str, Any]:
         """Classify a picture of any size: a path, the bytes of a file, a Pillow image or a uint8 array.
 
         Returns:
-            the answer, as `Prediction.to_json` gives it.
+            the prediction, see `Prediction.to_json`.
 
         Raises:
             MedvitError: the picture cannot be read.
         """
-        return self._plainly(self.source(image)).to_json()
+        return self._predict_plain(self.source(image)).to_json()
 
-    def source(self, image: imaging.Picture) -> np.ndarray:
-        """The picture in the form of the training images: uint8 (s, s, 3), s = 28 for what is shipped."""
+    def source(self, image: imaging.ImageInput) -> np.ndarray:
+        """Convert a picture to the form of the training images: uint8 (s, s, 3); s is 28 if shipped."""
         grey = self.checkpoint.subset.channels == 1
         return imaging.to_source(imaging.open_image(image), self.checkpoint.card["source_size"], grey)
 
     def predict(self, source: np.ndarray, tta: bool = False) -> Prediction:
-        """Classify source pixels, uint8 (s, s, 3), as `source` gives them.
-
-        Callers in several threads share forward passes.
+        """Classify source pixels, uint8 (s, s, 3), as `source` returns them.
 
         Args:
-            with_views: ask for mirrored and turned views as well, in the same batch, and combine the answers.
+            tta: also classify flipped and rotated copies, in the same batch, and combine the predictions.
         """
         if not tta:
-            return self._together(source)
-        several = augmentation.make(
-            imaging.to_tensor(source[None]), self.checkpoint.subset.name
-        )  # (V, 3, s, s)
-        passes = self.explainer.many(several)  # the image itself first
+            return self._predict_recorded(source)
+        copies = augmentation.make(imaging.to_tensor(source[None]), self.checkpoint.subset.name)
+        passes = self.explainer.many(copies)  # (V, 3, s, s), the image itself first
         logits, features = _outputs(passes)
         return self._predictions(source[None], logits[:, None], features[:1], passes[:1])[0]
 
-    def _predict_together(self, sources: list[np.ndarray]) -> list[Prediction]:
-        passes = self.explainer.many(imaging.to_tensor(np.stack(sources)))
-        return self._predictions(np.stack(sources), *_outputs(passes), passes)
-
-    def _predict_plainly(self, sources: list[np.ndarray]) -> list[Prediction]:
-        return self.predict_many(np.stack(sources))
-
     def predict_many(self, sources: np.ndarray) -> list[Prediction]:
-        """Classify many source images, uint8 (N, s, s, 3), keeping nothing for maps."""
+        """Classify source images, uint8 (N, s, s, 3), without recording forward passes."""
         logits, features = predict(self.explainer.model, self.checkpoint.preprocessing, sources)
         return self._predictions(sources, logits, features, [None] * len(sources))
 
     def features(self, source: np.ndarray) -> np.ndarray:
-        """What the classifier is given of source pixels, uint8 (s, s, 3): float32 (D,)."""
+        """Return the input of the classifier head, float32 (D,), for source pixels, uint8 (s, s, 3)."""
         return predict(self.explainer.model, self.checkpoint.preprocessing, source[None])[1][0]
+
+    def heatmap(
+        self, prediction: Prediction, method: str, options: explain.MapOptions | None = None
+    ) -> np.ndarray:
+        """Return the saliency map (gh, gw), one float per patch; see `explain.heatmap`.
+
+        Raises:
+            MedvitError: the method does not fit the model, or an option is out of range.
+        """
+        forward_pass = prediction.recorded or self.explainer(imaging.to_tensor(prediction.source[None]))
+        return explain.heatmap(self.explainer, forward_pass, method, options)
+
+    def methods(self) -> tuple[str, ...]:
+        """Names of the saliency maps available for this model."""
+        return explain.methods_for(self.explainer)
+
+    def _run_recorded(self, sources: list[np.ndarray]) -> list[Prediction]:
+        passes = self.explainer.many(imaging.to_tensor(np.stack(sources)))
+        return self._predictions(np.stack(sources), *_outputs(passes), passes)
+
+    def _run_plain(self, sources: list[np.ndarray]) -> list[Prediction]:
+        return self.predict_many(np.stack(sources))
 
     def _predictions(
         self,
@@ -198,59 +219,41 @@ class Predictor:
         features: np.ndarray,
         passes: Sequence[explain.ForwardPass | None],
     ) -> list[Prediction]:
-        """All that is said of images (N, s, s, 3), from their features (N, D) and logits (N, C).
+        """Predictions for images (N, s, s, 3) from their features (N, D) and logits (N, C).
 
-        Logits (V, N, C) are those of several views, the images themselves first.
+        Logits (V, N, C) are those of V test-time augmentations, the images themselves first.
         """
-        found, trust, subset = self.checkpoint, self.trust, self.checkpoint.subset
+        trust, subset = self.trust, self.checkpoint.subset
         plain = logits[0] if logits.ndim == 3 else logits  # (N, C)
         probs = probabilities(plain, subset.multi_label)
         agreement: Iterable[float | None] = [None] * len(sources)
         if logits.ndim == 3:
             probs, agreement = augmentation.combine(logits, subset.multi_label)
         calibrated = trust.calibrated(logits, subset.multi_label) if trust else [None] * len(sources)
-        known = self._in_distribution(sources, plain, features)
-        names = subset.name, found.model_name, subset.classes
-        each = zip(sources, probs, passes, calibrated, known, agreement, strict=True)
-        return [
-            Prediction(*names, source, share, seen, sure, looks, agree, trust)
-            for source, share, seen, sure, looks, agree in each
-        ]
+        ood_checks = self._in_distribution(sources, plain, features)
+        names = subset.name, self.checkpoint.model_name, subset.classes
+        per_image = zip(sources, probs, passes, calibrated, ood_checks, agreement, strict=True)
+        return [Prediction(*names, *values, trust) for values in per_image]
 
     def _in_distribution(
         self, sources: np.ndarray, logits: np.ndarray, features: np.ndarray
     ) -> list[InDistribution] | list[None]:
-        """Whether images look like the subset, to this model or to the shared one, as trust.npz has it."""
+        """The out-of-distribution check, by this model or by the OOD reference model as trust.npz has it."""
         trust = self.trust
         if trust and not trust.reads_shared:
-            reading = ood.ModelOutputs(features, logits, np.ones(logits.shape[1], bool))
-        elif trust and (shared := trust.shared):
-            own = shared.own(self.checkpoint.subset.name)
-            reading = ood.read(shared.model, shared.preprocessing, sources, own)
+            outputs = ood.ModelOutputs(features, logits, np.ones(logits.shape[1], bool))
+        elif trust and (reference := trust.shared):
+            own = reference.own(self.checkpoint.subset.name)
+            outputs = ood.read(reference.model, reference.preprocessing, sources, own)
         else:
             return [None] * len(sources)
-        return [InDistribution(float(s), trust.foreign_threshold) for s in trust.foreign_scores(reading)]
-
-    def heatmap(
-        self, prediction: Prediction, method: str, choice: explain.MapOptions | None = None
-    ) -> np.ndarray:
-        """Where the model looked: a float map (gh, gw), one value a patch; see `explain.heatmap`.
-
-        Raises:
-            MedvitError: the method does not fit the model, or the choice is out of range.
-        """
-        seen = prediction.forward_pass or self.explainer(imaging.to_tensor(prediction.source[None]))
-        return explain.heatmap(self.explainer, seen, method, choice)
-
-    def methods(self) -> tuple[str, ...]:
-        """The maps that this model can give."""
-        return explain.methods_for(self.explainer)
+        return [InDistribution(float(s), trust.foreign_threshold) for s in trust.foreign_scores(outputs)]
 
 
 def _outputs(passes: list[explain.ForwardPass]) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (N, C) and features (N, D) of passes over N images."""
-    logits = np.stack([seen.logits.numpy() for seen in passes])
-    return logits, np.stack([seen.features.numpy() for seen in passes if seen.features is not None])
+    """Logits (N, C) and features (N, D) of forward passes over N images."""
+    logits = np.stack([each.logits.numpy() for each in passes])
+    return logits, np.stack([each.features.numpy() for each in passes if each.features is not None])
 
 
 def load(subset: str, model: str, root: str | Path | None = None) -> Predictor:
@@ -262,10 +265,10 @@ def load(subset: str, model: str, root: str | Path | None = None) -> Predictor:
     Raises:
         MedvitError: no such checkpoint, or a damaged one. The text lists those that exist.
     """
-    root = Path(root or checkpoint.DEFAULT_ROOT)
+    root = Path(root or DEFAULT_ROOT)
     existing = sorted(path.parent.relative_to(root).as_posix() for path in root.glob("[!.]*/[!.]*/card.json"))
     if f"{subset}/{model}" not in existing:
         raise MedvitError(
             f"There is no checkpoint {subset}/{model} in {root}. There are: {', '.join(existing) or 'none'}."
         )
-    return Predictor(checkpoint.load(root / subset / model))
+    return Predictor(load_checkpoint(root / subset / model))

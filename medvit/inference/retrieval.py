@@ -1,6 +1,6 @@
 """The training and test images nearest to an image by a model's own features.
 
-Features of the training and test split are computed once for each checkpoint and kept in a cache folder
+Features of the training and test split are computed once per checkpoint and stored in a cache folder
 ($MEDVIT_CACHE, else ~/.cache/medvit), as plain arrays named by the sha256 of the weights.
 """
 
@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from medvit import checkpoint
-from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist
+from medvit.checkpoint import Checkpoint, load_model
+from medvit.data import as_rgb, medmnist
 from medvit.evaluation.embedding import unit
 from medvit.evaluation.inference import predict
 from medvit.files import atomic_file
 
-MOST = 20_000  # images of a split that are looked at: a random draw of a larger one
+MAX_IMAGES = 20_000  # indexed images per split; of a larger split, a random sample is indexed
 BATCH = 128
 SPLITS = ("train", "test")
 
@@ -39,99 +38,98 @@ class Neighbour:
 class Index:
     """Features of a checkpoint over its training and test split, on disk or still to be computed."""
 
-    found: Checkpoint
+    checkpoint: Checkpoint
     data_root: Path
 
     @property
     def _folder(self) -> Path:
-        """One folder for each archive: another archive under the same name has another size."""
-        name, size = self.found.subset.name, self.found.card["source_size"]
+        """One folder per archive; archives of the same name are told apart by their file size."""
+        name, size = self.checkpoint.subset.name, self.checkpoint.card["source_size"]
         archive = medmnist.archive_path(name, size, self.data_root)
         length = archive.stat().st_size if archive.is_file() else 0
         root = Path(os.environ.get("MEDVIT_CACHE") or Path.home() / ".cache" / "medvit")
         return root / "similar" / f"{name}-{size}-{length}"
 
-    def _path(self, split: str, what: str) -> Path:
-        return self._folder / f"{split}-{what}.npy"
+    def _path(self, split: str, content: str) -> Path:
+        return self._folder / f"{split}-{content}.npy"
 
-    def _vectors(self, split: str) -> Path:
-        return self._path(split, self.found.card["sha256"])
+    def _features_path(self, split: str) -> Path:
+        return self._path(split, self.checkpoint.card["sha256"])
 
     @property
     def ready(self) -> bool:
         """Whether everything has been computed."""
-        return all(self._vectors(split).is_file() for split in SPLITS)
+        return all(self._features_path(split).is_file() for split in SPLITS)
 
     def build(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Compute what is not on disk yet.
+        """Compute the features that are not on disk yet.
 
         Args:
-            progress: called with (images done, images in all).
+            progress: called with (images done, images in total).
 
         Raises:
             MedvitError: the data are absent.
         """
-        model = checkpoint.load_model(self.found.folder)  # one of its own, which goes when this is done
-        splits = {split: self._draw(split) for split in SPLITS}
+        model = load_model(self.checkpoint.folder)  # a copy of its own, freed afterwards
+        splits = {split: self._sample(split) for split in SPLITS}
         done, total = 0, sum(len(pixels) for pixels in splits.values())
         for split, pixels in splits.items():
             parts = []
             for start in range(0, len(pixels), BATCH):
-                _, features = predict(model, self.found.preprocessing, pixels[start : start + BATCH])
+                _, features = predict(model, self.checkpoint.preprocessing, pixels[start : start + BATCH])
                 parts.append(features)
                 done += len(features)
                 progress(done, total)
-            _write(self._vectors(split), unit(np.concatenate(parts)).astype(np.float16))
+            _save(self._features_path(split), unit(np.concatenate(parts)).astype(np.float16))
 
-    def _draw(self, split: str) -> np.ndarray:
-        """The pixels of the images looked at, the same ones for every model; kept for later beside labels."""
-        size = self.found.card["source_size"]
-        images, labels = medmnist.load_split(self.found.subset.name, split, size, self.data_root)
+    def _sample(self, split: str) -> np.ndarray:
+        """Pixels of the indexed images, the same for every model; saved with their labels and indices."""
+        size = self.checkpoint.card["source_size"]
+        images, labels = medmnist.load_split(self.checkpoint.subset.name, split, size, self.data_root)
         chosen = np.arange(len(images))
-        if len(images) > MOST:
-            chosen = np.sort(np.random.default_rng(0).choice(len(images), MOST, replace=False))
-        for what, array in (("index", chosen), ("labels", labels[chosen]), ("pixels", images[chosen])):
-            if not self._path(split, what).is_file():
-                _write(self._path(split, what), array)
+        if len(images) > MAX_IMAGES:
+            chosen = np.sort(np.random.default_rng(0).choice(len(images), MAX_IMAGES, replace=False))
+        for content, array in (("index", chosen), ("labels", labels[chosen]), ("pixels", images[chosen])):
+            if not self._path(split, content).is_file():
+                _save(self._path(split, content), array)
         return images[chosen]
 
     def size(self, split: str) -> int:
-        """How many images of a split are looked at."""
-        return len(_read(self._path(split, "index")))
+        """Number of indexed images of a split."""
+        return len(_load(self._path(split, "index")))
 
     def nearest(
-        self, vector: np.ndarray, split: str, count: int = 8, but: np.ndarray | None = None
+        self, features: np.ndarray, split: str, count: int = 8, exclude: np.ndarray | None = None
     ) -> list[Neighbour]:
-        """The images nearest to a feature vector (D,), nearest first.
+        """Return the images nearest to a feature vector (D,), nearest first.
 
         Args:
-            count: how many at most.
-            but: pixels, uint8 (s, s, 3), of an image to leave out, such as the one asked about.
+            count: maximum number of images.
+            exclude: pixels, uint8 (s, s, 3), of an image to leave out, such as the query image.
         """
-        cosines = _read_vectors(self._vectors(split)) @ unit(vector.astype(np.float32))
-        indices, labels, pixels = (_read(self._path(split, what)) for what in ("index", "labels", "pixels"))
-        few = min(count + 8, len(cosines))  # a few more, as some may be left out
-        order = np.argpartition(-cosines, few - 1)[:few]
-        kept = []
+        cosines = _load_features(self._features_path(split)) @ unit(features.astype(np.float32))
+        indices, labels, images = (_load(self._path(split, name)) for name in ("index", "labels", "pixels"))
+        candidates = min(count + 8, len(cosines))  # a few more, as some may be excluded
+        order = np.argpartition(-cosines, candidates - 1)[:candidates]
+        neighbours = []
         for i in order[np.argsort(-cosines[order])]:
-            picture = np.array(pixels[i])
-            colour = np.repeat(picture[..., None], 3, -1) if picture.ndim == 2 else picture
-            if but is None or not np.array_equal(colour, but):
-                kept.append(Neighbour(split, int(indices[i]), labels[i], picture, float(cosines[i])))
-        return kept[:count]
+            pixels = np.array(images[i])
+            rgb = as_rgb(pixels)
+            if exclude is None or not np.array_equal(rgb, exclude):
+                neighbours.append(Neighbour(split, int(indices[i]), labels[i], pixels, float(cosines[i])))
+        return neighbours[:count]
 
 
-def _read(path: Path) -> np.ndarray:
+def _load(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-@lru_cache(4)  # as float32, which has fast products: 20 MB at most each
-def _read_vectors(path: Path) -> np.ndarray:
+@lru_cache(4)  # 20 MB at most each; float32, as its matrix products are fast
+def _load_features(path: Path) -> np.ndarray:
     return np.load(path, allow_pickle=False).astype(np.float32)
 
 
-def _write(path: Path, array: np.ndarray) -> None:
-    """Write an array, whole or not at all."""
+def _save(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         np.save(file, array, allow_pickle=False)

@@ -1,41 +1,26 @@
-"""What a program may ask of the checkpoints, answered in plain types."""
+"""The endpoints that need a model, with plain arguments and JSON-ready results."""
 
-import importlib
-import threading
 from collections.abc import Callable
 from typing import Any
 
-from medvit import explain, models, plots
+from medvit import explain, plots
 from medvit.errors import MedvitError
 from medvit.inference.predictor import Predictor
 from medvit.inference.registry import Registry
 
-_importing = threading.Lock()
 
-
-def import_slow_libraries() -> None:
-    """Import what the first page does not wait for, while every other thread that calls this waits.
-
-    Two threads that import parts of scikit-learn at once find each other's half-made modules.
-    """
-    with _importing:
-        models.register()
-        for library in ("scipy.stats", "sklearn.metrics"):
-            importlib.import_module(library)
-
-
-def answer(registry: Registry, question: str, *arguments: Any) -> dict[str, Any]:
-    """The answer to one of QUESTIONS, ready for JSON.
+def call(registry: Registry, endpoint: str, *arguments: Any) -> dict[str, Any]:
+    """Run one of ENDPOINTS.
 
     Raises:
-        MedvitError: there is no such checkpoint, or the picture cannot be read, or the choice does not fit.
+        MedvitError: there is no such checkpoint, the picture cannot be read, or an option does not fit.
     """
-    return ENDPOINTS[question](registry, *arguments)
+    return ENDPOINTS[endpoint](registry, *arguments)
 
 
 def predict(registry: Registry, subset: str, model: str, image: str | None) -> dict[str, Any]:
-    """What a model says of a picture file; see `medvit.predictor.Prediction.to_json`."""
-    predictor, path = _asked(registry, subset, model, image)
+    """Classify a picture file; see `Prediction.to_json` for the result."""
+    predictor, path = _resolve(registry, subset, model, image)
     return predictor(path)
 
 
@@ -49,36 +34,36 @@ def explain_image(
     head: int | None,
     target: str,
 ) -> dict[str, Any]:
-    """Where a model looks in a picture file.
+    """Compute the saliency map of a picture file.
 
     Args:
-        target: name of the class to explain; empty for the one that the model says.
+        target: name of the class to explain; empty for the predicted class.
 
     Returns:
-        label, subset, model, method, target; map, rows of one float a patch; description; overlay, a PNG as
+        label, subset, model, method, target; map, rows of one float per patch; description; overlay, a PNG as
         a data URL.
     """
-    predictor, path = _asked(registry, subset, model, image)
+    predictor, path = _resolve(registry, subset, model, image)
     prediction = predictor.predict(predictor.source(path))
     if target and target not in prediction.classes:
         raise MedvitError(f"There is no class {target!r}. There are: {'; '.join(prediction.classes)}.")
-    chosen = prediction.classes.index(target) if target else prediction.top
-    whole = None if head is None else int(head)
-    values = predictor.heatmap(prediction, method, explain.MapOptions(chosen, int(layer), whole))
-    shown = explain.scale(values, explain.METHODS[method].signed)
+    target_index = prediction.classes.index(target) if target else prediction.top
+    head_index = None if head is None else int(head)
+    heatmap = predictor.heatmap(prediction, method, explain.MapOptions(target_index, int(layer), head_index))
+    scaled = explain.scale(heatmap, explain.METHODS[method].signed)
     return {
         "label": prediction.label,
         "subset": subset,
         "model": model,
         "method": method,
-        "target": prediction.classes[chosen],
-        "map": values.tolist(),
-        "description": explain.describe(values),
-        "overlay": plots.data_url(plots.overlay(prediction.source, shown)),
+        "target": prediction.classes[target_index],
+        "map": heatmap.tolist(),
+        "description": explain.describe(heatmap),
+        "overlay": plots.data_url(plots.overlay(prediction.source, scaled)),
     }
 
 
-def _asked(registry: Registry, subset: str, model: str, image: str | None) -> tuple[Predictor, str]:
+def _resolve(registry: Registry, subset: str, model: str, image: str | None) -> tuple[Predictor, str]:
     predictor = registry.predictor(subset, model)
     if image is None:
         raise MedvitError("There is no image. Send a picture file as `image`.")

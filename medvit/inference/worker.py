@@ -1,7 +1,7 @@
-"""Answers from a process of their own.
+"""A second process that runs the model endpoints under load.
 
-An interpreter runs one thread at a time. In the process that serves the pages, a forward pass waits for its
-turn at each of its hundreds of operations, and the pages wait for the pass.
+A Python process runs one thread at a time. In the process that serves the pages, a forward pass competes with
+page requests for the interpreter lock at each of its hundreds of operations, and slows both.
 """
 
 import gc
@@ -26,65 +26,84 @@ import torch
 from medvit.errors import MedvitError
 from medvit.inference import service
 from medvit.inference.registry import Registry
+from medvit.slow_imports import import_slow_libraries
 
-START_SECONDS = 120  # more than a start takes on a busy machine
-ANSWER_SECONDS = 120  # more than an answer takes there
-SWITCH_SECONDS = 5e-4  # how long a pass may wait at each turn; 5e-3 by default
+START_SECONDS = 120  # longest start of the process on a busy machine
+CALL_SECONDS = 120  # longest call on a busy machine
+SWITCH_SECONDS = 5e-4  # thread switch interval, so that a forward pass waits less; Python's default is 5e-3
 
 
 class Worker:
-    """Answers the questions of `medvit.answers`, safe to be asked from many threads.
+    """Runs the endpoints of `medvit.inference.service`. Thread-safe.
 
-    One at a time is answered here. When a second comes while a first is under way, a process for them is
-    started, which answers all from when it is ready.
+    Single calls run in this process. When a second call arrives while the first is running, a worker process
+    is started; once it is ready, it runs all calls.
     """
 
     def __init__(self, registry: Registry):
         self.registry = registry
         self._lock = threading.Lock()
-        self._asking = 0
+        self._calls = 0  # running now
         self._process: _Process | None = None
-        self._lost = False  # the last process ended; what did that shall not do it here
+        self._crashed = False  # the last process died: its requests must not run in this process
 
     def start(self) -> None:
-        """Start the process, let it load every model, and wait for it."""
-        self._process = _Process(self.registry, warm=True)
-        with suppress(OSError, TimeoutError):  # then there is none, and all is answered here
+        """Start the process, let it load every model, and wait until it is ready."""
+        with self._lock:
+            self._process = _Process(self.registry, preload=True)
+        with suppress(OSError, TimeoutError):  # without a process, calls run in this one
             self._process.address.result(START_SECONDS)
 
-    def ask(self, question: str, *arguments: Any) -> dict[str, Any]:
-        """As `medvit.answers.answer`.
+    def stop(self) -> None:
+        """Kill the process, if there is one."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process:
+            process.kill()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker process, None while there is none. Waits for a start under way."""
+        process = self._process
+        if process is None:
+            return None
+        with suppress(OSError, TimeoutError):
+            process.address.result(START_SECONDS)
+        return process.pid
+
+    def call(self, endpoint: str, *arguments: Any) -> dict[str, Any]:
+        """Run an endpoint; see `medvit.inference.service.call`.
 
         Raises:
-            MedvitError: as there, or the process ended.
+            MedvitError: as there, or the process died.
         """
         with self._lock:
-            self._asking += 1
+            self._calls += 1
         try:
-            process = self._ready()
+            process = self._ready_process()
             if process is None:
-                return service.answer(self.registry, question, *arguments)
+                return service.call(self.registry, endpoint, *arguments)
             try:
-                return process.ask(question, *arguments)
+                return process.call(endpoint, *arguments)
             except (EOFError, OSError) as error:
-                process.end()
+                process.kill()
                 raise MedvitError(
-                    "The process that answers ended in the middle of this. Try again; if it ends once more, "
-                    "this picture may be to blame."
+                    "The worker process ended while it handled this request. Try again; if it happens again, "
+                    "this picture may be the cause."
                 ) from error
         finally:
             with self._lock:
-                self._asking -= 1
+                self._calls -= 1
 
-    def _ready(self) -> "_Process | None":
-        """The process to ask; None where there is none yet, or none that starts."""
+    def _ready_process(self) -> "_Process | None":
+        """The process that runs the call; None where there is none yet, or none can be started."""
         with self._lock:
             if self._process and self._process.ended:
-                self._process, self._lost = None, True
-            if self._process is None and (self._asking > 1 or self._lost):
+                self._process, self._crashed = None, True
+            if self._process is None and (self._calls > 1 or self._crashed):
                 self._process = _Process(self.registry)
             process = self._process
-        if process is None or not (self._lost or process.address.done()):
+        if process is None or not (self._crashed or process.address.done()):
             return None
         try:
             process.address.result(START_SECONDS)
@@ -94,21 +113,21 @@ class Worker:
 
 
 class _Process:
-    """One life of the process, as seen from outside; `address` is there once it is ready."""
+    """A worker process as its parent sees it; `address` resolves once it is ready."""
 
-    def __init__(self, registry: Registry, warm: bool = False):
+    def __init__(self, registry: Registry, preload: bool = False):
         self._key = secrets.token_hex()
         self._settings = {
             "root": str(registry.root.absolute()),
             "model_bytes": registry.model_bytes,
-            "warm": warm,
+            "preload": preload,
         }
-        self._mine = threading.local()
+        self._thread_local = threading.local()
         self._popen: subprocess.Popen | None = None
         self.address: Future[str] = Future()
-        threading.Thread(target=self._live, daemon=True).start()
+        threading.Thread(target=self._run, daemon=True).start()
 
-    def _live(self) -> None:
+    def _run(self) -> None:
         paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         try:
@@ -117,14 +136,14 @@ class _Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is for the server; this ends when its standard input does
+                start_new_session=True,  # Ctrl-C stops the server; this process ends with its standard input
             )
             assert self._popen.stdin and self._popen.stdout
             self._popen.stdin.write(json.dumps(self._settings | {"key": self._key}).encode() + b"\n")
             self._popen.stdin.flush()
             address = self._popen.stdout.readline().decode().strip()
             if not address:
-                raise OSError("The process for answers ended before it was ready.")
+                raise OSError("The worker process ended before it was ready.")
         except OSError as error:
             self.address.set_exception(error)
             return
@@ -132,73 +151,77 @@ class _Process:
         self._popen.wait()
 
     @property
+    def pid(self) -> int | None:
+        return self._popen.pid if self._popen else None
+
+    @property
     def ended(self) -> bool:
-        """Whether it was ready once, and is no more."""
+        """Whether it was ready once and has ended since."""
         return self._popen is not None and self._popen.poll() is not None and not self.address.exception()
 
-    def end(self) -> None:
-        """Make sure that it is gone."""
+    def kill(self) -> None:
+        """Kill it and wait for its end."""
         if self._popen:
             self._popen.kill()
             self._popen.wait()
 
-    def ask(self, question: str, *arguments: Any) -> dict[str, Any]:
-        """Each thread that asks has a line of its own."""
-        line: Connection | None = getattr(self._mine, "line", None)
-        if line is None:
-            line = self._mine.line = Client(self.address.result(), authkey=self._key.encode())
-        line.send_bytes(json.dumps([question, *arguments]).encode())
-        if not line.poll(ANSWER_SECONDS):
-            raise TimeoutError("The process for answers is stuck.")  # an OSError: it will be replaced
-        reply = json.loads(line.recv_bytes())
-        if "refusal" in reply:
-            raise MedvitError(reply["refusal"])
-        if "bug" in reply:
-            raise RuntimeError(reply["bug"])
-        return reply["answer"]
+    def call(self, endpoint: str, *arguments: Any) -> dict[str, Any]:
+        """Run an endpoint there, over one connection per calling thread."""
+        connection: Connection | None = getattr(self._thread_local, "connection", None)
+        if connection is None:
+            connection = Client(self.address.result(), authkey=self._key.encode())
+            self._thread_local.connection = connection
+        connection.send_bytes(json.dumps([endpoint, *arguments]).encode())
+        if not connection.poll(CALL_SECONDS):
+            raise TimeoutError("The worker process does not respond.")  # an OSError: it will be replaced
+        reply = json.loads(connection.recv_bytes())
+        if "user_error" in reply:
+            raise MedvitError(reply["user_error"])
+        if "internal_error" in reply:
+            raise RuntimeError(reply["internal_error"])
+        return reply["result"]
 
 
 def serve(settings: dict[str, Any]) -> None:
-    """Answer until standard input ends. The address to ask at is printed once."""
-    # Half of the cores are left to the server.
-    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
+    """Run calls until standard input ends. Prints the address to connect to, once."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // 2))  # the server keeps half of the cores
     sys.setswitchinterval(SWITCH_SECONDS)
-    service.import_slow_libraries()
+    import_slow_libraries()
     registry = Registry.open(settings["root"], model_bytes=settings["model_bytes"])
-    if settings["warm"]:
-        registry.warm()
+    if settings["preload"]:
+        registry.preload()
     gc.collect()
-    gc.freeze()  # what is there by now stays, and need not be looked through again
-    threading.Thread(target=_end_with_input, daemon=True).start()
+    gc.freeze()  # everything loaded so far stays; later collections need not traverse it
+    threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
     with Listener(authkey=settings["key"].encode()) as listener:
         print(listener.address, flush=True)
         while True:
             try:
-                line = listener.accept()
+                connection = listener.accept()
             except (AuthenticationError, EOFError, OSError):
                 continue
-            threading.Thread(target=_answer_all, args=(registry, line), daemon=True).start()
+            threading.Thread(target=_serve_connection, args=(registry, connection), daemon=True).start()
 
 
-def _answer_all(registry: Registry, line: Connection) -> None:
+def _serve_connection(registry: Registry, connection: Connection) -> None:
     while True:
         try:
-            question, *arguments = json.loads(line.recv_bytes())
+            endpoint, *arguments = json.loads(connection.recv_bytes())
         except (EOFError, OSError):
             return
         reply: dict[str, Any]
         try:
-            reply = {"answer": service.answer(registry, question, *arguments)}
+            reply = {"result": service.call(registry, endpoint, *arguments)}
         except MedvitError as error:
-            reply = {"refusal": str(error)}
+            reply = {"user_error": str(error)}
         except Exception:
-            reply = {"bug": traceback.format_exc()}
-        line.send_bytes(json.dumps(reply).encode())
+            reply = {"internal_error": traceback.format_exc()}
+        connection.send_bytes(json.dumps(reply).encode())
 
 
-def _end_with_input() -> None:
+def _exit_at_end_of_input() -> None:
     sys.stdin.buffer.read()
-    shutil.rmtree(get_temp_dir(), ignore_errors=True)  # the listener's; what else would delete it is skipped
+    shutil.rmtree(get_temp_dir(), ignore_errors=True)  # the listener's socket; os._exit skips its clean-up
     os._exit(0)
 
 

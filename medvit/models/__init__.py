@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from medvit.data.medmnist import Dataset
+from medvit.data import Dataset
 from medvit.errors import MedvitError
 from medvit.imaging.preprocess import Preprocessing
 
@@ -23,36 +22,28 @@ NAMES = tuple(TITLES)
 DEFAULT_BACKBONE = "WinKawaks/vit-tiny-patch16-224"
 
 
-_importing = threading.RLock()
-
-
+@cache
 def register() -> dict[str, type[PreTrainedModel]]:
     """Make transformers know the architectures of this package; return those that are trained from scratch.
 
-    The imports stand here because transformers takes seconds, which the first page of the app does not wait
-    for. Whoever needs transformers calls this first: while one thread imports it, another finds it empty.
+    `import medvit` arranges that this runs when transformers' Auto classes are imported. It holds no lock of
+    its own: it runs inside an import, which other threads already wait for.
     """
-    with _importing:
-        return _register()
-
-
-@cache
-def _register() -> dict[str, type[PreTrainedModel]]:
-    from transformers import AutoConfig, AutoModelForImageClassification
+    from transformers import AutoConfig, AutoModelForImageClassification  # takes seconds
 
     from medvit.models.resnet import CnnConfig, CnnForImageClassification
     from medvit.models.spt_lsa import SptLsaConfig, SptLsaForImageClassification
     from medvit.models.vit import VitConfig, VitForImageClassification
 
-    found: dict[str, tuple[Any, Any]] = {
+    architectures: dict[str, tuple[Any, Any]] = {
         "cnn": (CnnConfig, CnnForImageClassification),
         "vit": (VitConfig, VitForImageClassification),
         "spt_lsa": (SptLsaConfig, SptLsaForImageClassification),
     }
-    for config, model in found.values():
-        AutoConfig.register(config.model_type, config)
-        AutoModelForImageClassification.register(config, model)
-    return {name: model for name, (_, model) in found.items()}
+    for config, model in architectures.values():  # exist_ok: importing the Auto classes above registers too
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+        AutoModelForImageClassification.register(config, model, exist_ok=True)
+    return {name: model for name, (_, model) in architectures.items()}
 
 
 def build(

@@ -18,7 +18,7 @@ import torch
 
 from medvit import checkpoint
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist, settings, synthetic
+from medvit.data import Dataset, as_rgb, medmnist, settings, stratified_sample, synthetic
 from medvit.errors import MedvitError
 from medvit.imaging.preprocess import Preprocessing, to_tensor
 from medvit.reliability import calibration, conformal, ood, operating_point, outliers, tta
@@ -119,7 +119,7 @@ class Trust:
 
 def halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices of two disjoint halves with the same class shares."""
-    one = medmnist.sample(labels, len(labels) // 2, seed=1)
+    one = stratified_sample(labels, len(labels) // 2, seed=1)
     return one, np.setdiff1d(np.arange(len(labels)), one)
 
 
@@ -140,7 +140,7 @@ def view_logits(
 def fit(
     model: PreTrainedModel,
     preprocessing: Preprocessing,
-    subset: medmnist.Dataset,
+    subset: Dataset,
     sha256: str,
     size: int = 28,
     data_root: str | Path | None = None,
@@ -159,7 +159,7 @@ def fit(
         MedvitError: the subset's data are absent.
     """
     images, labels = medmnist.load_split(subset.name, "val", size, data_root)
-    kept = medmnist.sample(labels, VALIDATION)
+    kept = stratified_sample(labels, VALIDATION)
     images, labels = images[kept], labels[kept]
     reading = ood.read(model, preprocessing, images)
     arrays: dict[str, Any] = {"sha256": np.array(sha256)}
@@ -179,7 +179,7 @@ def _fit_sets(model, preprocessing, subset, images, labels, logits) -> dict[str,
     Views are asked of a part of each half, so that nothing fitted on the one has seen the other.
     """
     one, other = halves(labels)
-    some, others = (half[medmnist.sample(labels[half], VALIDATION_VIEWS // 2)] for half in (one, other))
+    some, others = (half[stratified_sample(labels[half], VALIDATION_VIEWS // 2)] for half in (one, other))
 
     def of_views(chosen: np.ndarray) -> np.ndarray:
         return view_logits(model, preprocessing, images[chosen], subset.name)
@@ -249,7 +249,7 @@ def _fit_foreign(
 
 
 def validation_outliers(
-    subset: medmnist.Dataset, size: int = 28, data_root: str | Path | None = None
+    subset: Dataset, size: int = 28, data_root: str | Path | None = None
 ) -> dict[str, np.ndarray]:
     """Pictures that are none of a subset, without the test split.
 
@@ -264,23 +264,23 @@ def validation_outliers(
     drawn = [synthetic.draw(names[i % len(names)], 10_000 + i) for i in range(STRANGERS)]
     if size == synthetic.SIDE:
         crowd["phantoms"] = np.stack(drawn)
-    crowd = {kind: outliers.match_channels(pictures, grey) for kind, pictures in crowd.items()}
+    crowd = {kind: as_rgb(pictures, grey) for kind, pictures in crowd.items()}
     images, labels = medmnist.load_split(subset.name, "val", size, data_root)
-    below = outliers.match_channels(images[medmnist.sample(labels, STRANGERS)], grey).astype(np.float32)
+    below = as_rgb(images[stratified_sample(labels, STRANGERS)], grey).astype(np.float32)
     crowd["half-transparent"] = ((below + crowd["drawn"][: len(below)]) / 2).astype(np.uint8)
     return crowd
 
 
 def other_subsets(
-    subset: medmnist.Dataset, split: str, size: int, data_root: str | Path | None, count: int
+    subset: Dataset, split: str, size: int, data_root: str | Path | None, count: int
 ) -> dict[str, np.ndarray]:
     """Images (count, s, s, 3) of each other main subset that is on disk, as the subset would take them."""
     result = {}
     for name in medmnist.MAIN:
         if name != subset.name and medmnist.archive_path(name, size, data_root).is_file():
             images, labels = medmnist.load_split(name, split, size, data_root)
-            result[name] = outliers.match_channels(
-                images[medmnist.sample(labels, count)], subset.channels == 1
+            result[name] = as_rgb(
+                images[stratified_sample(labels, count)], subset.channels == 1
             )
     return result
 

@@ -1,6 +1,5 @@
 """What trust.npz is worth on the test split, for the card, results/trust.csv and the screens."""
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ from torch import nn
 
 from medvit import checkpoint
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist, settings
+from medvit.data import as_rgb, medmnist, settings, stratified_sample
 from medvit.evaluation.metrics import evaluate, mcnemar, probabilities, wilson
-from medvit.imaging.decode import open_image
+from medvit.imaging.jpeg import jpeg_round_trip
 from medvit.imaging.preprocess import to_source
 from medvit.reliability import calibration, conformal, fit, ood, operating_point, outliers, tta
 from medvit.reliability.fit import Trust
@@ -116,7 +115,7 @@ def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str,
 
 def _views(found: Checkpoint, applied: Trust, images: np.ndarray) -> dict[str, Any]:
     """Accuracy and calibration with all views of each image, beside those without, on the same images."""
-    chosen = medmnist.sample(found.test_labels, VIEWED)
+    chosen = stratified_sample(found.test_labels, VIEWED)
     labels, multi_label = found.test_labels[chosen], found.subset.multi_label
     values = fit.view_logits(found.model, found.preprocessing, images[chosen], found.subset.name)
     before = applied.calibrated(found.test_logits[chosen].astype(np.float64), multi_label)
@@ -158,9 +157,9 @@ def _foreign(found: Checkpoint, applied: Trust, images: np.ndarray, data_root) -
     def scores(pictures: np.ndarray) -> np.ndarray:
         return applied.foreign_scores(ood.read(reader, prepare, pictures, own))
 
-    inside = scores(images[medmnist.sample(found.test_labels, 4 * VIEWED)])
+    inside = scores(images[stratified_sample(found.test_labels, 4 * VIEWED)])
     accepted = inside >= threshold
-    some = images[medmnist.sample(found.test_labels, FORMS)]
+    some = images[stratified_sample(found.test_labels, FORMS)]
     kinds = fit.other_subsets(subset, "test", size, data_root, STRANGERS)
     kinds |= {kind: outliers.draw(kind, PICTURES, grey, size) for kind in outliers.KINDS}
 
@@ -194,20 +193,13 @@ def _foreign(found: Checkpoint, applied: Trust, images: np.ndarray, data_root) -
 def _forms(images: np.ndarray, size: int, grey: bool) -> dict[str, np.ndarray]:
     """The same images after a JPEG file, and after an enlarged PNG, each through the path of an upload."""
 
-    def reopened(form: str, **options) -> np.ndarray:
-        result = []
-        for image in images:
-            picture = Image.fromarray(image)
-            if form == "PNG":
-                picture = picture.resize((8 * size, 8 * size), Image.Resampling.BICUBIC)
-            buffer = io.BytesIO()
-            picture.save(buffer, form, **options)
-            result.append(to_source(open_image(buffer.getvalue()), size, grey))
-        return np.stack(result)
-
-    originals = outliers.match_channels(images, grey)
-    return {"original": originals, "JPEG, quality 90": reopened("JPEG", quality=90),
-            "enlarged 8 times": reopened("PNG")}  # fmt: skip
+    as_jpeg = [Image.fromarray(jpeg_round_trip(image, 90)) for image in images]
+    enlarged = [Image.fromarray(i).resize((8 * size, 8 * size), Image.Resampling.BICUBIC) for i in images]
+    return {
+        "original": as_rgb(images, grey),
+        "JPEG, quality 90": np.stack([to_source(image, size, grey) for image in as_jpeg]),
+        "enlarged 8 times": np.stack([to_source(image, size, grey) for image in enlarged]),
+    }
 
 
 def row(found: Checkpoint, section: dict[str, Any]) -> dict[str, Any]:

@@ -231,15 +231,6 @@ def draw(kind: str, count: int, grey: bool, size: int = 28) -> np.ndarray:
     return np.stack([to_source(picture, size, grey) for picture in pictures])
 
 
-def match_channels(images: np.ndarray, grey: bool) -> np.ndarray:
-    """Source images of one subset, (N, s, s[, 3]), in the form that another takes them: (N, s, s, 3)."""
-    if images.ndim == 3:
-        return np.repeat(images[..., None], 3, axis=-1)
-    if not grey:
-        return images
-    return np.stack([np.asarray(Image.fromarray(image).convert("L").convert("RGB")) for image in images])
-
-
 def near(subset: str, grey: bool, size: int = 28) -> dict[str, np.ndarray]:
     """Pictures close to a subset that are not of it, (N, s, s, 3) each: another stain or camera, phantoms.
 

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medvit.imaging.jpeg import simulate_jpeg
 from medvit.imaging.preprocess import Preprocessing
-from medvit.training.augment import jpeg, mix
+from medvit.training.augment import mix
 from medvit.training.dataset import DeviceDataset
 from medvit.training.recipes import Recipe
 
@@ -66,7 +67,7 @@ class TrainingModule(nn.Module):
             targets = torch.lerp(targets, self._taught(x, multi_label), self.recipe.distill)
         penalty: Tensor | float = 0.0
         if self.recipe.stability:
-            logits, of_jpeg = self._logits(self.model, self.preprocessing(torch.cat([x, jpeg(x)]))).chunk(2)
+            logits, of_jpeg = self._logits(self.model, self.preprocessing(torch.cat([x, simulate_jpeg(x)]))).chunk(2)
             penalty = self.recipe.stability * disagreement(logits, of_jpeg, multi_label)
         else:
             logits = self._logits(self.model, self.preprocessing(x))

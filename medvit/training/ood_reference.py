@@ -7,7 +7,6 @@ images of the subsets in colours they do not have (outlier exposure: Hendrycks e
 from outside is used.
 """
 
-import io
 import json
 import platform
 import time
@@ -17,14 +16,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
-from PIL import Image
 from torch import Tensor
 
 from medvit import checkpoint, files
-from medvit.data import medmnist, settings
+from medvit.data import as_rgb, medmnist, settings
 from medvit.data.settings import GREY
 from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
+from medvit.imaging.jpeg import jpeg_round_trip
 from medvit.imaging.preprocess import Preprocessing, to_tensor
 from medvit.models.resnet import CnnConfig, CnnForImageClassification
 from medvit.reliability import outliers
@@ -99,7 +98,7 @@ def _pools(names, labels_of, data_root, rng) -> list[tuple]:
     for name in names:
         images, labels = medmnist.load_split(name, "train", root=data_root)
         chosen = rng.permutation(len(labels))[:POOL]
-        colour = outliers.match_channels(images[chosen], grey=False)
+        colour = as_rgb(images[chosen])
         first = labels_of.index(f"{name}: {medmnist.get(name).classes[0]}")
         augmentation = Augmentation(**settings.of(name).augmentation)
         pools.append((to_tensor(colour), _as_jpeg(colour, rng), torch.from_numpy(labels[chosen]) + first,
@@ -115,12 +114,7 @@ def _pools(names, labels_of, data_root, rng) -> list[tuple]:
 
 def _as_jpeg(images: np.ndarray, rng: np.random.Generator) -> Tensor:
     """The images as JPEG of a random quality gives them back, (N, 3, s, s)."""
-    result = np.empty_like(images)
-    for i, image in enumerate(images):
-        buffer = io.BytesIO()
-        Image.fromarray(image).save(buffer, "JPEG", quality=int(rng.integers(60, 98)))
-        result[i] = np.asarray(Image.open(buffer))
-    return to_tensor(result)
+    return to_tensor(np.stack([jpeg_round_trip(image, int(rng.integers(60, 98))) for image in images]))
 
 
 def _batch(pools: list[tuple], rng: np.random.Generator) -> tuple[Tensor, Tensor]:

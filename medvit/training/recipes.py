@@ -1,39 +1,58 @@
-"""The hyper-parameters of each (subset, model), as data, in two efforts.
+"""Training recipes: the hyper-parameters of each (dataset, model), as data.
 
-"cpu": about two hours on two cores for all twenty runs; they made the first checkpoints, whose figures are in
-results/metrics.csv. "gpu": long schedules with the mixing and averaging that pay only there, for the campaign
-in CONTRIBUTING.md.
+`recipe` reads the table in `medvit.data.settings`, where all models from scratch of a dataset share one
+recipe and differ in the learning rate alone. `change` replaces fields. `train_command` writes a recipe as the
+command line that trains with it.
 """
 
 import json
+import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from medvit.data import settings
 from medvit.errors import MedvitError
+from medvit.models import DEFAULT_BACKBONE
 from medvit.training.augment import Augmentation
+
+PRESETS = ("full", "quick")
+QUICK_IMAGES = 5000
+FEW_PARAMETERS = ("linear", "lora", "rlrr")  # strategies that train few parameters, which need larger steps
+FLAGS = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "image_size",
+    "train_images",
+)  # with flags of `medvit train`
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train one model on one subset.
+    """How to train one model on one dataset.
 
-    `learning_rate` is the peak of a cosine schedule after a linear warm-up over `warmup` of all steps.
-    `image_size`: the model's input side where it is not the architecture's default.
-    `strategy`: what of a pretrained model is trained, see `medvit.models.finetune.apply_strategy`.
-    `train_images`: a random part of the training split with its class shares, or None for all of it.
-    `ema`: decay of an average of the weights, which is then judged and kept in place of the weights; 0: none.
-    `mixup`, `cutmix`: shares of the images so mixed, see `medvit.training.augment.mix`.
-    `layer_decay`: learning rate of a block, as a factor of that of the block after it.
-    `balance`: images weigh as the frequency of their class to minus this power; 1 makes classes weigh alike.
-    `ordinal`: width in grades of the answer expected where classes are ordered; 0: only the one is right.
-    `stability`: weight of the distance between the answers to an image and to the same as JPEG; where it is
-    positive, a step costs twice as much.
-    `blend`: share of the weights it started from (`--start`) in what is kept at the end, after training that
-    made it more robust but less accurate (WiSE-FT: Wortsman et al., CVPR 2022).
-    `distill`: where there are teachers (`--teachers`), the share of their mean answer in what is taught, the
-    rest being the label's (knowledge distillation: Hinton et al., arXiv 1503.02531).
+    `learning_rate`: peak of a cosine schedule, after a linear warm-up over the fraction `warmup` of the
+    steps.
+    `image_size`: the model's input side in pixels; None: the architecture's default.
+    `strategy`: which parameters of a pretrained model are trained, see `medvit.models.pretrained`.
+    `train_images`: the size of a stratified random sample of the training split; None: all of it.
+    `ema`: decay of the exponential moving average of the weights, which is validated and kept in place of the
+    weights; 0: none.
+    `mixup`, `cutmix`: fractions of the images to mix, see `medvit.training.augment.mix`.
+    `layer_decay`: the learning rate of a block divided by that of the next block.
+    `class_weight_power`: class weight = frequency ** -class_weight_power; 1 weights all classes equally.
+    `ordinal_sigma`: standard deviation, in grades, of the Gaussian target of ordered classes; 0: one-hot.
+    `consistency_weight`: weight of the divergence between the predictions for an image and for its JPEG copy;
+    where it is positive, a step costs twice as much.
+    `patch_dropout`: the fraction of the patches that a transformer leaves out of each training image
+    (PatchDropout: Liu et al., WACV 2023); halving the patches nearly halves the time of a step.
+    `wise_ft_alpha`: the kept weights are wise_ft_alpha * trained + (1 - wise_ft_alpha) * initial, with the
+    initial weights of `--initial-checkpoint` (WiSE-FT: Wortsman et al., CVPR 2022).
+    `distill`: the fraction of the teachers' mean prediction in the targets, where there are teachers
+    (knowledge distillation: Hinton et al., arXiv 1503.02531).
+    `distill_folds`: cross-fitted self-distillation: so many models, each trained without one fold of the
+    training images, give the teacher's predictions for that fold; 0: none.
     `config`: fields of the architecture's configuration, such as ``{"drop_path": 0.2}``.
     """
 
@@ -50,98 +69,121 @@ class Recipe:
     mixup: float = 0.0
     cutmix: float = 0.0
     layer_decay: float = 1.0
-    balance: float = 0.0
-    ordinal: float = 0.0
-    stability: float = 0.0
-    blend: float = 0.0
+    class_weight_power: float = 0.0
+    ordinal_sigma: float = 0.0
+    consistency_weight: float = 0.0
+    patch_dropout: float = 0.0
+    wise_ft_alpha: float = 1.0
     distill: float = 0.7
+    distill_folds: int = 0
     config: dict[str, Any] = field(default_factory=dict)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
-EFFORTS = ("cpu", "gpu")
+def recipe(subset: str, model: str, size: int = 28, strategy: str = "full", preset: str = "full") -> Recipe:
+    """Return the recipe of a dataset, a model and a source size in pixels.
 
+    The input size of a model from scratch is the source size; that of a pretrained one is 112 pixels for
+    sources of 28, else 224.
 
-def recipe(subset: str, model: str, size: int = 28, strategy: str = "full", effort: str = "cpu") -> Recipe:
-    """The recipe for a subset, a model and a source size; a general one for subsets without their own.
-
-    Where the source is larger than 28 pixels, models from scratch take it as it is, a pretrained one 224.
+    Args:
+        preset: "full"; or "quick", for a first look in minutes: a tenth of the epochs on at most 5,000
+            images, without weight averaging and mixing, which need many steps.
     """
-    facts = settings.of(subset)
-    small = facts.small
-    shared: dict[str, Any] = dict(
-        strategy=strategy,
-        # Of the CNN's answers to validation images, JPEG left 92 % alone, and with two more epochs under
-        # this penalty 97 %. It costs epochs: the same four end at 85 instead of 87 % accuracy. The fine-tuned
-        # ViT keeps 98 % without it, and no more with it (one epoch of 8,000 images at 20).
-        stability=10.0 if subset == "pathmnist" and model != "vit_finetuned" else 0.0,
-        image_size=(112 if size == 28 else 224) if model == "vit_finetuned" else size,
-        augmentation=Augmentation(**facts.augmentation),
-    )
-    few = strategy in ("linear", "lora", "rlrr")  # few parameters bear, and need, larger steps
-    epochs = facts.epochs[effort][model]
-    if effort == "cpu":  # a transformer from scratch stalls on the small subsets at 1e-3
-        rates = {"cnn": 1e-3, "vit_finetuned": 2e-4}
-        return Recipe(
-            epochs=epochs,
-            batch_size=32 if small else 64,
-            learning_rate=2e-3 if few else rates.get(model, 4e-4 if small else 1e-3),
-            # Some 20 minutes of one core instead of hours. Where time is no matter, all 89,996 pay: the
-            # fine-tuned ViT ends at 98 instead of 95 % on validation after two passes.
-            train_images=facts.train_images,
-            # Of a fine-tuned ViT on RetinaMNIST: 63 against 59 % on validation, of 120 images.
-            ema=0.99 if (subset, model) == ("retinamnist", "vit_finetuned") else 0.0,
-            # So few epochs leave nothing to stochastic depth: the SPT-LSA of BreastMNIST ends at 86.9 without
-            # it and at 85.6 % on validation with the architecture's 0.1 (five seeds each).
-            config={"drop_path": 0.0} if small and model in ("vit", "spt_lsa") else {},
-            **shared,
-        )
-    shared |= dict(epochs=epochs, ordinal=0.5 if facts.ordered else 0.0)
+    table = settings.of(subset)
+    augmentation = Augmentation(**table.augmentation)
     if model == "vit_finetuned":
-        return Recipe(
-            batch_size=64 if small else 256,
-            learning_rate=2e-3 if few else 5e-4,
-            layer_decay=1.0 if few else 0.75,
-            ema=0.99 if small else 0.998,
-            cutmix=0.0 if small else 0.3,
-            **shared,
+        image_size = 112 if size == 28 else 224
+        result = Recipe(
+            image_size=image_size, strategy=strategy, augmentation=augmentation, **table.fine_tuning
         )
-    return Recipe(
-        batch_size=64 if small else 512 if subset == "pathmnist" else 256,
-        learning_rate=5e-4 if small else 1e-3,
-        ema=0.99 if small else 0.998,
-        mixup=0.2,
-        cutmix=0.3,
-        **shared,
-    )
+        if strategy in FEW_PARAMETERS:
+            result = replace(result, learning_rate=2e-3, layer_decay=1.0)
+    else:
+        rate = table.learning_rates[model]
+        result = Recipe(image_size=size, learning_rate=rate, augmentation=augmentation, **table.from_scratch)
+        if model == "cnn":
+            result = replace(result, patch_dropout=0.0)  # a CNN has no patches to drop
+    if preset == "quick":
+        epochs = max(1, result.epochs // 10)
+        return replace(result, epochs=epochs, train_images=QUICK_IMAGES, ema=0.0, mixup=0.0, cutmix=0.0)
+    return result
 
 
-def change(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """The recipe with other fields, given as FIELD=VALUE.
+def check(recipe: Recipe) -> None:
+    """Raise a MedvitError where a field is out of its range."""
+    for name in FLAGS:
+        value = getattr(recipe, name)
+        if value is not None and value <= 0:
+            raise MedvitError(f"{name} must be above zero, not {value}.")
+    for name in ("ema", "label_smoothing", "warmup", "patch_dropout"):
+        if not 0 <= (value := getattr(recipe, name)) < 1:
+            raise MedvitError(f"{name} must be from 0 to below 1, not {value}.")
+    for name in ("mixup", "cutmix", "distill", "wise_ft_alpha"):
+        if not 0 <= (value := getattr(recipe, name)) <= 1:
+            raise MedvitError(f"{name} must be from 0 to 1, not {value}.")
+    if recipe.mixup + recipe.cutmix > 1:
+        raise MedvitError("mixup and cutmix together must be at most 1.")
+    if recipe.distill_folds < 0 or recipe.distill_folds == 1:
+        raise MedvitError(f"distill_folds must be 0 or at least 2, not {recipe.distill_folds}.")
 
-    A field that is not the recipe's may be its augmentation's, else it goes to `config`; values are JSON:
-    ``0.2``, ``false``.
+
+def change(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
+    """Return the recipe with other values, given as FIELD=VALUE.
+
+    A field that the recipe does not have is looked up in its augmentation; an unknown one goes to `config`.
+    Values are JSON: ``0.2``, ``false``.
 
     Raises:
-        MedvitError: not of that form, or not a number where one is needed.
+        MedvitError: not of that form, or a value of another type than the field's.
     """
     fields: dict[str, Any] = {}
     augmentation: dict[str, Any] = {}
     config = dict(recipe.config)
-    for setting in settings:
-        name, _, text = setting.partition("=")
+    for assignment in assignments:
+        name, _, text = assignment.partition("=")
         try:
             value = json.loads(text)
         except ValueError as error:
-            raise MedvitError(f"{setting!r} is not FIELD=VALUE with a number, true or false.") from error
-        of_images = hasattr(recipe.augmentation, name)
-        if not of_images and not hasattr(recipe, name):
+            raise MedvitError(f"{assignment!r} is not FIELD=VALUE with a number, true or false.") from error
+        if hasattr(recipe.augmentation, name):
+            augmentation[name] = _checked(assignment, value, getattr(recipe.augmentation, name))
+        elif hasattr(recipe, name):
+            fields[name] = _checked(assignment, value, getattr(recipe, name))
+        else:
             config[name] = value
-            continue
-        now = getattr(recipe.augmentation if of_images else recipe, name)
-        kinds = (bool,) if isinstance(now, bool) else (int, float)
-        if type(now) not in kinds or type(value) not in kinds:
-            raise MedvitError(f"{setting!r} does not fit: {name} is {now!r} in this recipe.")
-        (augmentation if of_images else fields)[name] = value
     changed = replace(recipe.augmentation, **augmentation)
     return replace(recipe, config=config, augmentation=changed, **fields)
+
+
+def _checked(assignment: str, value: Any, current: Any) -> Any:
+    """Return a value of the same type as the current one; an integer may stand for a float."""
+    if isinstance(current, float) and type(value) is int:
+        value = float(value)
+    if not isinstance(current, bool | int | float) or type(value) is not type(current):
+        name = assignment.partition("=")[0]
+        raise MedvitError(f"{assignment!r} does not fit: {name} is {current!r} in this recipe.")
+    return value
+
+
+def train_command(
+    subset: str, model: str, target: Recipe, seed: int, size: int = 28, backbone: str = DEFAULT_BACKBONE
+) -> str:
+    """Return the `medvit train` command line of a recipe; it names what differs from the default recipe."""
+    words = ["medvit", "train", "--subset", subset, "--model", model, "--seed", str(seed)]
+    if size != 28:
+        words += ["--size", str(size)]
+    if target.strategy != "full":
+        words += ["--strategy", target.strategy]
+    if model == "vit_finetuned" and backbone != DEFAULT_BACKBONE:
+        words += ["--backbone", backbone]
+    fields, defaults = asdict(target), asdict(recipe(subset, model, size, target.strategy))
+    for table in (fields, defaults):  # one flat table: `change` tells the names apart
+        table |= table.pop("augmentation") | table.pop("config")
+    changed = {name: value for name, value in fields.items() if value != defaults.get(name)}
+    for name in FLAGS:
+        if name in changed:
+            words += [f"--{name.replace('_', '-')}", str(changed.pop(name))]
+    if changed:
+        words += ["--set", *(f"{name}={json.dumps(value)}" for name, value in changed.items())]
+    return shlex.join(words)

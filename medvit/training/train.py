@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, TrainingArguments
 
 from medvit import checkpoint, files, models
-from medvit.data import medmnist
+from medvit.data import Dataset, medmnist, stratified_sample
 from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import evaluate
@@ -105,7 +105,7 @@ def train(
     splits = {split: medmnist.load_split(subset_name, split, size, data_root) for split in ("train", "val")}
     images, labels = splits["train"]
     if recipe.train_images is not None:
-        part = medmnist.sample(labels, recipe.train_images, seed)
+        part = stratified_sample(labels, recipe.train_images, seed)
         images, labels = images[part], labels[part]
 
     settings = dict(subset=subset_name, model=model_name, seed=seed, size=size, recipe=asdict(recipe))
@@ -189,7 +189,7 @@ def _go_on_from(folder: Path, model: PreTrainedModel, model_name: str) -> dict[s
     return {key: found.card[key] for key in kept if key in found.card}
 
 
-def _teacher(folder: Path, subset: medmnist.Dataset, device: torch.device) -> checkpoint.Checkpoint:
+def _teacher(folder: Path, subset: Dataset, device: torch.device) -> checkpoint.Checkpoint:
     """A checkpoint whose answers are to be learned."""
     found = checkpoint.load(folder)
     if found.subset != subset:
@@ -282,7 +282,7 @@ def _export(
     model: PreTrainedModel,
     preprocessing: Preprocessing,
     card: dict[str, Any],
-    subset: medmnist.Dataset,
+    subset: Dataset,
     size: int,
     data_root: str | Path | None,
 ) -> None:

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from medvit.data.medmnist import Dataset
-from medvit.evaluation.metrics import brief
+from medvit.data import Dataset
+from medvit.evaluation.metrics import summary
 from medvit.training.dataset import BatchLoader, DeviceDataset
 from medvit.training.objective import TrainingModule
 
@@ -112,7 +112,7 @@ class MedvitTrainer(Trainer):
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
         """Figures of the validation split; each process has all of it."""
         logits = self.classifier.predict(self.validation).cpu().numpy()
-        figures = brief(logits, self.validation.labels.cpu().numpy(), self.subset.task)
+        figures = summary(logits, self.validation.labels.cpu().numpy(), self.subset.task)
         # Accuracy decides; the loss, squashed below what one image can change, breaks ties.
         figures["score"] = figures["accuracy"] - 1e-6 * min(figures["loss"], 10.0)
         named = {f"{metric_key_prefix}_{key}": value for key, value in figures.items()}

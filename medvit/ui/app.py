@@ -16,7 +16,7 @@ from medvit.ui.components.base import current
 from medvit.ui.server import middleware
 from medvit.ui.tabs import about, bulk, compare, data, explore, test_set
 
-KEEP = (limits.KEEP_SECONDS, limits.KEEP_SECONDS)
+KEEP = (limits.RETENTION_SECONDS, limits.RETENTION_SECONDS)
 
 
 def build(registry: Registry, ask: Callable[..., dict[str, Any]] | None = None) -> gr.Blocks:
@@ -127,7 +127,7 @@ def build(registry: Registry, ask: Callable[..., dict[str, Any]] | None = None) 
         switch.click(None, js=theme.SWITCH_THEME, api_visibility="private")
     middleware.open_uploads_only(demo)
     demo.queue(
-        max_size=limits.QUEUE, default_concurrency_limit=limits.AT_ONCE, api_open=False, status_update_rate=5
+        max_size=limits.QUEUE, default_concurrency_limit=limits.CONCURRENCY, api_open=False, status_update_rate=5
     )
     middleware.bound_unread(demo)
     return demo
@@ -152,7 +152,7 @@ def launch_options(uploads: Path, log: bool = False) -> dict[str, Any]:
             "middleware": [Middleware(middleware.LimitsMiddleware, log=log)],
             "lifespan": middleware.cleanup_lifespan(uploads),
         },
-        max_file_size=limits.BATCH_BYTES,  # a zip; `images.open_image` takes less
+        max_file_size=limits.BULK_BYTES,  # a zip; `images.open_image` takes less
         max_threads=limits.THREADS,
         state_session_capacity=limits.SESSIONS,
     )

@@ -11,11 +11,11 @@ import numpy as np
 from medvit import limits
 from medvit.checkpoint import Checkpoint
 from medvit.data import medmnist, settings
-from medvit.data.medmnist import short_name
+from medvit.data import short_name
 from medvit.errors import MedvitError
 from medvit.inference.predictor import Prediction
 from medvit.inference.registry import Sample
-from medvit.inference.service import import_slow_libraries
+from medvit.slow_imports import import_slow_libraries
 from medvit.plots import data_url
 from medvit.reliability import conformal
 from medvit.reliability.fit import InDistribution
@@ -38,7 +38,7 @@ def show_user_errors(function: Callable) -> Callable:
         try:
             return function(*args, **kwargs)
         except MedvitError as error:
-            text = str(error)[: limits.ERROR_LETTERS]
+            text = str(error)[: limits.ERROR_CHARACTERS]
             raise gr.Error(text, title="That did not work", print_exception=False) from error
 
     return wrapper
@@ -94,7 +94,7 @@ def answer(prediction: Prediction, case: Sample, level: float | None = None, sho
     Args:
         level: the share of truths that the set of answers promises to hold; None is the subset's own.
     """
-    probs = prediction.shown
+    probs = prediction.display_probs
     order = np.argsort(-probs)
     rows = "".join(
         f"<li class='{'top' if rank == 0 else ''}'><span "
@@ -108,7 +108,7 @@ def answer(prediction: Prediction, case: Sample, level: float | None = None, sho
     together = "" if medmnist.get(prediction.subset).multi_label else f", {rest:.1%} together"
     tail = f"<p class='quiet'>and {more} more{together}</p>" if more > 0 else ""
     seen = prediction.in_distribution
-    foreign = seen is not None and not seen.accepted and not case.drawn
+    foreign = seen is not None and not seen.accepted and not case.synthetic
     notice, likeness = "", _likeness(prediction, case)
     if foreign:
         notice, likeness = _foreign_notice(prediction), ""
@@ -174,7 +174,7 @@ def _likeness(prediction: Prediction, case: Sample) -> str:
             "shared model in checkpoints/_shared is absent, or not the one that this was fitted with.</p>"
         )
     mark = "<b class='right'>✓</b> looks" if seen.accepted else "<b class='wrong'>✗</b> does not look"
-    why = ", being a drawing" if case.drawn and not seen.accepted else ""
+    why = ", being a drawing" if case.synthetic and not seen.accepted else ""
     return (
         f"<p class='likeness'>{mark} like {title(prediction.subset)}{why}"
         f"<span class='quiet'>{_score(seen)}</span></p>"

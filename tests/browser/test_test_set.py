@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from medvit import checkpoint
-from medvit.data import medmnist, synthetic
+from medvit.data import medmnist, short_name, synthetic
 from medvit.evaluation import report
-from medvit.evaluation.embedding import layout
+from medvit.evaluation.embedding import tsne
 
 from ..conftest import run_script, running_app
 from .conftest import open_tab
@@ -27,7 +27,7 @@ def root(trained, synthetic_root, tmp_path_factory):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     found = checkpoint.load(root / "retinamnist" / "cnn")
-    plane = layout(report.recompute(found, synthetic_root)[2])
+    plane = tsne(report.recompute(found, synthetic_root)[2])
     checkpoint.write_test(found.folder, found.test_logits, found.test_labels, plane)
     return root
 
@@ -66,7 +66,7 @@ def title_says(page, words):
 
 def truth_of(index, subset, synthetic_root):
     labels = medmnist.load_split(subset, "test", root=synthetic_root)[1]
-    return medmnist.short_name(medmnist.get(subset).classes[labels[index]])
+    return short_name(medmnist.get(subset).classes[labels[index]])
 
 
 def lands_in_explore(page, says, index, subset, synthetic_root):

@@ -1,4 +1,4 @@
-"""How our own components are made: a folder with a template, a style and a script, shown by gr.HTML."""
+"""How our own components are made: a folder with a template, a style and a script, displayed by gr.HTML."""
 
 from abc import ABCMeta
 from collections.abc import Callable
@@ -11,9 +11,8 @@ import gradio as gr
 def component(folder: Path, **options: Any) -> gr.HTML:
     """A gr.HTML of the files `template.html`, `style.css` and `script.js` in a folder.
 
-    What several of them have in common is in `component.css`.
-
-    A function, as Gradio writes a stub file into the package for every subclass of a component.
+    The style that several of them share is in `base.css`. This is a function, as Gradio writes a stub file
+    into the package for every subclass of a component.
     """
     template, style, script = (
         (folder / name).read_text() for name in ("template.html", "style.css", "script.js")
@@ -29,26 +28,31 @@ def component(folder: Path, **options: Any) -> gr.HTML:
 
 
 def variant(base: type[gr.components.Component], **methods: Callable) -> Any:
-    """A component of Gradio's with some methods of ours, under its own name.
+    """A subclass of a Gradio component with some methods replaced, under the name of the original.
 
-    A class, as Gradio makes a component anew to update it, and even to skip it: what was set on the instance
-    is lost then. Made past Gradio's metaclass, which would write a stub file beside the source of the class.
+    It is a class, as Gradio creates a component anew to update it, and even to skip it: methods that were set
+    on the instance would be lost. It is created past Gradio's metaclass, which would write a stub file beside
+    the source of the class.
     """
     return ABCMeta.__new__(type(base), base.__name__, (base,), {"__module__": base.__module__, **methods})
 
 
-def current(base: type[gr.components.Component]) -> Any:
-    """A gr.Radio, Dropdown or Slider that takes what it does not offer for the nearest that it does.
+def lenient(base: type[gr.components.Component]) -> Any:
+    """A gr.Radio, Dropdown or Slider that replaces a value it does not offer by one that it does.
 
-    A page may send what it showed before the server's last answer, with other choices, had reached it.
+    A page may send the value that it displayed before the last answer of the server, with other choices, had
+    arrived.
     """
-    return variant(base, preprocess=_within if issubclass(base, gr.Slider) else _offered)
+    return variant(base, preprocess=_clamp if issubclass(base, gr.Slider) else _offered)
 
 
-def _within(self, payload):
+def _clamp(self, payload):
     return gr.Slider.preprocess(self, min(max(payload, self.minimum), self.maximum))
 
 
 def _offered(self, payload):
-    offered = [value for _, value in self.choices]
-    return payload if payload in offered else next(iter(offered), None)
+    values = [value for _, value in self.choices]
+    return payload if payload in values else next(iter(values), None)
+
+
+current = lenient

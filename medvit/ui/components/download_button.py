@@ -1,13 +1,13 @@
-"""A button that saves text as a file on the visitor's machine, without a copy on the server's disk."""
+"""A button that saves text as a file on the visitor's machine, without a copy on the disk of the server."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import gradio as gr
 
-from medvit.ui import parts
+from medvit.ui.state import NO_SPINNER, PRIVATE, show_user_errors
 
-# The text comes as (name, content); the address of the blob is given back once the browser has taken it.
+# The text arrives as (name, content); the address of the blob is released once the browser has taken it.
 _SAVE = """([name, content]) => {
   if (!name) return;
   const url = URL.createObjectURL(new Blob([content], {type: "application/octet-stream"}));
@@ -20,17 +20,15 @@ _SAVE = """([name, content]) => {
 
 
 def button(
-    label: str, make: Callable, inputs: list, concurrency_id: str | None = None, **options: Any
+    label: str,
+    make: Callable[[dict[Any, Any]], tuple[str, str]],
+    inputs: Iterable[gr.components.Component],
+    concurrency_id: str | None = None,
+    **options: Any,
 ) -> gr.Button:
-    """A button that calls ``make(*inputs)``, which returns (file name, text), and saves the text."""
-    clicked = gr.Button(label, **options)
-    parcel = gr.JSON(visible="hidden")
-    clicked.click(
-        parts.show_user_errors(make),
-        inputs,
-        parcel,
-        api_visibility="private",
-        show_progress="hidden",
-        concurrency_id=concurrency_id,
-    ).success(None, parcel, None, js=_SAVE, api_visibility="private")
-    return clicked
+    """A button that calls ``make({component: value of each input})`` and saves the (file name, text) it returns."""
+    save = gr.Button(label, **options)
+    file = gr.JSON(visible="hidden")
+    clicked = save.click(show_user_errors(make), set(inputs), file, concurrency_id=concurrency_id, **NO_SPINNER)
+    clicked.success(None, file, None, js=_SAVE, **PRIVATE)
+    return save

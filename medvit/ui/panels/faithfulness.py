@@ -37,7 +37,7 @@ def build(registry: Registry, seen: gr.State, settings: list, moved: list) -> tu
         wanted = heatmap.choice(parts.require_state(prediction), *chosen[:-1])
         predictor = registry.predictor(prediction.subset, prediction.model)
         values = predictor.heatmap(prediction, method, wanted)
-        (found,) = curves(predictor.explainer, prediction.seen, [values], wanted.target)
+        (found,) = curves(predictor.explainer, prediction.forward_pass, [values], wanted.target)
         areas = found.areas()
         better = areas["deletion"] < areas["random_deletion"]
         sentence = (

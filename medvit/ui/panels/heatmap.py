@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from medvit import explain, plots
-from medvit.data.medmnist import short_name
+from medvit.data import short_name
 from medvit.errors import MedvitError
 from medvit.explain import MapOptions
 from medvit.inference.predictor import Prediction
@@ -94,9 +94,9 @@ def build(registry: Registry, seen: gr.State) -> Maps:
     @parts.show_user_errors
     def point(prediction: Prediction, patch, event: gr.EventData):
         """A click on the image: what the patch there attends to; a second click on it: the class token."""
-        if parts.require_state(prediction).seen.attentions is None:
+        if parts.require_state(prediction).forward_pass.attentions is None:
             raise MedvitError("A patch of a CNN attends to nothing: this model has no attention.")
-        rows, columns = prediction.seen.grid
+        rows, columns = prediction.forward_pass.grid
         row, column = min(int(event.y * rows), rows - 1), min(int(event.x * columns), columns - 1)
         clicked = row * columns + column
         return "attention", None if clicked == patch else clicked
@@ -147,7 +147,7 @@ def choice(prediction: Prediction, layer, head, target, fusion, discard, patch) 
 
 def _layers_and_heads(prediction: Prediction) -> tuple[int, int]:
     """How many there are to choose from; one of each stands for a model without attention."""
-    attentions = prediction.seen.attentions
+    attentions = prediction.forward_pass.attentions
     return (1, 1) if attentions is None else (attentions.shape[0], attentions.shape[1])
 
 
@@ -173,13 +173,13 @@ def _origin(prediction: Prediction, method: str, wanted: MapOptions) -> str:
         return ""
     if wanted.patch is None:
         return "From the class token; click a patch of the image to see what it attends to. "
-    row, column = divmod(wanted.patch, prediction.seen.grid[1])
+    row, column = divmod(wanted.patch, prediction.forward_pass.grid[1])
     return f"From the patch in row {row + 1}, column {column + 1}; click it again for the class token. "
 
 
 def _films(predictor, prediction: Prediction, wanted: MapOptions) -> list[str]:
     """All heads of the layer, and all layers, as small maps; nothing where there is no attention."""
-    if prediction.seen.attentions is None:
+    if prediction.forward_pass.attentions is None:
         return ["", ""]
     depth, width = _layers_and_heads(prediction)
 

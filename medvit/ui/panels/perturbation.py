@@ -88,9 +88,9 @@ def build(registry: Registry, seen: gr.State) -> tuple[Callable, list]:
         if not erased.any():
             raise MedvitError("Nothing is painted over. Paint a region of the image first.")
         predictor = registry.predictor(prediction.subset, prediction.model)
-        changed = fill_in(prediction.seen.pixels, erased, filling)
+        changed = fill_in(prediction.forward_pass.pixels, erased, filling)
         picture = changed[0].permute(1, 2, 0).round().byte().numpy()
-        after = predictor.predict(picture, tta=prediction.agreement is not None).shown
+        after = predictor.predict(picture, tta=prediction.agreement is not None).display_probs
         attribution_mass = _attribution_mass(predictor, prediction, erased)
         return parts.thumbnail(picture, "the image without it") + _table(
             prediction, after, erased, attribution_mass
@@ -136,7 +136,7 @@ def _attribution_mass(predictor, prediction: Prediction, erased: Tensor) -> list
 
 
 def _table(prediction: Prediction, after: np.ndarray, erased: Tensor, attribution_mass) -> str:
-    before, area = prediction.shown, float(erased.float().mean())
+    before, area = prediction.display_probs, float(erased.float().mean())
     order = np.argsort(-np.maximum(before, after))[:4]
     rows = "".join(
         f"<tr><th scope='row'>{parts.class_name_html(prediction.classes[i])}</th>"

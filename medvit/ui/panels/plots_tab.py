@@ -1,7 +1,8 @@
-"""The lower half of the Test set tab: curves, tables and the map, each drawn while its own tab is open."""
+"""The lower half of the Test set tab: curves, tables and the embedding, each drawn while its tab is open."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import gradio as gr
@@ -10,99 +11,112 @@ from medvit import plots
 from medvit.checkpoint import Checkpoint
 from medvit.evaluation.metrics import probabilities
 from medvit.inference.registry import Registry
-from medvit.ui import parts
 from medvit.ui.components.embedding_plot import points, split_map
+from medvit.ui.html import note
 from medvit.ui.panels import tables
+from medvit.ui.state import AT_ONCE, Values, require_state, show_user_errors
 
-ABOUT_MAP = (
-    "<p class='quiet small'>Each point is a test image, placed by t-SNE so that images alike to the model "
-    "lie together. Only neighbourhoods mean something; distances between groups do not. "
-    "A click opens the image.</p>"
+ABOUT_EMBEDDING = (
+    "Each point is a test image, placed by t-SNE: images with similar features lie close to each other. Only "
+    "neighbourhoods are meaningful; distances between groups are not. Click a point to open its image."
 )
-NO_MAP = (
-    "There is no map in this checkpoint. With the data on disk, "
-    "`python scripts/evaluate.py {folder} --map` makes it."
+NO_EMBEDDING = (
+    "This checkpoint has no t-SNE embedding. With the data on disk, `medvit evaluate {folder} --tsne` computes it."
 )
 
 
-def build(registry: Registry, picked: gr.State) -> tuple[Callable, list, gr.State, Callable]:
+@dataclass(frozen=True, eq=False)
+class PlotsTab:
+    """The components of each tab by its title, and the title of the open tab."""
+
+    open_tab: gr.State
+    components: dict[str, tuple[gr.components.Component, ...]]
+    draw: Callable[[str, str, str], list[Any]]  # (title, subset, model) -> values of its components
+
+    @property
+    def outputs(self) -> set[Any]:
+        """All components that `update` changes."""
+        return {component for components in self.components.values() for component in components}
+
+    @property
+    def embedding(self) -> gr.HTML:
+        """The embedding plot; gr.EventData of its `select` has `index`, that of the test image."""
+        return self.components["Embedding"][0]  # type: ignore[return-value]
+
+    def update(self, title: str, checkpoint: tuple[str, str]) -> Values:
+        """Draw the open tab; the others are drawn when they are opened."""
+        return dict(zip(self.components[title], self.draw(title, *checkpoint), strict=True))
+
+
+def build(registry: Registry, selection: gr.State) -> PlotsTab:
     """Lay the tabs out.
 
-    Returns:
-        `fill(picked, open_tab)` and the outputs that it fills; what holds the open tab; and the
-        listener to a click on the map, whose gr.EventData has `index`, that of the test image.
+    Args:
+        selection: the state that holds the `Selection` of the pickers.
     """
-    open_tab = gr.State("ROC")
     tabs: dict[str, gr.Tab] = {}
-    shown: dict[str, list] = {}
+    components: dict[str, tuple[gr.components.Component, ...]] = {}
     with gr.Tabs(elem_id="details"):
-        for title in DRAWN:
+        for title in DRAW:
             with gr.Tab(title) as tabs[title]:
-                if title == "Map":
-                    plane = split_map(elem_id="map")
-                    shown[title] = [plane, gr.Markdown(visible=False)]
-                    gr.HTML(ABOUT_MAP)
-                elif title in ("Each class", "Published figures"):
-                    shown[title] = [gr.HTML(min_height=200)]
-                else:
-                    shown[title] = [gr.Plot(show_label=False, container=False)]
+                components[title] = _layout(title)
 
     @lru_cache(256)
-    def drawn(title: str, picked: tuple[str, str]) -> list:
-        return DRAWN[title](registry.checkpoint(*picked))
+    def draw(title: str, subset: str, model: str) -> list[Any]:
+        return DRAW[title](registry.checkpoint(subset, model))
 
-    @parts.show_user_errors
-    def fill(picked, open_tab):
-        """What the open tab shows; each other one is drawn anew when it is opened."""
-        values = []
-        for title, outputs in shown.items():
-            values += drawn(title, picked) if title == open_tab else [gr.skip()] * len(outputs)
-        return values
+    panel = PlotsTab(gr.State("ROC"), components, draw)
 
-    private: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
+    @show_user_errors
+    def open_tab(title: str, values: Values) -> Values:
+        checkpoint = require_state(values[selection]).checkpoint
+        return {panel.open_tab: title} | panel.update(title, checkpoint)
+
     for title, tab in tabs.items():
-
-        @parts.show_user_errors
-        def draw(picked, title=title):
-            return [title, *drawn(title, picked)]
-
-        tab.select(draw, picked, [open_tab, *shown[title]], **private)
-    return fill, [output for outputs in shown.values() for output in outputs], open_tab, plane.select
+        outputs = {panel.open_tab, *components[title]}
+        tab.select(partial(open_tab, title), {selection}, outputs, **AT_ONCE)
+    return panel
 
 
-def _roc(found: Checkpoint) -> list:
-    scores = probabilities(found.test_logits, found.subset.multi_label)
-    return [plots.roc_curves(found.test_labels, scores, found.subset.classes)]
+def _layout(title: str) -> tuple[gr.components.Component, ...]:
+    if title == "Embedding":
+        plot, missing = split_map(elem_id="embedding"), gr.Markdown(visible=False)
+        gr.HTML(note(ABOUT_EMBEDDING))
+        return plot, missing
+    if title in ("Per class", "Published results"):
+        return (gr.HTML(min_height=200),)
+    return (gr.Plot(show_label=False, container=False),)
 
 
-def _precision_recall(found: Checkpoint) -> list:
-    scores = probabilities(found.test_logits, found.subset.multi_label)
-    return [plots.precision_recall_curves(found.test_labels, scores, found.subset.classes)]
+def _roc(checkpoint: Checkpoint) -> list[Any]:
+    probs = probabilities(checkpoint.test_logits, checkpoint.subset.multi_label)
+    return [plots.roc_curves(checkpoint.test_labels, probs, checkpoint.subset.classes)]
 
 
-def _learning(found: Checkpoint) -> list:
-    return [plots.learning_curve(found.card["history"])]
+def _precision_recall(checkpoint: Checkpoint) -> list[Any]:
+    probs = probabilities(checkpoint.test_logits, checkpoint.subset.multi_label)
+    return [plots.precision_recall_curves(checkpoint.test_labels, probs, checkpoint.subset.classes)]
 
 
-def _map(found: Checkpoint) -> list:
-    """The map, or what stands in its place. Where labels can be several, they are only told from none."""
-    if found.test_map is None:
-        return [gr.HTML({}, visible=False), gr.Markdown(NO_MAP.format(folder=found.folder), visible=True)]
-    labels, classes = found.test_labels, found.subset.classes
-    scores = probabilities(found.test_logits, found.subset.multi_label)
-    truth, guess = labels, scores.argmax(1)
-    right = guess == labels if labels.ndim == 1 else ((scores > 0.5) == labels).all(1)
+def _embedding(checkpoint: Checkpoint) -> list[Any]:
+    """The plot, or the command that computes it. Multi-label images are grouped by whether they have a label."""
+    if checkpoint.test_map is None:
+        return [gr.HTML({}, visible=False), gr.Markdown(NO_EMBEDDING.format(folder=checkpoint.folder), visible=True)]
+    labels, classes = checkpoint.test_labels, checkpoint.subset.classes
+    probs = probabilities(checkpoint.test_logits, checkpoint.subset.multi_label)
+    truth, predicted = labels, probs.argmax(1)
+    correct = predicted == labels if labels.ndim == 1 else ((probs > 0.5) == labels).all(1)
     if labels.ndim == 2:
-        truth, guess, classes = labels.max(1), (scores > 0.5).max(1), ("no label", "some label")
-    value = points(found.test_map, truth, guess, right, scores.max(1), classes)
+        truth, predicted, classes = labels.max(1), (probs > 0.5).max(1), ("no label", "any label")
+    value = points(checkpoint.test_map, truth, predicted, correct, probs.max(1), classes)
     return [gr.HTML(value, visible=True), gr.Markdown(visible=False)]
 
 
-DRAWN: dict[str, Callable[[Checkpoint], list]] = {
+DRAW: dict[str, Callable[[Checkpoint], list[Any]]] = {
     "ROC": _roc,
     "Precision-recall": _precision_recall,
-    "Each class": lambda found: [tables.each_class(found)],
-    "Map": _map,
-    "Learning curve": _learning,
-    "Published figures": lambda found: [tables.beside_published(found)],
+    "Per class": lambda checkpoint: [tables.render(tables.per_class_table(checkpoint))],
+    "Embedding": _embedding,
+    "Learning curve": lambda checkpoint: [plots.learning_curve(checkpoint.card["history"])],
+    "Published results": lambda checkpoint: [tables.render(tables.published_table(checkpoint))],
 }

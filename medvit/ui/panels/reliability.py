@@ -1,176 +1,211 @@
-"""How far to trust a model: calibration, sets of answers, foreign images, other models, corruptions."""
+"""How far to trust a model: calibration, prediction sets, out-of-distribution detection, corruptions, others."""
 
-import html
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import gradio as gr
 import numpy as np
+import plotly.graph_objects as go
 
 from medvit import plots
-from medvit.data.medmnist import get
+from medvit.checkpoint import Checkpoint
+from medvit.data import medmnist
 from medvit.evaluation.metrics import mcnemar, probabilities
 from medvit.inference.registry import Registry
 from medvit.reliability import calibration
 from medvit.reliability.fit import Trust
-from medvit.ui import parts
+from medvit.ui import html
+from medvit.ui.html import Cell
 from medvit.ui.panels import operating_point
+from medvit.ui.panels.operating_point import OperatingPoint
+from medvit.ui.panels.tables import Table, interval, render
+from medvit.ui.state import Values
 
 
-def build(registry: Registry, shown: gr.State) -> tuple[Callable, list]:
-    """Lay out the panels; return `fill(picked)` and the outputs to fill.
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """The components of the panel."""
+
+    registry: Registry
+    operating_point: OperatingPoint
+    diagram: gr.Plot
+    calibration: gr.HTML
+    tables: gr.HTML
+    corruptions: gr.Column
+    robustness: gr.Plot
+
+    @property
+    def outputs(self) -> set[Any]:
+        """All components that `update` changes."""
+        own = {self.diagram, self.calibration, self.tables, self.corruptions, self.robustness}
+        return own | self.operating_point.outputs
+
+    @lru_cache(128)  # noqa: B019: one panel lives as long as the app
+    def update(self, subset: str, model: str) -> Values:
+        """Display a model."""
+        checkpoint = self.registry.checkpoint(subset, model)
+        names = [name for _, name in self.registry.model_choices(subset) if name != model]
+        other_models = [self.registry.checkpoint(subset, name) for name in names]
+        robustness = checkpoint.card.get("robustness")
+        bars = plots.robustness(robustness["errors"], robustness["clean"]) if robustness else None
+        return {
+            self.diagram: reliability_diagram(checkpoint),
+            self.calibration: calibration_html(checkpoint),
+            self.tables: render(*tables(checkpoint, other_models)),
+            self.corruptions: gr.Column(visible=bool(robustness)),
+            self.robustness: bars,
+        } | self.operating_point.update(checkpoint)
+
+
+def build(registry: Registry, displayed: gr.State) -> Reliability:
+    """Lay out the panel.
 
     Args:
-        shown: holds the (subset, model) that is drawn.
+        displayed: the state that holds the (subset, model) on display.
     """
-    fill_operating, operating_outputs = operating_point.build(registry, shown)
-    gr.HTML("<div class='panel-title'>How far to trust it</div>")
+    operating = operating_point.build(registry, displayed)
+    gr.HTML(html.panel_title("How far to trust it"))
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=320):
-            reliability = gr.Plot(show_label=False, container=False)
+            diagram = gr.Plot(show_label=False, container=False)
         with gr.Column(scale=7, min_width=320):
-            calibrated = gr.HTML()
-    words = gr.HTML(elem_id="trust")
-    with gr.Column(visible=False) as corrupted:
-        gr.HTML("<div class='panel-title'>Under corruption (the MedMNIST-C families, 5 severities)</div>")
+            calibration_table = gr.HTML()
+    reliability_tables = gr.HTML(elem_id="reliability")
+    with gr.Column(visible=False) as corruptions:
+        gr.HTML(html.panel_title("Robustness to corruptions (MedMNIST-C, 5 severities)"))
         robustness = gr.Plot(show_label=False, container=False)
-
-    @parts.show_user_errors
-    @lru_cache(128)
-    def fill(picked):
-        subset, model = picked
-        found = registry.checkpoint(subset, model)
-        others = [
-            registry.checkpoint(subset, name) for _, name in registry.model_choices(subset) if name != model
-        ]
-        measured = found.card.get("robustness")
-        bars = plots.robustness(measured["errors"], measured["clean"]) if measured else None
-        return [
-            *fill_operating(picked), reliability_of(found), *summary(found, others),
-            gr.Column(visible=bool(measured)), bars,
-        ]  # fmt: skip
-
-    return fill, [*operating_outputs, reliability, calibrated, words, corrupted, robustness]
-
-
-def reliability_of(found):
-    """The reliability diagram of a checkpoint on its test split, before and after calibration."""
-    logits, multi_label = found.test_logits.astype(np.float64), found.subset.multi_label
-    answers = {"as they come": probabilities(logits, multi_label)}
-    if trust := Trust.of(found):
-        answers["calibrated"] = trust.calibrated(logits, multi_label)
-    return plots.reliability(
-        {name: calibration.confidence(probs, found.test_labels) for name, probs in answers.items()}
+    return Reliability(
+        registry, operating, diagram, calibration_table, reliability_tables, corruptions, robustness
     )
 
 
-def summary(found, others) -> tuple[str, str]:
-    """All of it in tables, as HTML: the calibration, and the rest."""
-    section = found.card.get("trust")
-    if section is None or found.trust is None:
-        missing = found.trust_problem or "The card holds no figures on trust."
-        return f"<p>{missing}</p>", _rivals(found, others)
-    tables = _foreign(section, found), _sets(section), _rivals(found, others)
-    return _calibration(section), "".join(f"<section>{table}</section>" for table in tables)
+def reliability_diagram(checkpoint: Checkpoint) -> go.Figure:
+    """Plot accuracy over confidence on the test split, before and after calibration."""
+    logits, multi_label = checkpoint.test_logits.astype(np.float64), checkpoint.subset.multi_label
+    probs = {"uncalibrated": probabilities(logits, multi_label)}
+    if trust := Trust.of(checkpoint):
+        probs["calibrated"] = trust.calibrated(logits, multi_label)
+    labels = checkpoint.test_labels
+    return plots.reliability({name: calibration.confidence(each, labels) for name, each in probs.items()})
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    columns = "".join(f"<th scope='col'>{name}</th>" for name in head)
-    body = "".join(
-        f"<tr><th scope='row'>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"
-        for row in rows
-    )
-    return parts.table(f"<td></td>{columns}", body)
+def calibration_html(checkpoint: Checkpoint) -> str:
+    """The table of calibration, or why there is none."""
+    section = checkpoint.card.get("trust")
+    if section is None or checkpoint.trust is None:
+        return html.note(checkpoint.trust_problem or "The card has no metrics of reliability.")
+    return render(calibration_table(section))
 
 
-def _range(interval) -> str:
-    return f"{interval[0]:.1%} to {interval[1]:.1%}"
+def tables(checkpoint: Checkpoint, other_models: Sequence[Checkpoint]) -> list[Table]:
+    """The tables below the reliability diagram, as far as the card has their metrics."""
+    section = checkpoint.card.get("trust") if checkpoint.trust is not None else None
+    result = []
+    if section:
+        result.append(ood_table(section, checkpoint))
+        if "sets" in section:
+            result.append(prediction_sets_table(section["sets"]))
+    if other_models and not checkpoint.subset.multi_label:
+        result.append(other_models_table(checkpoint, other_models))
+    return result
 
 
-def _calibration(section: dict) -> str:
-    seen = section["views"]
-    whole = seen["n"] == section["n"]
-    accuracy = f"{seen['accuracy_before']:.1%}" if whole else ""
-    lines = [("as they come", section["before"], accuracy), ("calibrated", section["after"], accuracy)]
-    if not whole:
-        lines.append((f"calibrated, {seen['n']:,} of them", seen["before"], f"{seen['accuracy_before']:.1%}"))
-    lines.append((f"{seen['count']} views combined", seen["after"], f"{seen['accuracy']:.1%}"))
+def calibration_table(section: dict[str, Any]) -> Table:
+    """Calibration error, Brier score and log-loss before and after calibration and with augmentation."""
+    tta, n = section["views"], section["n"]
+    accuracy = f"{tta['accuracy_before']:.1%}" if tta["n"] == n else ""
+    lines = [("uncalibrated", section["before"], accuracy), ("calibrated", section["after"], accuracy)]
+    if tta["n"] != n:
+        lines.append((f"calibrated, {tta['n']:,} of them", tta["before"], f"{tta['accuracy_before']:.1%}"))
+    lines.append((f"test-time augmentation, {tta['count']} views", tta["after"], f"{tta['accuracy']:.1%}"))
     rows = [
-        [
-            name,
-            f"{one['ece']:.3f}",
-            f"{one['ece_floor']:.3f}",
-            f"{one['brier']:.3f}",
-            f"{one['nll']:.3f}",
-            right,
-        ]
-        for name, one, right in lines
+        (name, *(f"{metrics[key]:.3f}" for key in ("ece", "ece_floor", "brier", "nll")), correct)
+        for name, metrics, correct in lines
     ]
-    return (
-        _table(["ECE", "by chance alone", "Brier", "NLL", "accuracy"], rows)
-        + "<p class='quiet small'>ECE: how far confidence and accuracy lie apart, in 15 bins of equally many "
-        "images. By chance alone: what a perfect model would show on as many. Calibrated: "
-        f"{calibration.verdict(section['after'])}. An image's mirrored and turned views agree to "
-        f"{seen['stability']:.1%}.</p>"
+    return Table(
+        ("", "ECE", "by chance alone", "Brier", "NLL", "accuracy"),
+        rows,
+        "ECE: mean distance between confidence and accuracy, in 15 bins of equally many images. By chance "
+        "alone: the ECE of a perfectly calibrated model on as many images. Calibrated: "
+        f"{calibration.verdict(section['after'])}. The views of test-time augmentation agree to "
+        f"{tta['stability']:.1%}.",
     )
 
 
-def _sets(section: dict) -> str:
-    if "sets" not in section:
-        return ""
-    fitted = section["sets"]["fitted_on"]
-    rows = []
-    for level, one in section["sets"]["levels"].items():
-        if one["possible"]:
-            sizes = "<br>".join(
-                f"{size}: {part['coverage']:.0%} of {part['images']:,}"
-                for size, part in one["by_size"].items()
-            )
-            held = f"{one['coverage']:.1%} ({_range(one['coverage_interval'])})"
-            rows.append([f"{float(level):.0%}", held, f"{one['mean_size']:.2f}", sizes])
-        else:
-            rows.append([f"{float(level):.0%}", f"not possible on<br>{fitted} validation images", "–", "–"])
-    level = section["sets"]["default_level"]
-    low, high = section["sets"]["levels"][f"{level:.2f}"]["expected"]
-    return _table(["truth in the set", "mean size", "by size of the set"], rows) + (
-        "<p class='quiet small'>Sets of answers at each promised level "
-        f"({section['sets']['method'].upper()}), fitted on {fitted:,} validation images. At {level:.0%}, "
-        f"with so many, {low:.1%} to {high:.1%} is what to expect where test images are like those of "
-        "validation.</p>"
+def prediction_sets_table(sets: dict[str, Any]) -> Table:
+    """Coverage and size of the prediction sets at each level."""
+    fitted_on = sets["fitted_on"]
+    rows: list[Sequence[Cell]] = []
+    for level, metrics in sets["levels"].items():
+        if not metrics["possible"]:
+            rows.append((f"{float(level):.0%}", "not possible", "–", "–"))
+            continue
+        by_size = "\n".join(
+            f"{size}: {part['coverage']:.0%} of {part['images']:,}" for size, part in metrics["by_size"].items()
+        )
+        coverage = f"{metrics['coverage']:.1%} ({interval(metrics['coverage_interval'])})"
+        rows.append((f"{float(level):.0%}", coverage, f"{metrics['mean_size']:.2f}", by_size))
+    level = sets["default_level"]
+    metrics = sets["levels"][f"{level:.2f}"]
+    return Table(
+        ("level", "coverage", "mean size", "coverage by size"),
+        rows,
+        f"A prediction set ({sets['method'].upper()}, fitted on {fitted_on:,} validation images) should "
+        f"contain the true class as often as its level says. At {level:.0%}, {interval(metrics['expected'])} is "
+        f"expected where test images resemble those of validation; {coverage_verdict(metrics)}.",
+        "Prediction sets",
+        css="lines",
     )
 
 
-def _foreign(section: dict, found) -> str:
-    seen = section["foreign"]
-    if "kinds" not in seen:
-        return f"<p>{seen.get('missing', '')}</p>"
-    named = {name: get(name).title for name in seen["kinds"] if name.endswith("mnist")}
-    rows = [
-        [
-            named.get(kind, kind) + note,
-            f"{one['accepted']:.1%}",
-            _range(one["accepted_interval"]),
-            f"{one['auroc']:.3f}",
-        ]
-        for group, note in (("kinds", ""), ("near", " (near; no claim)"))
-        for kind, one in seen[group].items()
+def coverage_verdict(metrics: dict[str, Any]) -> str:
+    """Compare the coverage of prediction sets with its expected range, in words."""
+    low, high = metrics["expected"]
+    position = "below" if metrics["coverage"] < low else "above" if metrics["coverage"] > high else "within"
+    return f"the coverage on the test split is {position} that range"
+
+
+def ood_table(section: dict[str, Any], checkpoint: Checkpoint) -> Table:
+    """How many images of each kind are accepted as in distribution."""
+    ood = section["foreign"]
+    title = "Out-of-distribution detection"
+    if "kinds" not in ood:
+        return Table((), (), ood.get("missing", ""), title)
+    own = f"test images of {checkpoint.subset.title}"
+    rows: list[Sequence[Cell]] = [
+        (own, f"{ood['test_accepted']:.1%}", interval(ood["test_accepted_interval"]), "–")
     ]
-    own = [f"test images of {found.subset.title}", f"{seen['test_accepted']:.1%}",
-           _range(seen["test_accepted_interval"]), "–"]  # fmt: skip
-    reader = "the model shared by all subsets" if seen["model"] == "shared" else "this model"
-    return _table(["accepted", "95 % interval", "AUROC"], [own, *rows]) + (
-        f"<p class='quiet small'>The check for foreign images: {seen['score']}, read from {reader}; its "
-        "limit accepts 95 % of validation.</p>"
+    rows += [
+        (_kind(kind) + suffix, f"{metrics['accepted']:.1%}", interval(metrics["accepted_interval"]),
+         f"{metrics['auroc']:.3f}")
+        for group, suffix in (("kinds", ""), ("near", " (near-OOD)"))
+        for kind, metrics in ood[group].items()
+    ]  # fmt: skip
+    model = "the OOD reference model" if ood["model"] == "shared" else "this model"
+    return Table(
+        ("images", "accepted", "95 % interval", "AUROC"),
+        rows,
+        f"Score: {ood['score']} on the features of {model}; its threshold accepts 95 % of validation images. "
+        "Near-OOD images resemble the dataset, and the threshold is not meant to reject them.",
+        title,
     )
 
 
-def _rivals(found, others) -> str:
-    if found.subset.multi_label or not others:
-        return ""
-    right = found.test_logits.argmax(1) == found.test_labels
+def _kind(name: str) -> str:
+    return medmnist.get(name).title if name in medmnist.names() else name
+
+
+def other_models_table(checkpoint: Checkpoint, other_models: Sequence[Checkpoint]) -> Table:
+    """Exact McNemar tests against the other models of the dataset."""
+    correct = checkpoint.test_logits.argmax(1) == checkpoint.test_labels
     rows = []
-    for other in others:
-        only, other_only, p = mcnemar(right, other.test_logits.argmax(1) == other.test_labels)
-        chance = "< 0.001" if p < 0.001 else f"{p:.3f}"
-        rows.append([html.escape(other.title), f"{only:,}", f"{other_only:,}", chance])
-    return _table(["only this model right", "only the other right", "p (McNemar)"], rows)
+    for other_model in other_models:
+        only, other_only, p = mcnemar(correct, other_model.test_logits.argmax(1) == other_model.test_labels)
+        rows.append((other_model.title, f"{only:,}", f"{other_only:,}", "< 0.001" if p < 0.001 else f"{p:.3f}"))
+    return Table(
+        ("other model", "only this model correct", "only the other correct", "p (McNemar)"),
+        rows,
+        title="Compared with the other models",
+    )

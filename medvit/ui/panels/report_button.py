@@ -1,4 +1,4 @@
-"""The button that saves the case on the table as one HTML file."""
+"""The button that saves the answer as a prediction report, one HTML file."""
 
 from datetime import UTC, datetime
 
@@ -6,33 +6,38 @@ import gradio as gr
 
 from medvit.errors import MedvitError
 from medvit.inference import prediction_report
-from medvit.inference.predictor import Prediction
-from medvit.inference.registry import Registry, Sample
+from medvit.inference.registry import Registry
 from medvit.ui.components import download_button
+from medvit.ui.state import Answer, Values
 
-METHODS = ("rollout", "relevance", "grad_cam")  # those of them that the model can give
+METHODS = ("rollout", "relevance", "grad_cam")  # maps in the report, where the model has them
 
 
-def build(registry: Registry, seen: gr.State, case: gr.State, level: gr.Dropdown) -> gr.Button:
+def build(registry: Registry, answer: gr.State, level: gr.Dropdown) -> gr.Button:
     """Lay out the button.
 
     Args:
-        seen: holds the Prediction that is shown. case: holds the Case that it is about.
-        level: what the set of answers promises; 0 is the subset's own.
+        answer: holds the `Answer` that is displayed.
+        level: coverage of the prediction set; 0 is that of the dataset.
     """
 
-    def make(prediction: Prediction | None, on_table: Sample | None, level: float) -> tuple[str, str]:
-        if prediction is None or on_table is None:
-            raise MedvitError("There is nothing to report yet. Put an image on the table first.")
-        predictor = registry.predictor(prediction.subset, prediction.model)
-        methods = [name for name in METHODS if name in predictor.methods()]
-        maps = {name: predictor.heatmap(prediction, name) for name in methods}
-        now = datetime.now(UTC)
-        page = prediction_report.render(
-            prediction, maps, predictor.checkpoint, now, on_table.origin, on_table.truth, level or None
-        )
-        return f"medvit-{prediction.subset}-{prediction.model}-{now:%Y%m%d-%H%M%S}.html", page
+    def make(values: Values) -> tuple[str, str]:
+        return report(registry, values[answer], values[level] or None, datetime.now(UTC))
 
     return download_button.button(
-        "Save a report", make, [seen, case, level], size="sm", concurrency_id="model"
+        "Save a report", make, {answer, level}, size="sm", concurrency_id="model"
     )
+
+
+def report(registry: Registry, answer: Answer | None, level: float | None, now: datetime) -> tuple[str, str]:
+    """Return (file name, HTML) of the prediction report; raises MedvitError where there is no answer yet."""
+    if answer is None:
+        raise MedvitError("There is nothing to report yet. Pick an image first.")
+    prediction, sample = answer.prediction, answer.selection.sample
+    predictor = registry.predictor(prediction.subset, prediction.model)
+    methods = [name for name in METHODS if name in predictor.methods()]
+    maps = {name: predictor.heatmap(prediction, name) for name in methods}
+    page = prediction_report.render(
+        prediction, maps, predictor.checkpoint, now, sample.origin, sample.truth, level
+    )
+    return f"medvit-{prediction.subset}-{prediction.model}-{now:%Y%m%d-%H%M%S}.html", page

@@ -8,7 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from medvit.data.medmnist import fetch_command, short_name
+from medvit.data import short_name
+from medvit.data.medmnist import download_command
 from medvit.errors import MedvitError
 from medvit.inference.predictor import Prediction
 from medvit.inference.registry import Registry
@@ -30,7 +31,7 @@ class Builder:
 
     def start(self, index: Index) -> None:
         """Begin, unless it has begun; what is waiting its turn has begun too."""
-        key = index.found.card["sha256"]
+        key = index.checkpoint.card["sha256"]
         with self._starting:
             if key in self.progress:
                 return
@@ -69,7 +70,7 @@ def build(registry: Registry, seen: gr.State, answer: gr.HTML) -> gr.HTML:
 
     def waiting(index: Index) -> str | None:
         """What stands in the way, in words; None where all is there."""
-        key = index.found.card["sha256"]
+        key = index.checkpoint.card["sha256"]
         if index.ready:
             return None
         if progress := builder.progress.get(key):
@@ -89,14 +90,14 @@ def build(registry: Registry, seen: gr.State, answer: gr.HTML) -> gr.HTML:
             size = registry.checkpoint(seen.subset, seen.model).card["source_size"]
             text = (
                 "Similar cases need the images, which are not on this machine; "
-                f"{fetch_command(seen.subset, size)} fetches them."
+                f"{download_command(seen.subset, size)} fetches them."
             )
             return gr.Button(visible=False), _note(text), gr.Timer(active=False)
         predictor = registry.predictor(seen.subset, seen.model)
         index = Index(predictor.checkpoint, registry.data_root)
         obstacle = waiting(index)
         if obstacle is not None:
-            running = index.found.card["sha256"] in builder.progress
+            running = index.checkpoint.card["sha256"] in builder.progress
             return gr.Button(visible=not running), _note(obstacle), gr.Timer(active=running)
         vector = predictor.features(seen.source)
         near = {split: index.nearest(vector, split, SHOWN, seen.source) for split in SPLITS}

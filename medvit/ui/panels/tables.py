@@ -1,79 +1,132 @@
-"""Tables of the Test set tab as HTML: each class with its intervals, and ours beside published figures."""
+"""Tables of the Test set tab: metrics of each class, and test accuracy beside published results."""
 
-import html
 import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
 
 from medvit.checkpoint import Checkpoint
 from medvit.data import settings
 from medvit.evaluation.metrics import probabilities
-from medvit.evaluation.per_class import per_class
-from medvit.ui import parts
-from medvit.ui.parts import class_name_html
+from medvit.evaluation.one_vs_rest import per_class
+from medvit.ui import html
+from medvit.ui.html import Cell
 
 
-def each_class(found: Checkpoint) -> str:
-    """Precision, recall and F1 of each class with their intervals, its AUC and average precision."""
-    scores = probabilities(found.test_logits, found.subset.multi_label)
-    rows = "".join(
-        f"<tr><th scope='row'>{class_name_html(one.name)}</th><td>{one.support:,}</td>"
-        f"<td>{one.precision:.1%}{_span(one.precision_interval, '.1%')}</td>"
-        f"<td>{one.recall:.1%}{_span(one.recall_interval, '.1%')}</td>"
-        f"<td>{one.f1:.3f}{_span(one.f1_interval, '.3f')}</td>"
-        f"<td>{_number(one.auc)}</td><td>{_number(one.average_precision)}</td></tr>"
-        for one in per_class(found.test_labels, scores, found.subset.classes)
-    )
-    columns = ("images", "precision", "recall", "F1", "AUC", "average precision")
-    note = (
-        "In brackets 95 % intervals: Wilson's for precision and recall, 2,000 bootstrap draws "
-        "of the test images "
-        "for F1. They cover the test images drawn, not the luck of the seed."
-    )
-    return _table("Each class", columns, rows, note)
+@dataclass(frozen=True)
+class Table:
+    """A table as data: headings ("" is an empty corner), rows of cells, and a note below it.
+
+    `highlight` is the number of a row that stands out; `css` names more CSS classes.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+    title: str = ""
+    highlight: int | None = None
+    css: str = ""
 
 
-def beside_published(found: Checkpoint) -> str:
-    """Test accuracy of this checkpoint beside what others have published for its subset."""
-    card, test = found.card, found.card["test"]
-    low, high = test["accuracy_interval"]
-    enlarged = f"enlarged to {card['input_size']}; " if card["interpolation"] else ""
-    rows = (
-        f"<tr class='ours'><th scope='row'>{html.escape(found.title)}, this checkpoint</th>"
-        f"<td>{card['parameters'] / 1e6:.1f} M</td><td>{card['source_size']}</td>"
-        f"<td>{test['accuracy']:.1%} <span class='quiet'>({low:.1%} to {high:.1%})</span></td>"
-        f"<td>{enlarged}{html.escape(str(card.get('selection', '')))}</td>"
-        f"<td>{html.escape(str(card.get('hardware', '')))}</td></tr>"
-    )
-    rows += "".join(
-        f"<tr><th scope='row'>{html.escape(one.model)}</th><td>{html.escape(one.parameters)}</td>"
-        f"<td>{one.pixels}</td><td>{one.accuracy:.1%}</td><td>{html.escape(one.protocol)}</td>"
-        f"<td>{html.escape(one.source)}</td></tr>"
-        for one in settings.of(found.subset.name).published
-    )
-    share = max(one["support"] for one in test["per_class"].values()) / test["n"]
-    if not found.subset.multi_label:
-        rows += (
-            f"<tr><th scope='row'>always the most frequent class</th><td></td><td></td><td>{share:.1%}</td>"
-            "<td>no model at all</td><td>the labels of the test split</td></tr>"
+def render(*tables: Table) -> Markup:
+    """Render tables as HTML, one section each."""
+    return html.render("tables.html", tables=tables)
+
+
+def interval(limits: Iterable[float] | None, form: str = ".1%") -> str:
+    """Format an interval as "low to high"; empty where there is none."""
+    return " to ".join(f"{limit:{form}}" for limit in limits) if limits else ""
+
+
+def with_interval(value: float, limits: Iterable[float] | None, form: str = ".1%") -> Cell:
+    """Return a cell with a value and, subdued, its interval in brackets."""
+    return (f"{value:{form}}", f"({interval(limits, form)})") if limits else f"{value:{form}}"
+
+
+def per_class_table(checkpoint: Checkpoint) -> Table:
+    """Precision, recall and F1 of each class with their intervals, its AUC and its average precision."""
+    probs = probabilities(checkpoint.test_logits, checkpoint.subset.multi_label)
+    rows = [
+        (
+            html.class_name(metrics.name),
+            f"{metrics.support:,}",
+            with_interval(metrics.precision, metrics.precision_interval),
+            with_interval(metrics.recall, metrics.recall_interval),
+            with_interval(metrics.f1, metrics.f1_interval, ".3f"),
+            _number(metrics.auc),
+            _number(metrics.average_precision),
         )
-    columns = ("parameters", "source pixels", "test accuracy", "protocol", "source")
-    note = (
-        "Read with care: protocols differ, and a published figure rarely comes with an "
-        "interval. The bracket is "
-        "Wilson's 95 % interval."
+        for metrics in per_class(checkpoint.test_labels, probs, checkpoint.subset.classes)
+    ]
+    return Table(
+        ("class", "images", "precision", "recall", "F1", "AUC", "average precision"),
+        rows,
+        "In brackets: 95 % intervals, Wilson's for precision and recall, from 2,000 bootstrap samples of the "
+        "test images for F1. They cover the choice of test images, not that of the training seed.",
     )
-    return _table("Model", columns, rows, note, "published")
 
 
-def _table(first: str, columns: tuple[str, ...], rows: str, note: str, kind: str = "") -> str:
-    head = "".join(f"<th scope='col'>{name}</th>" for name in columns)
-    table = parts.table(f"<th scope='col'>{first}</th>{head}", rows, kind)
-    return f"{table}<p class='quiet small'>{note}</p>"
+def published_table(checkpoint: Checkpoint) -> Table:
+    """Test accuracy of this checkpoint beside published results for its dataset."""
+    card, test = checkpoint.card, checkpoint.card["test"]
+    enlarged = f"enlarged to {card['input_size']}; " if card["interpolation"] else ""
+    rows: list[Sequence[Cell]] = [
+        (
+            f"{checkpoint.title}, this checkpoint",
+            f"{card['parameters'] / 1e6:.1f} M",
+            str(card["source_size"]),
+            with_interval(test["accuracy"], test["accuracy_interval"]),
+            f"{enlarged}{card['selection']}",
+            str(card["hardware"]),
+        )
+    ]
+    rows += [
+        (
+            result.model,
+            result.parameters,
+            str(result.pixels),
+            f"{result.accuracy:.1%}",
+            result.protocol,
+            result.source,
+        )
+        for result in settings.of(checkpoint.subset.name).published
+    ]
+    if not checkpoint.subset.multi_label:
+        most_frequent = max(metrics["support"] for metrics in test["per_class"].values()) / test["n"]
+        name, source = "always the most frequent class", "the labels of the test split"
+        rows.append((name, "", "", f"{most_frequent:.1%}", "no model", source))
+    return Table(
+        ("model", "parameters", "source pixels", "test accuracy", "protocol", "source"),
+        rows,
+        "Read with care: protocols differ, and published results rarely come with an interval. In brackets: "
+        "Wilson's 95 % interval.",
+        highlight=0,
+        css="published",
+    )
 
 
-def _span(interval: tuple[float, float] | None, form: str) -> str:
-    if interval is None:
-        return ""
-    return f" <span class='quiet'>({interval[0]:{form}} to {interval[1]:{form}})</span>"
+def metric_tiles(checkpoint: Checkpoint) -> Markup:
+    """Render the main metrics of the test split as tiles."""
+    test = checkpoint.card["test"]
+    seeds = checkpoint.seed_accuracies
+    spread = ""
+    if len(seeds) > 1:
+        spread = f"; {len(seeds)} seeds {np.mean(seeds):.1%} ± {np.std(seeds, ddof=1):.1%}"
+    auc = f"{interval(test['auc_interval'], '.3f')} (DeLong)" if "auc_interval" in test else ""
+    tiles = [
+        (f"{test['accuracy']:.1%}", "accuracy", f"{interval(test['accuracy_interval'])}{spread}"),
+        (f"{test['balanced_accuracy']:.1%}", "balanced accuracy", "mean recall of the classes"),
+        (f"{test['macro_f1']:.3f}", "macro F1", "mean of the classes"),
+        (f"{test['auc']:.3f}", "AUC", auc),
+    ]
+    if "quadratic_kappa" in test:
+        tiles += [
+            (f"{test['quadratic_kappa']:.3f}", "quadratic kappa", "ordinal agreement"),
+            (f"{test['mean_absolute_error']:.2f}", "mean absolute error", "grades"),
+        ]
+    return html.render("metric_tiles.html", tiles=tiles)
 
 
 def _number(value: float) -> str:

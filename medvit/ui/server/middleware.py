@@ -121,7 +121,7 @@ class LimitsMiddleware:
             declared = headers.get(b"content-length", b"0")
             if declared.isdigit() and int(declared) > limit:
                 raise _too_large(limit)
-            if direct and self.running >= limits.RUNNING:
+            if direct and self.running >= limits.DIRECT_REQUESTS:
                 raise _RefusedError(503, "Busy: try again in a few seconds.")
             if limit == limits.UPLOAD_BYTES and shutil.disk_usage(tempfile.gettempdir()).free < limit:
                 raise _full()
@@ -155,7 +155,7 @@ class LimitsMiddleware:
 
 async def _drain(receive: Receive) -> None:
     """Throw away what a client still sends: one that is cut off while it sends may never see its answer."""
-    with anyio.move_on_after(limits.LINGER_SECONDS):
+    with anyio.move_on_after(limits.DRAIN_SECONDS):
         while (await receive()).get("more_body"):
             pass
 
@@ -242,12 +242,12 @@ def bound_unread(demo: gr.Blocks) -> None:
 
     async def checked(body, request, username):
         own = waiting.get(body.session_hash)
-        if own and own.qsize() > limits.UNREAD:
+        if own and own.qsize() > limits.UNREAD_MESSAGES:
             return False, "Busy: read the answers that wait for you, then try again.", "queue_full"
-        if next(turns) % limits.UNREAD:
+        if next(turns) % limits.UNREAD_MESSAGES:
             return await push(body, request, username)  # to count them all each time would cost
         unread = {session: messages.qsize() for session, messages in list(waiting.items())}
-        while sum(unread.values()) > limits.UNREAD_IN_ALL:
+        while sum(unread.values()) > limits.TOTAL_UNREAD_MESSAGES:
             most = max(unread, key=lambda session: unread[session])
             await queue.clean_events(session_hash=most)
             waiting.pop(most, None)
@@ -259,7 +259,7 @@ def bound_unread(demo: gr.Blocks) -> None:
     queue.push = checked  # type: ignore[method-assign]
 
 
-def cleanup_lifespan(folder: Path, seconds: int = limits.KEEP_SECONDS):
+def cleanup_lifespan(folder: Path, seconds: int = limits.RETENTION_SECONDS):
     """A lifespan for the server: while it runs, files older than `seconds` vanish from `folder`.
 
     Gradio deletes what it knows of; what an aborted upload leaves behind it does not know, nor what a server

@@ -39,7 +39,7 @@ def build(registry: Registry) -> tuple[Callable, list]:
             gr.HTML("<div class='panel-title'>How it learned</div>")
             curve = gr.Plot(show_label=False, container=False)
     gr.Markdown(LIMITS)
-    gr.Markdown(f"### Uploads\n\n{limits.in_words()}")
+    gr.Markdown(f"### Uploads\n\n{limits.describe()}")
     if registry.problems:
         gr.Markdown("### Left out\n\n" + "\n".join(f"- {reason}" for reason in registry.problems.values()))
 

@@ -10,18 +10,18 @@ from typing import Any
 import gradio as gr
 
 from medvit import plots
-from medvit.data.medmnist import short_name
+from medvit.data import short_name
 from medvit.errors import MedvitError
 from medvit.inference import bulk
 from medvit.inference.registry import Registry
-from medvit.limits import BATCH_BYTES, BATCH_FILES, BATCH_LOOSE, KEEP_SECONDS, PICTURE_BYTES
+from medvit.limits import BULK_BYTES, BULK_FILES, BULK_LOOSE_FILES, IMAGE_BYTES, RETENTION_SECONDS
 from medvit.ui import parts
 from medvit.ui.components import download_button
 from medvit.ui.components.base import variant
 
 LIMITS = (
-    f"Up to {BATCH_LOOSE:,} pictures of {PICTURE_BYTES >> 20} MB each, or zips with up to "
-    f"{BATCH_FILES:,} in all; {BATCH_BYTES >> 20} MB together. Zips are not extracted."
+    f"Up to {BULK_LOOSE_FILES:,} pictures of {IMAGE_BYTES >> 20} MB each, or zips with up to "
+    f"{BULK_FILES:,} in all; {BULK_BYTES >> 20} MB together. Zips are not extracted."
 )
 HEADERS = ["file", "label", "probability", "set", "in distribution", "note"]
 SAY_EVERY = 0.3  # seconds between two steps of the progress bar
@@ -70,7 +70,7 @@ def build(registry: Registry, subset: gr.Dropdown, model: gr.Dropdown) -> None:
         # A generator, so that a visitor who leaves is noticed at the next step.
         try:
             predictor = registry.predictor(subset, model)
-            found = bulk.find(_uploaded(paths or ()))
+            found = bulk.list_files(_uploaded(paths or ()))
             title = f"{predictor.checkpoint.subset.title} · {predictor.checkpoint.title}"
             stopped, done, began, said = threading.Event(), [], time.monotonic(), 0.0
             busy = [gr.skip(), stopped, _progress(title, 0, len(found)), _button(False), _button(True)]
@@ -113,7 +113,7 @@ def _uploaded(paths: Iterable[str]) -> list[Path]:
     files = [Path(path) for path in paths]
     if not all(path.is_file() for path in files):
         raise MedvitError(
-            f"Not every file is here any more: uploads are kept for {KEEP_SECONDS // 60} minutes. "
+            f"Not every file is here any more: uploads are kept for {RETENTION_SECONDS // 60} minutes. "
             "Drop the pictures here again."
         )
     return files

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import gradio as gr
 
 from medvit import explain, plots
-from medvit.data.medmnist import short_name
+from medvit.data import short_name
 from medvit.inference.predictor import Prediction, Predictor
 from medvit.inference.registry import Registry, Sample
 from medvit.ui import parts

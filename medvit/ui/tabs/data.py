@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from medvit import plots
-from medvit.data import medmnist, summary
+from medvit.data import SPLITS, Dataset, medmnist, summary
 from medvit.errors import MedvitError
 from medvit.inference.registry import Registry
 from medvit.ui import parts
@@ -64,7 +64,7 @@ def build(registry: Registry, subset: gr.Dropdown, tab: gr.Tab) -> Any:
         return [
             "",
             gr.Button(visible=False),
-            gr.Plot(plots.class_balance(found.counts, found.subset.classes), visible=True),
+            gr.Plot(plots.class_balance(found.counts, found.dataset.classes), visible=True),
             _examples(found),
             _mean(found),
             gr.Plot(plots.intensities(found.histogram), visible=True),
@@ -124,8 +124,8 @@ def build(registry: Registry, subset: gr.Dropdown, tab: gr.Tab) -> Any:
 
 
 @lru_cache(12)
-def _overview(name: str, path: str, _changed: int) -> summary.Overview:
-    return summary.overview(name, SIZE, Path(path).parent)
+def _overview(name: str, path: str, _changed: int) -> summary.DatasetSummary:
+    return summary.summarize(name, SIZE, Path(path).parent)
 
 
 def _status(words: str, bar: str = "") -> str:
@@ -143,7 +143,7 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
-def _facts(subset: medmnist.Dataset) -> str:
+def _facts(subset: Dataset) -> str:
     tasks = {
         "multi-class": "one of the classes",
         "binary-class": "one of two classes",
@@ -151,13 +151,13 @@ def _facts(subset: medmnist.Dataset) -> str:
         "multi-label, binary-class": "any number of the labels",
     }
     form = "grey" if subset.channels == 1 else "colour"
-    splits = " · ".join(f"{subset.samples[split]:,} {split}" for split in medmnist.SPLITS)
+    splits = " · ".join(f"{subset.samples[split]:,} {split}" for split in SPLITS)
     rows = {
         "Asked for": f"{tasks.get(subset.task, subset.task)} ({len(subset.classes)})",
         "Classes": " · ".join(subset.classes),
         "Images": f"{form}, {SIZE} × {SIZE} pixels; {splits}",
         "Licence": subset.licence,
-        "File": f"{subset.file_name(SIZE)}, md5 {subset.md5[SIZE]}",
+        "File": f"{medmnist.archive_path(subset.name, SIZE).name}, md5 {subset.md5[SIZE]}",
     }
     cells = "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in rows.items())
     address = html.escape(subset.url[SIZE], quote=True)
@@ -170,19 +170,19 @@ def _facts(subset: medmnist.Dataset) -> str:
     )
 
 
-def _examples(found: summary.Overview) -> str:
+def _examples(found: summary.DatasetSummary) -> str:
     rows = ""
-    for name, images in zip(found.subset.classes, found.examples, strict=True):
+    for name, images in zip(found.dataset.classes, found.examples, strict=True):
         label = parts.class_name_html(name)
         alt = html.escape(f"{len(images)} training images of {name}", quote=True)
         pictures = (
-            f"<img src='{plots.data_url(summary.strip(images))}' alt='{alt}'>" if len(images) else "none"
+            f"<img src='{plots.data_url(summary.side_by_side(images))}' alt='{alt}'>" if len(images) else "none"
         )
         rows += f"<div><p>{label}</p>{pictures}</div>"
     return f"<div class='examples-of-classes'>{rows}</div>"
 
 
-def _mean(found: summary.Overview) -> str:
+def _mean(found: summary.DatasetSummary) -> str:
     total = found.total
     part = "all" if found.sampled == total else f"{found.sampled:,}, evenly spaced, of"
     return (

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from medvit.imaging import dicom
-from medvit.imaging.decode import MAX_BYTES
+from medvit.limits import IMAGE_BYTES
 from medvit.inference.predictor import Prediction
 from medvit.inference.registry import Registry, Sample
 from medvit.ui import parts
@@ -48,7 +48,7 @@ def build(registry: Registry, picked: gr.State) -> Explore:
                 show_label=False,
                 height=170,
                 buttons=[],
-                placeholder=f"Drop an image here, or click\nany size, up to {MAX_BYTES >> 20} MB",
+                placeholder=f"Drop an image here, or click\nany size, up to {IMAGE_BYTES >> 20} MB",
                 elem_id="picture",
             )
             thumbnail = gr.HTML(min_height=96)

@@ -1,4 +1,4 @@
-"""The Test set tab: what a checkpoint said on the official test split, and the images behind each number.
+"""The Test set tab: predictions on the official test split, their metrics, and the images behind each number.
 
 Everything but the pictures comes from test.npz and card.json, so it needs no dataset on disk.
 """
@@ -13,125 +13,190 @@ from medvit.checkpoint import Checkpoint
 from medvit.evaluation import selection as select
 from medvit.evaluation.metrics import confusion
 from medvit.inference.registry import Registry
-from medvit.ui import parts
+from medvit.ui import html
 from medvit.ui.components.base import current
 from medvit.ui.components.confusion_matrix import confusion_matrix, images, render, render_difference
 from medvit.ui.components.gallery import gallery
-from medvit.ui.panels import plots_tab, reliability
-from medvit.ui.panels import selection as cases
-from medvit.ui.panels.selection import Selection
+from medvit.ui.panels import cell_gallery, plots_tab, reliability
+from medvit.ui.panels.cell_gallery import GallerySelection
+from medvit.ui.panels.plots_tab import PlotsTab
+from medvit.ui.panels.reliability import Reliability
+from medvit.ui.panels.tables import metric_tiles
+from medvit.ui.state import AT_ONCE, Values, require_state, show_user_errors
 
-ALONE = ""  # in the picker of the model compared with
-NOBODY = ("no other model", ALONE)
-NO_MATRIX = "<p>An image of this subset can have several labels, so there is no confusion matrix.</p>"
+NO_OTHER_MODEL = ("no other model", "")  # in the picker of the model to compare with
+DISAGREEMENTS = "Disagreements"
+NO_MATRIX = "An image of this dataset can have several labels, so there is no confusion matrix."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TestSet:
-    """What the pickers above the tabs call.
+    """The components of the tab.
 
-    `fill` gives, from the values of `inputs`, what `outputs` are to show. `shown` holds what they show:
-    (subset, model). `opened`: listeners to a picture being opened; their gr.EventData has `index`, that of
-    the test image.
+    `selection` holds the `Selection` of the pickers, `displayed` the (subset, model) that the tab displays.
     """
 
     __test__ = False  # pytest: not a test
 
-    fill: Callable
-    inputs: list
-    outputs: list
-    shown: gr.State
-    opened: tuple[Callable, ...]
+    registry: Registry
+    selection: gr.State
+    displayed: gr.State
+    gallery_selection: gr.State
+    matrix: gr.HTML
+    other_model: gr.Dropdown
+    disagreements: gr.Button
+    gallery: gr.HTML
+    tiles: gr.HTML
+    plots: PlotsTab
+    reliability: Reliability
+
+    @property
+    def inputs(self) -> set[Any]:
+        """What `update` reads."""
+        return {self.selection, self.displayed, self.plots.open_tab}
+
+    @property
+    def outputs(self) -> set[Any]:
+        """What `update` changes."""
+        own = {self.displayed, self.other_model, self.disagreements, self.tiles, self.matrix}
+        return own | self.gallery_outputs | self.plots.outputs | self.reliability.outputs
+
+    @property
+    def gallery_inputs(self) -> set[Any]:
+        """What the gallery depends on."""
+        return {self.displayed, self.other_model, self.gallery_selection}
+
+    @property
+    def gallery_outputs(self) -> set[Any]:
+        """The gallery and what it is a selection of."""
+        return {self.gallery_selection, self.gallery}
+
+    @property
+    def image_opened(self) -> tuple[Callable, ...]:
+        """Listeners to a click on a test image; their gr.EventData has its `index`."""
+        return self.gallery.select, self.plots.embedding.select  # type: ignore[attr-defined]
+
+    @show_user_errors
+    def update(self, values: Values) -> Values:
+        """Display the selected model, unless it is on display: its comparison and gallery page stay."""
+        selection, displayed = values[self.selection], values[self.displayed]
+        if displayed == (selection and selection.checkpoint):
+            return gr.skip()
+        subset, model = require_state(selection).checkpoint
+        checkpoint = self.registry.checkpoint(subset, model)
+        choices = [] if checkpoint.subset.multi_label else self.registry.model_choices(subset)
+        choices = [NO_OTHER_MODEL, *((title, name) for title, name in choices if name != model)]
+        return (
+            {
+                self.displayed: (subset, model),
+                self.tiles: metric_tiles(checkpoint),
+                self.other_model: gr.Dropdown(choices, value=""),
+                self.matrix: matrix_html(checkpoint),
+                self.disagreements: gr.Button(DISAGREEMENTS, interactive=False),
+            }
+            | self._show((subset, model), "", GallerySelection())
+            | self.plots.update(values[self.plots.open_tab], (subset, model))
+            | self.reliability.update(subset, model)
+        )
+
+    @show_user_errors
+    def compare(self, values: Values) -> Values:
+        """Display the difference from another model, and the images on which the two disagree."""
+        subset, model = require_state(values[self.displayed])
+        other_name = values[self.other_model]
+        checkpoint = self.registry.checkpoint(subset, model)
+        if not other_name:
+            matrix, selection = matrix_html(checkpoint), GallerySelection()
+            button = gr.Button(DISAGREEMENTS, interactive=False)
+        else:
+            other_model = self.registry.checkpoint(subset, other_name)
+            count = len(select.disagreements(checkpoint.test_logits, other_model.test_logits))
+            matrix, selection = matrix_html(checkpoint, other_model), GallerySelection("disagreements")
+            button = gr.Button(f"{DISAGREEMENTS}: {images(count)}", interactive=True)
+        return {self.matrix: matrix, self.disagreements: button} | self._show(
+            (subset, model), other_name, selection
+        )
+
+    @show_user_errors
+    def show_cell(self, values: Values, event: gr.EventData) -> Values:
+        """Show the images of a clicked cell of the matrix."""
+        selection = GallerySelection("cell", int(event.row), int(event.column))
+        return self._show(values[self.displayed], values[self.other_model], selection)
+
+    @show_user_errors
+    def show_errors(self, values: Values) -> Values:
+        """Show the misclassified images."""
+        return self._show(values[self.displayed], values[self.other_model], GallerySelection())
+
+    @show_user_errors
+    def show_disagreements(self, values: Values) -> Values:
+        """Show the images on which the two models disagree."""
+        selection = GallerySelection("disagreements")
+        return self._show(values[self.displayed], values[self.other_model], selection)
+
+    @show_user_errors
+    def turn_page(self, values: Values, event: gr.EventData) -> Values:
+        """Show another page of the gallery."""
+        selection = values[self.gallery_selection]
+        return self._show(values[self.displayed], values[self.other_model], selection, int(event.number))
+
+    def _show(
+        self,
+        displayed: tuple[str, str] | None,
+        other_name: str,
+        selection: GallerySelection,
+        number: int = 0,
+    ) -> Values:
+        subset, model = require_state(displayed)
+        page = cell_gallery.page(self.registry, subset, model, other_name or None, selection, number)
+        return {self.gallery_selection: selection, self.gallery: page}
 
 
-def build(registry: Registry, picked: gr.State) -> TestSet:
-    """Lay out the tab, and connect what happens inside it.
+def build(registry: Registry, selection: gr.State) -> TestSet:
+    """Lay out the tab and connect its events.
 
     Args:
-        picked: holds the (subset, model) that is to be shown.
+        selection: the state that holds the `Selection` of the pickers.
     """
-    selection = gr.State(Selection())
-    shown = gr.State()  # the (subset, model) that is drawn here; None before, and where it was let go
+    displayed, gallery_selection = gr.State(), gr.State(GallerySelection())
     with gr.Row(equal_height=False):
         with gr.Column(scale=7, min_width=320):
             matrix = confusion_matrix(elem_id="matrix")
         with gr.Column(scale=5, min_width=320):
             with gr.Row(elem_id="shortcuts"):
-                other = current(gr.Dropdown)([NOBODY], value=ALONE, label="Compare with", min_width=150)
+                picker = current(gr.Dropdown)
+                other_model = picker([NO_OTHER_MODEL], value="", label="Compare with", min_width=150)
                 with gr.Column(min_width=150):
-                    worst = gr.Button("Worst mistakes", size="sm")
-                    differing = gr.Button("Where they disagree", size="sm", interactive=False)
+                    errors = gr.Button("Most confident errors", size="sm")
+                    disagreements = gr.Button(DISAGREEMENTS, size="sm", interactive=False)
             pictures = gallery(elem_id="cell")
     tiles = gr.HTML(min_height=96)
-    fill_details, detail_outputs, open_tab, map_opened = plots_tab.build(registry, picked)
-    fill_trust, trust_outputs = reliability.build(registry, shown)
-    gr.HTML(f"<p class='quiet'>{parts.DISCLAIMER}</p>")
-
-    @parts.show_user_errors
-    def fill(picked, open_tab, shown):
-        if shown == picked:
-            return gr.skip()  # what was compared and leafed through stays
-        subset, model = parts.require_state(picked)
-        found = registry.checkpoint(subset, model)
-        rivals = [] if found.subset.multi_label else registry.model_choices(subset)
-        picker = gr.Dropdown([NOBODY, *(one for one in rivals if one[1] != model)], value=ALONE)
-        return [
-            picked,
-            picker,
-            gr.Button("Where they disagree", interactive=False),
-            *show(picked, ALONE, Selection()),
-            parts.figures(found),
-            _matrix(found, None),
-            *fill_details(picked, open_tab),
-            *fill_trust(picked),
-        ]
-
-    @parts.show_user_errors
-    def compare(shown, other):
-        subset, model = parts.require_state(shown)
-        found = registry.checkpoint(subset, model)
-        if other == ALONE:
-            button = gr.Button("Where they disagree", interactive=False)
-            return _matrix(found, None), button, *show(shown, other, Selection())
-        rival = registry.checkpoint(subset, other)
-        count = len(select.disagreements(found.test_logits, rival.test_logits))
-        button = gr.Button(f"Where they disagree: {images(count)}", interactive=True)
-        return _matrix(found, rival), button, *show(shown, other, Selection("disagreements"))
-
-    @parts.show_user_errors
-    def show(shown, other, chosen: Selection, number: int = 0):
-        subset, model = parts.require_state(shown)
-        return chosen, cases.page(registry, subset, model, other or None, chosen, number)
-
-    def show_cell(shown, other, event: gr.EventData):
-        return show(shown, other, Selection("cell", int(event.row), int(event.column)))
-
-    def show_mistakes(shown, other):
-        return show(shown, other, Selection())
-
-    def show_disagreements(shown, other):
-        return show(shown, other, Selection("disagreements"))
-
-    def turn(shown, other, chosen: Selection, event: gr.EventData):
-        return show(shown, other, chosen, int(event.number))[1]
-
-    quick: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
-    asked, answered = [shown, other], [selection, pictures]
-    other.select(compare, asked, [matrix, differing, *answered], **quick)
-    matrix.click(show_cell, asked, answered, **quick)
-    worst.click(show_mistakes, asked, answered, **quick)
-    differing.click(show_disagreements, asked, answered, **quick)
-    pictures.turn(turn, [*asked, selection], pictures, **quick)
-    outputs = [shown, other, differing, *answered, tiles, matrix, *detail_outputs, *trust_outputs]
-    return TestSet(fill, [picked, open_tab, shown], outputs, shown, (pictures.select, map_opened))
+    plots = plots_tab.build(registry, selection)
+    trust = reliability.build(registry, displayed)
+    gr.HTML(html.note(html.DISCLAIMER))
+    tab = TestSet(
+        registry, selection, displayed, gallery_selection, matrix, other_model, disagreements, pictures, tiles,
+        plots, trust,
+    )  # fmt: skip
+    events: list[tuple[Callable, Callable]] = [
+        (matrix.click, tab.show_cell),  # type: ignore[attr-defined]
+        (errors.click, tab.show_errors),
+        (disagreements.click, tab.show_disagreements),
+        (pictures.turn, tab.turn_page),  # type: ignore[attr-defined]
+    ]
+    for listener, function in events:
+        listener(function, tab.gallery_inputs, tab.gallery_outputs, **AT_ONCE)
+    changed = {matrix, disagreements} | tab.gallery_outputs
+    other_model.select(tab.compare, tab.gallery_inputs, changed, **AT_ONCE)
+    return tab
 
 
-def _matrix(found: Checkpoint, rival: Checkpoint | None) -> str:
-    """The matrix of a checkpoint, or its difference from that of another."""
-    if found.subset.multi_label:
-        return NO_MATRIX
-    counts = confusion(found.test_logits, found.test_labels)
-    if rival is None:
-        return render(counts, found.subset.classes)
-    others = confusion(rival.test_logits, rival.test_labels)
-    return render_difference(counts, others, found.subset.classes, (found.title, rival.title))
+def matrix_html(checkpoint: Checkpoint, other_model: Checkpoint | None = None) -> str:
+    """The confusion matrix of a model, or its difference from that of another one."""
+    if checkpoint.subset.multi_label:
+        return html.note(NO_MATRIX)
+    counts, classes = confusion(checkpoint.test_logits, checkpoint.test_labels), checkpoint.subset.classes
+    if other_model is None:
+        return render(counts, classes)
+    other_counts = confusion(other_model.test_logits, other_model.test_labels)
+    return render_difference(counts, other_counts, classes, (checkpoint.title, other_model.title))

@@ -1,146 +1,138 @@
-"""The confusion matrix as a component: each cell a button, reached by mouse, finger and arrow keys.
+"""The confusion matrix as a component: each cell is a button, reached by mouse, finger and arrow keys.
 
-Its value is what `render` or `render_difference` gives. A click on a cell that holds images triggers
-`click` with `row` and `column`.
+Its value is what `render` or `render_difference` returns. A click on a cell that holds images triggers `click`
+with `row` and `column`.
 """
 
-import html
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from medvit.data.medmnist import short_name
+from medvit.data import short_name
+from medvit.ui import html
 from medvit.ui.components.base import component
 
-FREQUENT = 10  # rows of the text table of mistakes
+FREQUENT = 10  # rows of the table of the most frequent errors
 
 
-def confusion_matrix(**options) -> gr.HTML:
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its kind (hit, miss, more, fewer or same), a description, and whether a click shows images.
+
+    `texts` and `tints` (0 to 1): by count, by row and by column.
+    """
+
+    kind: str
+    description: str
+    texts: tuple[str, str, str]
+    tints: tuple[float, float]
+    empty: bool
+
+
+def confusion_matrix(**options: Any) -> gr.HTML:
     """The component."""
     return component(Path(__file__).parent, **options)
 
 
 def render(matrix: np.ndarray, classes: tuple[str, ...]) -> str:
-    """Counts (C, C), rows the truth, as HTML: a table of buttons, and the most frequent mistakes in words."""
-    by_row, by_column = _shares(matrix)
+    """Counts (C, C), rows the true class, as HTML: a table of buttons, and a table of the most frequent errors."""
+    by_row, by_column = _fractions(matrix)
 
-    def cell(i: int, j: int) -> str:
+    def cell(i: int, j: int) -> Cell:
         count = int(matrix[i, j])
-        hover = (
-            f"truth {classes[i]}, the model says {classes[j]}: {images(count)}, "
-            f"{by_row[i, j]:.1%} of this truth, {by_column[i, j]:.1%} of these answers"
+        description = (
+            f"true class {classes[i]}, predicted class {classes[j]}: {images(count)}, "
+            f"{by_row[i, j]:.1%} of the true class, {by_column[i, j]:.1%} of the predicted class"
         )
         texts = (f"{count:,}", _percent(by_row[i, j], count), _percent(by_column[i, j], count))
-        return _cell(i, j, "hit" if i == j else "miss", hover, texts, (by_row[i, j], by_column[i, j]), count)
+        tints = (by_row[i, j], by_column[i, j])
+        return Cell("hit" if i == j else "miss", description, texts, tints, not count)
 
-    wrong = matrix * ~np.eye(len(matrix), dtype=bool)
-    order = [divmod(int(k), len(matrix)) for k in np.argsort(-wrong, axis=None, kind="stable")[:FREQUENT]]
-    rows = "".join(
-        f"<tr><td>{_name(classes[i])}</td><td>{_name(classes[j])}</td><td>{wrong[i, j]:,}</td>"
-        f"<td>{by_row[i, j]:.1%}</td></tr>"
-        for i, j in order
-        if wrong[i, j]
-    )
-    head = "<th scope='col'>truth</th><th scope='col'>the model says</th><th scope='col'>images</th>"
-    text = _details("The most frequent mistakes in words", f"{head}<th scope='col'>of this truth</th>", rows)
-    return _table(classes, cell, "Confusion matrix: rows the truth, columns what the model says") + text
+    errors = matrix * ~np.eye(len(matrix), dtype=bool)
+    rows = [
+        (short_name(classes[i]), short_name(classes[j]), f"{errors[i, j]:,}", f"{by_row[i, j]:.1%}")
+        for i, j in _largest(errors)
+    ]
+    columns = ("true class", "predicted class", "images", "of the true class")
+    label = "Confusion matrix: rows are the true class, columns the predicted class"
+    return _render(classes, cell, label, "Most frequent errors as a table", columns, rows)
 
 
 def render_difference(
-    matrix: np.ndarray, other: np.ndarray, classes: tuple[str, ...], titles: tuple[str, str]
+    matrix: np.ndarray, subtracted: np.ndarray, classes: tuple[str, ...], titles: tuple[str, str]
 ) -> str:
-    """Counts of one model less those of another, both (C, C), as HTML; `titles` names the two."""
-    difference = matrix - other
-    (row_a, column_a), (row_b, column_b) = _shares(matrix), _shares(other)
+    """Counts of one model minus those of another, both (C, C), as HTML; `titles` are those of the two models."""
+    difference = matrix - subtracted
+    (row_a, column_a), (row_b, column_b) = _fractions(matrix), _fractions(subtracted)
     by_row, by_column = row_a - row_b, column_a - column_b
 
-    def cell(i: int, j: int) -> str:
-        delta = int(difference[i, j])
-        hover = (
-            f"truth {classes[i]}, said {classes[j]}: {titles[0]} {images(int(matrix[i, j]))}, {titles[1]} "
-            f"{images(int(other[i, j]))}, a difference of {_signed(delta)}"
+    def cell(i: int, j: int) -> Cell:
+        delta, counts = int(difference[i, j]), (int(matrix[i, j]), int(subtracted[i, j]))
+        description = (
+            f"true class {classes[i]}, predicted class {classes[j]}: {titles[0]} {images(counts[0])}, "
+            f"{titles[1]} {images(counts[1])}, a difference of {_signed(delta)}"
         )
         texts = (_signed(delta), _points(by_row[i, j], delta), _points(by_column[i, j], delta))
         kind = "more" if delta > 0 else "fewer" if delta < 0 else "same"
-        probs = (abs(by_row[i, j]), abs(by_column[i, j]))
-        return _cell(i, j, kind, hover, texts, probs, int(matrix[i, j] + other[i, j]))
+        tints = (abs(by_row[i, j]), abs(by_column[i, j]))
+        return Cell(kind, description, texts, tints, not any(counts))
 
-    order = np.argsort(-np.abs(difference), axis=None, kind="stable")[:FREQUENT]
-    rows = "".join(
-        f"<tr><td>{_name(classes[i])}</td><td>{_name(classes[j])}</td><td>{matrix[i, j]:,}</td>"
-        f"<td>{other[i, j]:,}</td><td>{_signed(int(difference[i, j]))}</td></tr>"
-        for i, j in (divmod(int(k), len(matrix)) for k in order)
-        if difference[i, j]
-    )
-    columns = ("truth", "said", *titles, "difference")
-    head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in columns)
-    text = _details("The largest differences in words", head, rows)
-    label = f"Difference of two confusion matrices: {titles[0]} less {titles[1]}"
-    return _table(classes, cell, label) + text
+    rows = [
+        (short_name(classes[i]), short_name(classes[j]), f"{matrix[i, j]:,}", f"{subtracted[i, j]:,}",
+         _signed(int(difference[i, j])))
+        for i, j in _largest(np.abs(difference))
+    ]  # fmt: skip
+    columns = ("true class", "predicted class", *titles, "difference")
+    label = f"Difference of two confusion matrices: {titles[0]} minus {titles[1]}"
+    return _render(classes, cell, label, "Largest differences as a table", columns, rows)
 
 
 def images(count: int) -> str:
-    """A count in words."""
+    """A number of images in words."""
     return "1 image" if count == 1 else f"{count:,} images"
 
 
-def _shares(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(matrix / matrix.sum(axis, keepdims=True).clip(1) for axis in (1, 0))  # type: ignore[return-value]
+def _render(
+    classes: tuple[str, ...],
+    cell: Callable[[int, int], Cell],
+    label: str,
+    summary: str,
+    columns: tuple[str, ...],
+    rows: list[tuple[str, ...]],
+) -> str:
+    indices = range(len(classes))
+    cells = [[cell(i, j) for j in indices] for i in indices]
+    table = html.table(columns, rows, "words", row_headings=False)
+    return html.render(
+        "confusion_matrix.html", classes=classes, cells=cells, label=label, summary=summary, table=table
+    )
 
 
-def _percent(share: float, count: int) -> str:
-    return f"{share:.0%}" if count else "0"
+def _largest(counts: np.ndarray) -> list[tuple[int, int]]:
+    """(row, column) of the FREQUENT largest counts, zeros left out."""
+    order = np.argsort(-counts, axis=None, kind="stable")[:FREQUENT]
+    pairs = (divmod(int(k), len(counts)) for k in order)
+    return [(i, j) for i, j in pairs if counts[i, j]]
+
+
+def _fractions(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The counts as fractions of their row and of their column."""
+    by_row, by_column = (matrix / matrix.sum(axis, keepdims=True).clip(1) for axis in (1, 0))
+    return by_row, by_column
+
+
+def _percent(fraction: float, count: int) -> str:
+    return f"{fraction:.0%}" if count else "0"
 
 
 def _signed(number: int) -> str:
     return f"{number:+,}".replace("-", "\N{MINUS SIGN}") if number else "0"
 
 
-def _points(share: float, delta: int) -> str:
-    return f"{100 * share:+.0f}".replace("-", "\N{MINUS SIGN}") if delta else "0"
-
-
-def _name(name: str) -> str:
-    return html.escape(short_name(name))
-
-
-def _cell(
-    i: int, j: int, kind: str, hover: str, texts: tuple[str, ...], probs: tuple[float, float], count: int
-) -> str:
-    # Square root: one image in a hundred must still be seen.
-    tints = "".join(f"--{name}:{s**0.5:.3f};" for name, s in zip(("row", "column"), probs, strict=True))
-    spans = "".join(
-        f"<span class='{view}'>{text}</span>"
-        for view, text in zip(("counts", "by-row", "by-column"), texts, strict=True)
-    )
-    words, empty = html.escape(hover, quote=True), "" if count else " aria-disabled='true'"
-    return (
-        f"<td class='{kind}' style='{tints}'><button type='button' tabindex='{0 if i == j == 0 else -1}' "
-        f"data-row='{i}' data-column='{j}' aria-label='{words}'{empty}>{spans}</button>"
-        "</td>"
-    )
-
-
-def _table(classes: tuple[str, ...], cell, label: str) -> str:
-    head = "".join(
-        f"<th scope='col' title='{html.escape(name, quote=True)}'><span>{_name(name)}</span></th>"
-        for name in classes
-    )
-    body = "".join(
-        f"<tr><th scope='row' title='{html.escape(name, quote=True)}'>{_name(name)}</th>"
-        + "".join(cell(i, j) for j in range(len(classes)))
-        + "</tr>"
-        for i, name in enumerate(classes)
-    )
-    return (
-        f"<div class='wide'><table class='cells' aria-label='{html.escape(label, quote=True)}'>"
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _details(summary: str, head: str, rows: str) -> str:
-    return (
-        f"<details><summary>{summary}</summary><div class='wide'><table class='words'><thead><tr>{head}</tr>"
-        f"</thead><tbody>{rows}</tbody></table></div></details>"
-    )
+def _points(fraction: float, delta: int) -> str:
+    """A difference of two fractions in percentage points."""
+    return f"{100 * fraction:+.0f}".replace("-", "\N{MINUS SIGN}") if delta else "0"

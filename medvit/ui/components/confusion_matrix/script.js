@@ -1,11 +1,11 @@
-// The view, the line of words below the cells, the arrow keys, and the click that Python hears of.
+// The view, the description below the cells, the arrow keys, and the click that Python handles.
 const hover = element.querySelector(".hover");
 const explanation = hover.textContent;
 element.dataset.view = "counts";
 
 const buttons = () => [...element.querySelectorAll("button[data-row]")];
 const buttonAt = (target) => target.closest ? target.closest("button[data-row]") : null;
-const say = (button) => { hover.textContent = button ? button.getAttribute("aria-label") : explanation; };
+const describe = (button) => { hover.textContent = button ? button.getAttribute("aria-label") : explanation; };
 
 element.addEventListener("change", (event) => {
   if (event.target.name === "matrix-view") element.dataset.view = event.target.value;
@@ -19,15 +19,15 @@ element.addEventListener("click", (event) => {
   trigger("click", { row: Number(button.dataset.row), column: Number(button.dataset.column) });
 });
 
-element.addEventListener("pointerover", (event) => say(buttonAt(event.target)));
-element.addEventListener("pointerleave", () => say(null));
+element.addEventListener("pointerover", (event) => describe(buttonAt(event.target)));
+element.addEventListener("pointerleave", () => describe(null));
 
 // One cell at a time is in the order of the tab key (roving tabindex); the arrows move it.
 element.addEventListener("focusin", (event) => {
   const button = buttonAt(event.target);
   if (!button) return;
   for (const other of buttons()) other.tabIndex = other === button ? 0 : -1;
-  say(button);
+  describe(button);
 });
 
 const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
@@ -44,5 +44,5 @@ element.addEventListener("keydown", (event) => {
 
 watch("value", () => {
   for (const button of buttons()) button.removeAttribute("aria-current");
-  say(null);
+  describe(null);
 });

@@ -1,8 +1,8 @@
-"""The map of the test split as a component: one point an image, those alike to the model side by side.
+"""The t-SNE of a test split as a component: one point per image, images that are alike to the model close together.
 
-Drawn on a canvas, as a PathMNIST test split has 7,180 points. Its value is what `points` gives. A click on
-a point, or Enter on the one that the arrow keys have reached, triggers `select` with `index`, that of the
-test image.
+Drawn on a canvas, as the test split of PathMNIST has 7,180 images. Its value is what `points` returns. A click
+on a point, or Enter on the point reached by the arrow keys, triggers `select` with `index`, that of the test
+image.
 """
 
 import base64
@@ -12,38 +12,40 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from medvit.data.medmnist import short_name
+from medvit.data import short_name
 from medvit.plots import COLOURS
 from medvit.ui.components.base import component
 
 
-def split_map(**options) -> gr.HTML:
+def embedding_plot(**options: Any) -> gr.HTML:
     """The component."""
     return component(Path(__file__).parent, **options)
 
 
 def points(
-    plane: np.ndarray,
+    embedding: np.ndarray,
     truth: np.ndarray,
-    guess: np.ndarray,
-    right: np.ndarray,
+    predicted: np.ndarray,
+    correct: np.ndarray,
     probs: np.ndarray,
-    groups: tuple[str, ...],
+    classes: tuple[str, ...],
 ) -> dict[str, Any]:
-    """The component's value: what it draws, packed.
+    """The component's value: packed arrays that its script draws.
 
     Args:
-        plane: (N, 2), within -1..1. truth, guess: (N,) indices of `groups`. right: (N,) bool. shares: (N,),
-            the probability of the guess. groups: names of the classes.
+        embedding: (N, 2), within -1..1.
+        truth, predicted: (N,) indices of `classes`.
+        correct: (N,) bool.
+        probs: (N,), the probability of the predicted class.
     """
     return {
-        "positions": _pack((np.asarray(plane, np.float32) * 32767).round().astype("<i2")),
+        "positions": _pack((np.asarray(embedding, np.float32) * 32767).round().astype("<i2")),
         "truth": _pack(truth.astype(np.uint8)),
-        "guess": _pack(guess.astype(np.uint8)),
-        "right": _pack(right.astype(np.uint8)),
-        "shares": _pack((probs * 1000).round().astype("<i2")),
-        "groups": [short_name(name) for name in groups],
-        "colours": [COLOURS[i % len(COLOURS)] for i in range(len(groups))],
+        "predicted": _pack(predicted.astype(np.uint8)),
+        "correct": _pack(correct.astype(np.uint8)),
+        "probs": _pack((probs * 1000).round().astype("<i2")),
+        "classes": [short_name(name) for name in classes],
+        "colours": [COLOURS[i % len(COLOURS)] for i in range(len(classes))],
     }
 
 

@@ -1,14 +1,14 @@
-// Draws the points, names the one below the pointer, and tells Python which one was opened.
+// Draws the points, names the one under the pointer, and tells Python which one was opened.
 const canvas = element.querySelector("canvas");
 const context = canvas.getContext("2d");
 const hover = element.querySelector(".hover");
 const legend = element.querySelector(".legend");
 const explanation = hover.textContent;
-const RIGHT = "#0072B2";
+const CORRECT = "#0072B2";
 const WRONG = "#D55E00";
 const REACH = 14; // pixels between the pointer and the point it names
 let data = null;
-let reached = -1;
+let current = -1; // the point that is named
 
 function unpack(text, Type) {
   const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -17,16 +17,16 @@ function unpack(text, Type) {
 
 function read() {
   const value = props.value;
-  reached = -1;
+  current = -1;
   hover.textContent = explanation;
   if (!value || !value.positions) { data = null; return; }
   data = {
     positions: unpack(value.positions, Int16Array),
     truth: unpack(value.truth, Uint8Array),
-    guess: unpack(value.guess, Uint8Array),
-    right: unpack(value.right, Uint8Array),
-    shares: unpack(value.shares, Int16Array),
-    groups: value.groups,
+    predicted: unpack(value.predicted, Uint8Array),
+    correct: unpack(value.correct, Uint8Array),
+    probs: unpack(value.probs, Int16Array),
+    classes: value.classes,
     colours: value.colours,
   };
 }
@@ -37,9 +37,9 @@ const place = (i) => [
   (0.5 - data.positions[2 * i + 1] / 32767 * 0.48) * canvas.clientHeight,
 ];
 
-function mark(x, y, right, size) {
+function mark(x, y, correct, size) {
   context.beginPath();
-  if (right) {
+  if (correct) {
     context.arc(x, y, size, 0, 2 * Math.PI);
     context.fill();
   } else {
@@ -61,17 +61,17 @@ function draw() {
   const count = data.truth.length;
   const size = count > 2000 ? 1.8 : 3;
   context.lineWidth = 1.6;
-  // The wrong ones last: they are few, and would be covered.
-  for (const right of [1, 0]) {
+  // The wrong ones last: they are few and would be covered.
+  for (const correct of [1, 0]) {
     for (let i = 0; i < count; i++) {
-      if (data.right[i] !== right) continue;
-      const colour = byTruth() ? data.colours[data.truth[i]] : right ? RIGHT : WRONG;
+      if (data.correct[i] !== correct) continue;
+      const colour = byTruth() ? data.colours[data.truth[i]] : correct ? CORRECT : WRONG;
       context.fillStyle = context.strokeStyle = colour;
-      mark(...place(i), right, size);
+      mark(...place(i), correct, size);
     }
   }
-  if (reached >= 0) {
-    const [x, y] = place(reached);
+  if (current >= 0) {
+    const [x, y] = place(current);
     context.strokeStyle = getComputedStyle(canvas).color;
     context.lineWidth = 2;
     context.beginPath();
@@ -82,8 +82,8 @@ function draw() {
 
 function drawLegend() {
   const entries = !data ? [] : byTruth()
-    ? data.groups.map((name, i) => [name, data.colours[i]])
-    : [["right", RIGHT], ["wrong", WRONG]];
+    ? data.classes.map((name, i) => [name, data.colours[i]])
+    : [["correct", CORRECT], ["wrong", WRONG]];
   legend.replaceChildren(...entries.map(([name, colour]) => {
     const entry = document.createElement("li");
     const chip = document.createElement("i");
@@ -93,15 +93,15 @@ function drawLegend() {
   }));
 }
 
-function reach(i) {
-  if (i === reached) return;
-  reached = i;
+function name(i) {
+  if (i === current) return;
+  current = i;
   if (i < 0) {
     hover.textContent = explanation;
   } else {
-    const share = (data.shares[i] / 10).toFixed(1);
-    hover.textContent = `test image ${i} · truth: ${data.groups[data.truth[i]]} · `
-      + `the model says: ${data.groups[data.guess[i]]}, ${share} % · ${data.right[i] ? "right" : "wrong"}`;
+    const prob = (data.probs[i] / 10).toFixed(1);
+    hover.textContent = `test image ${i} · true class: ${data.classes[data.truth[i]]} · `
+      + `the model says: ${data.classes[data.predicted[i]]}, ${prob}% · ${data.correct[i] ? "correct" : "wrong"}`;
   }
   draw();
 }
@@ -114,7 +114,7 @@ function nearest(x, y, limit, direction) {
     const [a, b] = place(i);
     const [dx, dy] = [a - x, b - y];
     const distance = Math.hypot(dx, dy);
-    if (direction && (i === reached || dx * direction[0] + dy * direction[1] <= 0.7 * distance)) continue;
+    if (direction && (i === current || dx * direction[0] + dy * direction[1] <= 0.7 * distance)) continue;
     if (distance < least) { least = distance; best = i; }
   }
   return best;
@@ -125,24 +125,24 @@ function below(event) {
   return data ? nearest(event.clientX - box.left, event.clientY - box.top, REACH) : -1;
 }
 
-canvas.addEventListener("pointermove", (event) => { if (event.pointerType !== "touch") reach(below(event)); });
-canvas.addEventListener("pointerleave", () => reach(-1));
+canvas.addEventListener("pointermove", (event) => { if (event.pointerType !== "touch") name(below(event)); });
+canvas.addEventListener("pointerleave", () => name(-1));
 canvas.addEventListener("click", (event) => {
   const i = below(event);
   if (i < 0) return;
-  reach(i);
+  name(i);
   trigger("select", { index: i });
 });
 
 const steps = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 canvas.addEventListener("keydown", (event) => {
   if (!data) return;
-  if (event.key === "Enter" && reached >= 0) trigger("select", { index: reached });
+  if (event.key === "Enter" && current >= 0) trigger("select", { index: current });
   if (!steps[event.key]) return;
   event.preventDefault();
-  const from = reached < 0 ? [canvas.clientWidth / 2, canvas.clientHeight / 2] : place(reached);
-  const next = nearest(...from, Infinity, reached < 0 ? null : steps[event.key]);
-  if (next >= 0) reach(next);
+  const from = current < 0 ? [canvas.clientWidth / 2, canvas.clientHeight / 2] : place(current);
+  const next = nearest(...from, Infinity, current < 0 ? null : steps[event.key]);
+  if (next >= 0) name(next);
 });
 
 function refresh() { drawLegend(); draw(); }

@@ -1,35 +1,24 @@
-"""One picture as a component: a click says where, and it can be saved or fill the screen.
+"""A picture and its heatmap side by side as a component: a click gives the place, and the map can be saved.
 
-A gr.Image would do, but takes 27 ms longer and keeps a copy on the server's disk.
-Its value is what `render` gives. A click on the picture triggers `select` with `x` and `y`, from 0 to 1.
+A gr.Image would do, but takes 27 ms longer and keeps a copy on the disk of the server.
+Its value is what `render` returns. A click on either picture triggers `select` with `x` and `y`, from 0 to 1.
 """
 
-import html
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from medvit.plots import data_url
+from medvit.ui import html
 from medvit.ui.components.base import component
 
-ICON = (
-    "<svg viewBox='0 0 16 16' width='16' height='16' aria-hidden='true'>"
-    "<path d='{}' fill='none' stroke='currentColor' stroke-width='1.5'/></svg>"
-)
-ENLARGE = ICON.format("M2 6V2h4M10 2h4v4M14 10v4h-4M6 14H2v-4")
-SAVE = ICON.format("M8 2v8M4.5 7 8 10.5 11.5 7M2.5 13.5h11")
 
-
-def overlay(**options) -> gr.HTML:
+def heatmap_view(**options: Any) -> gr.HTML:
     """The component."""
     return component(Path(__file__).parent, **options)
 
 
-def render(picture: Image.Image, words: str) -> str:
-    """The picture as HTML, with what it shows in words."""
-    return (
-        f"<img src='{data_url(picture)}' alt='{html.escape(words)}'><div>"
-        f"<button type='button' data-do='enlarge' aria-label='Fill the screen'>{ENLARGE}</button>"
-        f"<button type='button' data-do='save' aria-label='Save the picture'>{SAVE}</button></div>"
-    )
+def render(picture: Image.Image, overlay: Image.Image, description: str) -> str:
+    """The picture alone and under its heatmap as HTML; `description` says what the map shows."""
+    return html.render("heatmap_view.html", picture=picture, overlay=overlay, description=description)

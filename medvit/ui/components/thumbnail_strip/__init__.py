@@ -1,21 +1,21 @@
-"""A row of small pictures as a component, each a button that says in words what it shows.
+"""A row of small pictures as a component, each a button whose text says what it shows.
 
-Its value is what `render` gives. A click on a picture triggers `select` with `index`, its place in the row.
+Its value is what `render` returns. A click on a picture triggers `select` with `index`, its place in the row.
 """
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
-from medvit.plots import data_url
+from medvit.ui import html
 from medvit.ui.components.base import component
 
 
-def film(**options) -> gr.HTML:
+def thumbnail_strip(**options: Any) -> gr.HTML:
     """The component."""
     return component(Path(__file__).parent, **options)
 
@@ -23,13 +23,9 @@ def film(**options) -> gr.HTML:
 def render(
     title: str,
     pictures: Sequence[np.ndarray | Image.Image],
-    words: Sequence[str],
-    chosen: int | None = None,
+    descriptions: Sequence[str],
+    selected: int | None = None,
 ) -> str:
-    """The row as HTML; the chosen picture is framed. Pictures are enlarged with hard pixel edges."""
-    frames = "".join(
-        f"<button type='button' data-index='{i}' aria-pressed='{str(i == chosen).lower()}'>"
-        f"<img src='{data_url(picture)}' alt='{html.escape(text)}' title='{html.escape(text)}'></button>"
-        for i, (picture, text) in enumerate(zip(pictures, words, strict=True))
-    )
-    return f"<p>{html.escape(title)}</p><div class='frames'>{frames}</div>"
+    """The row as HTML; the selected picture is framed. Pictures are enlarged with hard pixel edges."""
+    frames = list(zip(pictures, descriptions, strict=True))
+    return html.render("thumbnail_strip.html", title=title, frames=frames, selected=selected)

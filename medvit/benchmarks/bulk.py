@@ -35,12 +35,12 @@ def measure(args: argparse.Namespace) -> Iterator[Figure]:
             predictor = medvit.load(args.subset, model)
 
             def alone(predictor=predictor):
-                for start in range(0, len(sources), bulk.BATCH):
-                    predictor.predict_many(sources[start : start + bulk.BATCH])
+                for start in range(0, len(sources), bulk.BATCH_SIZE):
+                    predictor.predict_many(sources[start : start + bulk.BATCH_SIZE])
 
             def whole(predictor=predictor):
                 with bulk.Reader() as reader:
-                    for _ in bulk.predict(predictor, bulk.find([Path(folder)]), reader):
+                    for _ in bulk.predict(predictor, bulk.list_files([Path(folder)]), reader):
                         pass
 
             seconds = alternate({"alone": alone, "whole": whole}, args.rounds, warm_up=1)

@@ -1,0 +1,7 @@
+"""`python -m medvit` is the command `medvit`."""
+
+import sys
+
+from medvit.cli import main
+
+sys.exit(main())

@@ -1,0 +1,177 @@
+"""Recompute the test metrics of checkpoints from their weights.
+
+medvit evaluate checkpoints/bloodmnist/spt_lsa
+medvit evaluate --all
+medvit evaluate --all --tsne
+medvit evaluate --all --fit
+
+Prints the metrics, writes the confusion matrix and ROC curves as a page, and updates metrics.csv and trust.csv.
+Exits with status 1 where a metric differs from the checkpoint's card by 0.001 or more.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from medvit import checkpoint
+from medvit.checkpoint import Checkpoint
+from medvit.data import settings
+from medvit.errors import MedvitError
+from medvit.evaluation import report, robustness
+from medvit.evaluation.embedding import tsne
+from medvit.reliability import measure
+from medvit.slow_imports import transformers
+
+PRINTED = (
+    "accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall", "auc",
+    "quadratic_kappa", "mean_absolute_error",
+)  # fmt: skip
+TOLERANCE = 1e-3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the flags of `medvit evaluate`."""
+    add = parser.add_argument
+    add("folders", nargs="*", type=Path, metavar="FOLDER", help="checkpoint folders")
+    add(
+        "--all",
+        action="store_true",
+        help="every checkpoint below --checkpoints; a quarter of an hour on two cores",
+    )
+    add(
+        "--fit",
+        action="store_true",
+        help="fit trust.npz again from the training and validation splits, and store its metrics in the card",
+    )
+    add(
+        "--robustness",
+        action="store_true",
+        help="also measure corrupted test images, for datasets whose corruptions are known, for "
+        "robustness.csv and the card; doubles the time",
+    )
+    add(
+        "--tsne",
+        action="store_true",
+        help="also embed the test images in the plane (t-SNE of the model's features), and store the "
+        "embedding in test.npz for the Test set tab; a few minutes for all on a CPU",
+    )
+    add(
+        "--checkpoints",
+        type=Path,
+        default=checkpoint.DEFAULT_ROOT,
+        metavar="DIR",
+        help="for --all [the shipped ones]",
+    )
+    add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
+    add(
+        "--out",
+        type=Path,
+        default=Path("results"),
+        metavar="DIR",
+        help="where the csv files and the pages go; a page weighs 5 MB, so none is in git [results]",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate each checkpoint; a damaged one does not stop the others."""
+    if not args.folders and not args.all:
+        raise MedvitError("Name at least one checkpoint folder, or --all.")
+    transformers.utils.logging.disable_progress_bar()
+    checkpoints, problems = _open(args)
+    confirmed = True
+    for item in checkpoints:
+        try:
+            confirmed &= _evaluate(item, args)
+        except MedvitError as error:
+            problems.append(str(error))
+    for problem in problems:
+        print(f"medvit evaluate: {problem}", file=sys.stderr)
+    if not confirmed:
+        print("medvit evaluate: a metric differs from the card, see above.", file=sys.stderr)
+    return 0 if confirmed and checkpoints and not problems else 1
+
+
+def _open(args: argparse.Namespace) -> tuple[list[Checkpoint], list[str]]:
+    """The usable checkpoints that the arguments name, and what is wrong with the others."""
+    checkpoints: list[Checkpoint] = []
+    problems: list[str] = []
+    if args.all:
+        checkpoints, damaged = checkpoint.discover(args.checkpoints)
+        problems += damaged.values()
+    for folder in args.folders:
+        try:
+            checkpoints.append(checkpoint.load(folder))
+        except MedvitError as error:
+            problems.append(str(error))
+    return checkpoints, problems
+
+
+def _evaluate(item: Checkpoint, args: argparse.Namespace) -> bool:
+    """Recompute, print and write everything about one checkpoint; True where its card is confirmed."""
+    logits, test, features = report.recompute(item, args.data_root)
+    confirmed = _print_metrics(item, test)
+    print(f"  {report.write_html(item, logits, item.test_labels, args.out / 'pages')}")
+    report.update_csv(args.out / "metrics.csv", [report.row(item, test)])
+    if args.tsne:
+        checkpoint.write_test(item.folder, item.test_logits, item.test_labels, tsne(features))
+        print(f"  t-SNE embedding of the test split stored in {item.folder / 'test.npz'}")
+    confirmed &= _evaluate_reliability(item, args)
+    if args.robustness and settings.of(item.subset.name).corruptions:
+        _evaluate_robustness(checkpoint.load(item.folder), args)
+    return confirmed
+
+
+def _print_metrics(item: Checkpoint, test: dict[str, Any]) -> bool:
+    """Print the test metrics, overall and by class; True where they equal those of the card."""
+    low, high = test["accuracy_interval"]
+    print(f"\n{item.subset.title} · {item.title}: {test['n']} test images, ", end="")
+    print(f"95 % interval {low:.3f} to {high:.3f}")
+    confirmed = True
+    for key in PRINTED:
+        if key in test:
+            expected = item.card["test"][key]
+            equal = abs(test[key] - expected) < TOLERANCE
+            confirmed &= equal
+            print(f"  {key:20} {test[key]:.4f}" + ("" if equal else f"   the card says {expected:.4f}"))
+    print(f"  {'class':36} precision  recall     F1    AUC  images")
+    for name, metrics in test["per_class"].items():
+        values = "  ".join(f"{metrics[key]:.3f}" for key in ("recall", "f1", "auc"))
+        print(f"  {name[:36]:36}     {metrics['precision']:.3f}   {values}  {metrics['support']:6}")
+    return confirmed
+
+
+def _evaluate_reliability(item: Checkpoint, args: argparse.Namespace) -> bool:
+    """Print and write the metrics of trust.npz; True where the card is confirmed, or was just written."""
+    if args.fit:
+        section = measure.complete(item.folder, args.data_root)
+    elif item.trust is None:
+        print(f"  {item.trust_problem}")
+        return True
+    else:
+        section = measure.measure(item, args.data_root)
+    row = measure.row(item, section)
+    for key in measure.COLUMNS[2:]:
+        if key in row:
+            print(f"  {key:20} {row[key]:.4f}" if isinstance(row[key], float) else f"  {key:20} {row[key]}")
+    report.update_csv(args.out / "trust.csv", [row], measure.COLUMNS)
+    if args.fit:
+        return True
+    expected = item.card.get("trust", {}).get("after", {}).get("ece", float("nan"))
+    if abs(section["after"]["ece"] - expected) < TOLERANCE:
+        return True
+    print(f"  the card says that the calibrated ECE is {expected:.4f}")
+    return False
+
+
+def _evaluate_robustness(item: Checkpoint, args: argparse.Namespace) -> None:
+    """Measure corrupted test images; write the card and robustness.csv."""
+    section = robustness.measure(item, args.data_root)
+    checkpoint.write_card(item.folder, item.card | {"robustness": section})
+    print(f"  {'corrupted error':20} {section['mean']:.4f}, clean {section['clean']:.4f}")
+    report.update_csv(
+        args.out / "robustness.csv",
+        robustness.rows(item, section),
+        robustness.COLUMNS,
+        ("subset", "model", "corruption"),
+    )

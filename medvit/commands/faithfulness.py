@@ -1,0 +1,72 @@
+"""Measure how faithful each kind of explanation map is, for each checkpoint.
+
+medvit faithfulness --all
+
+Writes the metrics into each card.json, where the app reads them, and all of them to results/faithfulness.csv.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from medvit import checkpoint, explain
+from medvit.checkpoint import Checkpoint
+from medvit.data import medmnist
+from medvit.errors import MedvitError
+from medvit.evaluation import report
+from medvit.explain import faithfulness
+from medvit.imaging import to_tensor
+
+KEYS = ("subset", "model", "method")
+METRICS = (
+    "gain", "gain_error", "deletion", "random_deletion", "insertion", "random_insertion", "road", "shuffled",
+)  # fmt: skip
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the flags of `medvit faithfulness`."""
+    add = parser.add_argument
+    add("folders", nargs="*", type=Path, metavar="FOLDER", help="checkpoint folders")
+    add("--all", action="store_true", help="every shipped checkpoint")
+    add(
+        "--images",
+        type=int,
+        default=50,
+        help="test images for each, spread evenly over the split [%(default)s]",
+    )
+    add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
+    add("--out", type=Path, default=Path("results/faithfulness.csv"), help="the table [%(default)s]")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure each checkpoint, and update its card and the table."""
+    folders = [*args.folders, *(item.folder for item in (checkpoint.discover()[0] if args.all else ()))]
+    if not folders:
+        raise MedvitError("Name at least one checkpoint folder, or --all.")
+    for folder in tqdm(folders, unit="checkpoint"):
+        item = checkpoint.load(folder)
+        section = _measure(item, args.images, args.data_root)
+        checkpoint.write_card(item.folder, item.card | {"explanations": section})
+        report.update_csv(args.out, _rows(item, section), (*KEYS, "images", *METRICS), KEYS)
+
+
+def _measure(item: Checkpoint, count: int, data_root: str | None) -> dict[str, Any]:
+    """{"images": how many, "methods": {name: metrics}} of one checkpoint."""
+    images, _ = medmnist.load_split(item.subset.name, "test", item.card["source_size"], data_root)
+    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
+    explainer = explain.Explainer(item.model, item.preprocessing)
+    methods = {name: explain.METHODS[name].draw for name in explain.methods_for(explainer)}
+    metrics = faithfulness.measure(explainer, to_tensor(images[chosen]), methods)
+    return {"images": len(chosen), "methods": metrics}
+
+
+def _rows(item: Checkpoint, section: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of faithfulness.csv."""
+    return [
+        {"subset": item.subset.name, "model": item.model_name, "method": name, "images": section["images"]}
+        | {key: f"{metrics[key]:.4f}" for key in METRICS}
+        for name, metrics in section["methods"].items()
+    ]

@@ -1,0 +1,92 @@
+"""The pickers above the tabs: dataset and model, with the size and accuracy of the model beside them."""
+
+from dataclasses import dataclass, replace
+
+import gradio as gr
+
+from medvit.checkpoint import Checkpoint
+from medvit.inference.registry import Registry, Sample
+from medvit.ui.components.base import lenient
+from medvit.ui.html import render
+from medvit.ui.state import Selection, Values
+
+
+@dataclass(frozen=True)
+class Pickers:
+    """The two dropdowns, the line beside them, and the `Selection` that all tabs read.
+
+    The dropdowns run ahead of the selection: a visitor may change them while the answer is being computed.
+    """
+
+    registry: Registry
+    subset: gr.Dropdown
+    model: gr.Dropdown
+    headline: gr.HTML
+    selection: gr.State
+
+    @property
+    def inputs(self) -> set:
+        """What `resolve` and `update` read."""
+        return {self.subset, self.model, self.selection}
+
+    @property
+    def outputs(self) -> set:
+        """What `update` sets."""
+        return {self.model, self.headline, self.selection}
+
+    def resolve(self, values: Values, sample: Sample | None = None) -> Selection:
+        """Return the selection that the dropdowns ask for, with `sample` in place of the current image.
+
+        A model that the dataset lacks is replaced by the best one of the dataset, an image of another dataset
+        by the first example.
+        """
+        subset, model, current = values[self.subset], values[self.model], values[self.selection]
+        if not self.registry.has(subset, model):
+            model = model_choices(self.registry, subset)[0][1]
+        sample = sample or (current.sample if current else None)
+        if sample is None or sample.subset != subset:
+            sample = self.registry.examples(subset)[0]
+        selection = Selection(subset, model, sample)
+        return current if selection.is_same(current) else selection
+
+    def update(self, values: Values) -> Values:
+        """Bring the selection and what is displayed beside the dropdowns up to date with them."""
+        selection, current = self.resolve(values), values[self.selection]
+        changes: Values = {
+            self.selection: selection,
+            self.headline: headline(self.registry.checkpoint(*selection.checkpoint)),
+        }
+        if current is None or current.subset != selection.subset or values[self.model] != selection.model:
+            choices = model_choices(self.registry, selection.subset)
+            changes[self.model] = gr.Dropdown(choices, value=selection.model)
+        return changes
+
+    def select(self, values: Values, sample: Sample) -> Values:
+        """Select an image."""
+        return {self.selection: replace(self.resolve(values), sample=sample)}
+
+
+def build(registry: Registry) -> Pickers:
+    """Lay out the pickers. They start with the first dataset and its best model."""
+    subsets = registry.subset_choices()
+    models = model_choices(registry, subsets[0][1])
+    with gr.Row(equal_height=True, elem_id="pickers"):
+        return Pickers(
+            registry,
+            gr.Dropdown(subsets, value=subsets[0][1], label="Dataset", scale=2, min_width=150),
+            lenient(gr.Dropdown)(models, value=models[0][1], label="Model", scale=2, min_width=150),
+            gr.HTML(elem_id="headline", min_height=40),
+            gr.State(),
+        )
+
+
+def model_choices(registry: Registry, subset: str) -> list[tuple[str, str]]:
+    """(title with test accuracy, name) of each model of a dataset, by falling validation accuracy."""
+    checkpoints = [registry.checkpoint(subset, name) for _, name in registry.model_choices(subset)]
+    checkpoints.sort(key=lambda checkpoint: -checkpoint.card["validation"]["accuracy"])
+    return [(f"{c.title} · {c.card['test']['accuracy']:.1%}", c.model_name) for c in checkpoints]
+
+
+def headline(checkpoint: Checkpoint) -> str:
+    """Size and test accuracy of a checkpoint in one line of HTML."""
+    return render("headline.html", parameters=checkpoint.card["parameters"], test=checkpoint.card["test"])
