@@ -2,8 +2,8 @@
 
 config.json, model.safetensors, preprocessor_config.json    Hugging Face format, weights in fp16
 card.json                                                   data, recipe, history, hardware, metrics
-test.npz                                                    float16 logits (N, C), labels (N,) and, optionally,
-                                                            the t-SNE embedding (N, 2) of the test split
+test.npz                                                    float16 logits (N, C), labels (N,) and an
+                                                            optional t-SNE embedding (N, 2) of the test split
 trust.npz (optional)                                        what reliability/fit.py fitted on validation
 """
 
@@ -100,16 +100,16 @@ class Checkpoint:
 
     @property
     def origin(self) -> str:
-        """What the training began with, in words."""
-        backbone, start = self.card.get("backbone"), self.card.get("start")
-        words = f"fine-tuned from {backbone}" if backbone else "trained from scratch"
-        stages: list[str] = []
-        while start:
-            stages.insert(0, f"{start['recipe']['epochs']} epochs on {medmnist.get(start['subset']).title}")
-            start = start.get("start")
+        """How the weights came about, as a phrase: backbone, teachers, and earlier stages of training."""
+        backbone, stage = self.card.get("backbone"), self.card.get("start")
+        phrase = f"fine-tuned from {backbone}" if backbone else "trained from scratch"
         if count := len(self.card.get("teachers", [])):
-            words += f", taught by {count} other model{'s' * (count > 1)}"
-        return f"{words}, first {', then '.join(stages)}, then as said here" if stages else words
+            phrase += f", distilled from {count} other model{'s' * (count > 1)}"
+        stages: list[str] = []
+        while stage:
+            stages.insert(0, f"{stage['recipe']['epochs']} epochs on {medmnist.get(stage['subset']).title}")
+            stage = stage.get("start")
+        return f"{phrase} (earlier stages: {', '.join(stages)})" if stages else phrase
 
     @cached_property
     def model(self) -> PreTrainedModel:

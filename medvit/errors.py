@@ -1,8 +1,8 @@
-"""The one exception for what a user can mend."""
+"""The exception for errors that a user can fix."""
 
 
 class MedvitError(Exception):
-    """Something the user can put right; the text says what happened, why, and what to do.
+    """An error that the user can fix; the text says what happened, why, and what to do.
 
-    Commands print it and exit with status 1, the app shows it as a notice. Every other exception is a bug.
+    Commands print it and exit with status 1, the app displays it as a notice. Every other exception is a bug.
     """

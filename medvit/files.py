@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and their checksums."""
+"""Atomic writing of files and folders, and checksums."""
 
 import hashlib
 import os
@@ -14,10 +14,10 @@ from medvit.errors import MedvitError
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder that takes the name `target` when the block ends well, and vanishes otherwise.
+    """Yield a temporary folder that is renamed to `target` at the end, and deleted if the block raises.
 
     Raises:
-        MedvitError: the disk is full, or does not take it for another reason.
+        MedvitError: the folder cannot be written, for example because the disk is full.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
@@ -27,8 +27,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         temporary.rename(target)
     except OSError as error:
         raise MedvitError(
-            f"{target} could not be written ({error.strerror or error}); nothing is left of it. "
-            "Make room and start again, or resume."
+            f"{target} could not be written ({error.strerror or error}) and was removed. "
+            "Free disk space and start again, or resume."
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -36,10 +36,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(target: Path, mode: str = "wb", **options: Any) -> Iterator[IO]:
-    """A temporary file that takes the name `target` when the block ends well, and vanishes otherwise.
+    """Yield a temporary file that is renamed to `target` at the end, and deleted if the block raises.
 
     Args:
-        mode, options: as `open` takes them.
+        mode, options: of `open`.
     """
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -51,12 +51,12 @@ def atomic_file(target: Path, mode: str = "wb", **options: Any) -> Iterator[IO]:
 
 
 def sha256(path: Path) -> str:
-    """Hex sha256 of a file."""
+    """Return the hexadecimal sha256 of a file."""
     return _digest(path, "sha256")
 
 
 def md5sum(path: Path) -> str:
-    """Hex md5 of a file."""
+    """Return the hexadecimal md5 of a file."""
     return _digest(path, "md5")
 
 

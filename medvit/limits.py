@@ -22,10 +22,25 @@ UPLOAD_FILES = BULK_LOOSE_FILES  # files in one upload request
 FIELD_BYTES = MB  # of an upload outside its files, which stay in memory
 MCP_BYTES = 4 * MB  # body of an MCP message with an image in base64; the package mcp accepts no more
 BODY_BYTES = 2 * MB  # body of any other request; JSON contains no images
+JSON_DEPTH = 32  # nested lists and objects in a JSON body
+JSON_ELEMENTS = 30_000  # values in a JSON body; 1,000 uploaded files have about 10,000
+TARGET_BYTES = 4_000  # path and query of a request
 DRAIN_SECONDS = 5  # to read the rest of a body that is too large, so that the client gets the reason
 ERROR_CHARACTERS = 2_000  # of a message that repeats what a visitor sent
 
+# Values from requests that the server keeps
+SESSION_HASH_CHARACTERS = 64
+EVENT_DATA_BYTES = 16_000  # details of a click or a selection, as JSON
+
+# Time
+HEADER_SECONDS = 10  # until the headers of a request are complete
+BODY_SECONDS = 20  # until a body is complete, or longer as long as it arrives at BODY_RATE
+BODY_RATE = 10_000  # bytes a second
+LOGIN_SECONDS = 60
+LOGIN_ATTEMPTS = 10  # wrong passwords from one address in LOGIN_SECONDS
+
 # Concurrency
+CONNECTIONS_PER_ADDRESS = 256  # open connections; further ones are closed
 CONCURRENCY = 16  # simultaneous requests for each model or job
 THREADS = 64  # for all requests together
 QUEUE = 128  # waiting requests; further ones are told to come back

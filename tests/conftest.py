@@ -1,75 +1,156 @@
-"""Shared pieces: phantom archives, a tiny pretrained ViT, a trained checkpoint, the real data if there."""
+"""Fixtures that all tests share: synthetic archives, a tiny pretrained ViT, a trained checkpoint, a server."""
 
+import contextlib
+import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER:  # the workers share the cores; the processes that they start do too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
+from gradio_client import Client
 from transformers import ViTConfig, ViTForImageClassification
 
-from medvit import files
+from medvit import cli, files
+from medvit.benchmarks import hostile_files as hostile
 from medvit.checkpoint import DEFAULT_ROOT, discover
 from medvit.data import medmnist, synthetic
-from medvit.imaging.preprocess import Preprocessing
+from medvit.imaging import Preprocessing
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHIPPED, DAMAGED = discover(DEFAULT_ROOT)
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-torch.set_num_threads(2)
+torch.set_num_threads(1 if WORKER else 2)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share the server run in one worker."""
+    for item in items:
+        if "app_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.server)
+            item.add_marker(pytest.mark.xdist_group("server"))
 
 
 @pytest.fixture(scope="session")
-def synthetic_root(tmp_path_factory) -> Path:
-    """A data root with small archives of phantoms, one for each kind of task."""
-    root = tmp_path_factory.mktemp("phantoms")
-    for name in (*medmnist.MAIN, "chestmnist"):
-        synthetic.write_archive(name, root)
-    return root
+def build_once(tmp_path_factory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`build_once(name, build)`: a folder that one worker builds by `build(folder)` and all workers share."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if WORKER else base
+
+    def once(name: str, build: Callable[[Path], object]) -> Path:
+        folder = shared / name
+        with FileLock(shared / f"{name}.lock"):
+            if not folder.is_dir():
+                unfinished = shared / f"{name}.unfinished"
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir()
+                build(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return once
 
 
 @pytest.fixture(scope="session")
-def backbone(tmp_path_factory) -> Path:
-    """A folder with a tiny ViT, as a hub would give it: 32 pixels, patch 8, a head of ten classes."""
-    folder = tmp_path_factory.mktemp("backbone")
-    torch.manual_seed(0)
-    config = ViTConfig(
-        image_size=32, patch_size=8, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
-        intermediate_size=64, num_labels=10,
-    )  # fmt: skip
-    ViTForImageClassification(config).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(Preprocessing(32).to_json()))
-    return folder
+def synthetic_root(build_once) -> Path:
+    """A data root with small archives of synthetic images, one for each kind of task. Only read it."""
+
+    def build(folder: Path) -> None:
+        for name in (*medmnist.MAIN, "chestmnist"):
+            synthetic.write_archive(name, folder)
+
+    return build_once("synthetic", build)
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory, synthetic_root) -> Path:
-    """A root with one checkpoint, breastmnist/spt_lsa, trained by the command on phantoms."""
-    root = tmp_path_factory.mktemp("trained")
-    done = run_script(
-        "train.py", "--subset", "breastmnist", "--model", "spt_lsa", "--epochs", "2",
-        "--data-root", synthetic_root, "--out", root / "breastmnist" / "spt_lsa",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return root
+def hostile_files() -> dict[str, bytes]:
+    """Some 500 files made to crash or exhaust a program that opens images, name -> content; none is large."""
+    return dict(hostile.small()) | dict(hostile.repeated(scale=0.02))
 
 
-def run_script(name: str, *arguments) -> subprocess.CompletedProcess:
-    """Run scripts/<name> as a user would."""
+@pytest.fixture(scope="session")
+def backbone(build_once) -> Path:
+    """A folder with a tiny ViT, as from the hub: 32 pixels, patch 8, a head of ten classes. Only read it."""
+
+    def build(folder: Path) -> None:
+        torch.manual_seed(0)
+        config = ViTConfig(
+            image_size=32, patch_size=8, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
+            intermediate_size=64, num_labels=10,
+        )  # fmt: skip
+        ViTForImageClassification(config).save_pretrained(folder)
+        (folder / "preprocessor_config.json").write_text(json.dumps(Preprocessing(32).to_json()))
+
+    return build_once("backbone", build)
+
+
+@pytest.fixture(scope="session")
+def trained(build_once, synthetic_root) -> Path:
+    """A root with one checkpoint, breastmnist/spt_lsa, trained on synthetic images. Only read it."""
+
+    def build(folder: Path) -> None:
+        done = run_script(
+            "train.py", "--subset", "breastmnist", "--model", "spt_lsa", "--epochs", "2",
+            "--data-root", synthetic_root, "--out", folder / "breastmnist" / "spt_lsa",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    return build_once("trained", build)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running app: its address, a client of its API, and the file that its output goes to."""
+
+    address: str
+    client: Client
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def app_server(trained, tmp_path_factory) -> Iterator[Server]:
+    """One app over the trained checkpoint, without data; for tests that leave it as it is."""
+    log = tmp_path_factory.mktemp("log") / "app.log"
+    with running_app("--checkpoints", trained, log=log) as address:
+        yield Server(address, Client(address, verbose=False), log)
+
+
+def run_command(*arguments: object) -> subprocess.CompletedProcess:
+    """Run `medvit ARGUMENTS` in this process: its exit status, standard output and standard error."""
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        try:
+            status = cli.main(list(map(str, arguments)))
+        except SystemExit as ended:  # argparse
+            status = ended.code
+    return subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())
+
+
+def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess:
+    """Run scripts/<name> as a user would, in a process of its own."""
     command = [sys.executable, REPOSITORY / "scripts" / name, *arguments]
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600)
 
 
 @contextmanager
-def running_app(*arguments, log: Path, data_root: Path = Path("/nonexistent")):
+def running_app(*arguments: object, log: Path, data_root: Path = Path("/nonexistent")) -> Iterator[str]:
     """Start app.py on a free port; yields its address, and stops it at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -80,18 +161,24 @@ def running_app(*arguments, log: Path, data_root: Path = Path("/nonexistent")):
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(1200):  # ten minutes: importing torch can be slow on a busy machine
-            time.sleep(0.5)
-            assert process.poll() is None, log.read_text()
-            try:
-                urllib.request.urlopen(address, timeout=5).close()
-                break
-            except OSError:
-                continue
+        _wait_for(address, process, log)
         yield address
     finally:
         process.terminate()
         process.wait(20)
+
+
+def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+    """Wait until the server answers, for ten minutes at most: importing torch can be slow."""
+    for _ in range(3000):
+        time.sleep(0.2)
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            continue
+    raise TimeoutError(log.read_text())
 
 
 def official_test_split(name: str) -> tuple[np.ndarray, np.ndarray]:

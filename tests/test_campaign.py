@@ -6,7 +6,7 @@ import pytest
 from medvit import checkpoint
 from medvit.errors import MedvitError
 from medvit.evaluation import report
-from medvit.reliability.model_card import markdown
+from medvit.evaluation.model_card import markdown
 from medvit.training import sweep
 from medvit.ui import parts
 
@@ -45,7 +45,7 @@ def test_a_campaign_runs_goes_on_and_exports_the_best_on_validation(synthetic_ro
     assert found.trust is not None
     assert [seed["seed"] for seed in found.card["seeds"]] == [0, 1]
     mean, spread = np.mean(accuracies), abs(accuracies[0] - accuracies[1]) / 2**0.5
-    line = report.row(found, found.card["test"])
+    line = report.csv_row(found, found.card["test"])
     assert (line["seeds"], line["seeds_mean"], line["seeds_sd"]) == pytest.approx((2, mean, spread))
     assert f"mean {mean:.3f}, standard deviation {spread:.3f}." in markdown(found)
     assert f"2 seeds {mean:.1%} ± {spread:.1%}." in parts.model_card(found)

@@ -78,7 +78,7 @@ def test_the_error_of_each_corruption_is_in_the_rows(trained, synthetic_root):
     section = robustness.measure(found, synthetic_root)
     assert set(section["errors"]) == set(settings.of("breastmnist").corruptions)
     assert all(0 <= error <= 1 for errors in section["errors"].values() for error in errors)
-    rows = robustness.rows(found, section)
+    rows = robustness.csv_rows(found, section)
     assert rows[0]["corruption"] == "mean of all"
     assert rows[0]["error"] == pytest.approx(np.mean([row["error"] for row in rows[1:]]))
     assert rows[0]["plain"] == pytest.approx(np.mean([row["plain"] for row in rows[1:]]))

@@ -110,14 +110,14 @@ def test_a_handful_of_images_has_a_map_too(count):
 
 def test_the_command_stores_the_map_and_keeps_the_rest(folder, synthetic_root, tmp_path):
     before = checkpoint.load(folder)
-    assert before.test_map is None
+    assert before.test_tsne is None
     done = run_script(
         "evaluate.py", folder, "--map", "--data-root", synthetic_root, "--out", tmp_path / "out"
     )
     assert done.returncode == 0, done.stderr
     after = checkpoint.load(folder)
-    assert after.test_map.shape == (len(after.test_labels), 2)
-    assert after.test_map.dtype == np.float16
+    assert after.test_tsne.shape == (len(after.test_labels), 2)
+    assert after.test_tsne.dtype == np.float16
     np.testing.assert_array_equal(after.test_logits, before.test_logits)
     np.testing.assert_array_equal(after.test_labels, before.test_labels)
     assert not list(folder.glob(".*"))
@@ -132,7 +132,7 @@ def test_evaluating_on_other_images_is_refused(folder, tmp_path, synthetic_root)
     done = run_script("evaluate.py", folder, "--map", "--data-root", tmp_path, "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "its labels differ" in done.stderr
-    assert checkpoint.load(folder).test_map is None
+    assert checkpoint.load(folder).test_tsne is None
 
 
 def test_a_map_that_does_not_fit_is_refused(folder):

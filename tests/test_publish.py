@@ -4,7 +4,7 @@ import re
 import pytest
 
 from medvit.checkpoint import load
-from medvit.reliability import model_card
+from medvit.evaluation import model_card
 
 from .conftest import REPOSITORY, SHIPPED, run_script
 
@@ -57,7 +57,7 @@ def test_cards_are_written_into_the_folders(trained, tmp_path):
         assert part in text
 
 
-@pytest.mark.parametrize("found", SHIPPED, ids=lambda c: f"{c.subset.name}-{c.model_name}")
+@pytest.mark.parametrize("found", SHIPPED, ids=lambda c: f"{c.dataset.name}-{c.model_name}")
 def test_a_card_holds_the_figures_and_true_failures(found):
     text = model_card.markdown(found)
     test = found.card["test"]
@@ -67,8 +67,8 @@ def test_a_card_holds_the_figures_and_true_failures(found):
     assert rows
     for index, truth, said, _ in rows:
         i = int(index.removeprefix("| "))
-        assert truth == found.subset.classes[found.test_labels[i]]
-        assert said == found.subset.classes[found.test_logits[i].argmax()] != truth
+        assert truth == found.dataset.classes[found.test_labels[i]]
+        assert said == found.dataset.classes[found.test_logits[i].argmax()] != truth
 
 
 def test_the_readme_opens_with_what_a_space_needs():

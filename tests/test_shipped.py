@@ -17,12 +17,12 @@ from medvit.reliability.ood import SHARED
 
 from .conftest import DAMAGED, SHIPPED, official_test_split
 
-each_shipped = pytest.mark.parametrize("found", SHIPPED, ids=lambda c: f"{c.subset.name}-{c.model_name}")
+each_shipped = pytest.mark.parametrize("found", SHIPPED, ids=lambda c: f"{c.dataset.name}-{c.model_name}")
 
 
 def test_every_pair_of_the_five_subsets_and_four_models_ships():
     assert DAMAGED == {}
-    assert {(one.subset.name, one.model_name) for one in SHIPPED} == {
+    assert {(one.dataset.name, one.model_name) for one in SHIPPED} == {
         (subset, model) for subset in medmnist.MAIN for model in models.NAMES
     }
 
@@ -33,12 +33,12 @@ def test_together_they_weigh_at_most_150_megabytes():
 
 @each_shipped
 def test_the_card_follows_from_the_stored_logits(found):
-    test = evaluate(found.test_logits, found.test_labels, found.subset.task, found.subset.classes)
+    test = evaluate(found.test_logits, found.test_labels, found.dataset.task, found.dataset.classes)
     for key, value in test.items():
         if isinstance(value, float):
             assert value == pytest.approx(found.card["test"][key], abs=5e-4), key
-    assert len(found.test_labels) == found.subset.samples["test"]
-    assert found.card["data_md5"] == found.subset.md5[28]
+    assert len(found.test_labels) == found.dataset.samples["test"]
+    assert found.card["data_md5"] == found.dataset.md5[28]
 
 
 @each_shipped
@@ -49,14 +49,14 @@ def test_the_model_beats_the_majority_class(found):
 
 @each_shipped
 def test_it_answers_a_phantom(found):
-    answer = Predictor(found)(synthetic.draw(found.subset.name, 0))
-    assert list(answer["probabilities"]) == list(found.subset.classes)
+    answer = Predictor(found)(synthetic.draw(found.dataset.name, 0))
+    assert list(answer["probabilities"]) == list(found.dataset.classes)
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
 
 
 @each_shipped
 def test_stored_logits_are_those_of_the_stored_weights(found):
-    images, labels = official_test_split(found.subset.name)
+    images, labels = official_test_split(found.dataset.name)
     np.testing.assert_array_equal(labels, found.test_labels)
     part = slice(0, 2000)
     logits, _ = predict(found.model, found.preprocessing, images[part])
@@ -77,7 +77,7 @@ def test_it_notices_pictures_of_another_kind(found):
         pytest.skip(found.trust_problem)
     predictor = Predictor(found)
     for kind in ("photographs", "text pages", "flat colours"):
-        pictures = outliers.draw(kind, 10, found.subset.channels == 1)
+        pictures = outliers.draw(kind, 10, found.dataset.channels == 1)
         accepted = [predictor.predict(picture).in_distribution.accepted for picture in pictures]
         assert sum(accepted) <= 1, kind
 
@@ -86,9 +86,9 @@ def test_it_notices_pictures_of_another_kind(found):
 def test_it_accepts_as_many_test_images_as_its_card_says(found):
     """So trust.npz still fits the features that are read."""
     said = found.card["trust"]["foreign"]["forms"]["original"]
-    images, labels = official_test_split(found.subset.name)
+    images, labels = official_test_split(found.dataset.name)
     some = images[stratified_sample(labels, measure.FORMS)]
-    colour = as_rgb(some, found.subset.channels == 1)
+    colour = as_rgb(some, found.dataset.channels == 1)
     accepted = [one.in_distribution.accepted for one in Predictor(found).predict_many(colour)]
     assert np.mean(accepted) == pytest.approx(said, abs=0.011)  # one image may lie on the line
 
@@ -119,7 +119,7 @@ def _encoded(image: Image.Image, kind: str, **options) -> bytes:
 @pytest.mark.parametrize(("change", "least"), [(as_png, 99), (as_jpeg, 98), (nearest, 99), (bicubic, 99)])
 def test_one_path_for_pixels(found, change, least):
     """A test image that comes back as an upload gets the class that the test split got."""
-    images, _ = official_test_split(found.subset.name)
+    images, _ = official_test_split(found.dataset.name)
     predictor = Predictor(found)
     chosen = np.linspace(0, len(images) - 1, 100).astype(int)
     sources = np.stack([predictor.source(change(Image.fromarray(images[i]))) for i in chosen])

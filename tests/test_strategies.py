@@ -5,7 +5,8 @@ from transformers import ViTConfig, ViTForImageClassification
 from medvit import models
 from medvit.data import medmnist
 from medvit.errors import MedvitError
-from medvit.models.pretrained import apply_strategy, merge_strategy, optimize_for_training
+from medvit.models.fast_training import optimize_for_training
+from medvit.models.finetune import apply_strategy, merge_strategy
 
 BLOOD = medmnist.get("bloodmnist")
 

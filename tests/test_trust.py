@@ -33,7 +33,7 @@ def test_nothing_in_it_comes_from_the_test_split(trained, synthetic_root, tmp_pa
         np.savez(tmp_path / f"{name}.npz", **arrays)
     found = checkpoint.load(trained / "breastmnist" / "spt_lsa")
     fitted, _ = fit.fit(
-        found.model, found.preprocessing, found.subset, found.card["sha256"], 28, tmp_path, trained
+        found.model, found.preprocessing, found.dataset, found.card["sha256"], 28, tmp_path, trained
     )
     assert fitted.keys() == found.trust.keys()
     for key, value in found.trust.items():
@@ -53,7 +53,7 @@ def test_validation_labels_do_matter(trained, synthetic_root, tmp_path):
     np.savez(tmp_path / "breastmnist.npz", **arrays)
     found = checkpoint.load(trained / "breastmnist" / "spt_lsa")
     fitted, _ = fit.fit(
-        found.model, found.preprocessing, found.subset, found.card["sha256"], 28, tmp_path, trained
+        found.model, found.preprocessing, found.dataset, found.card["sha256"], 28, tmp_path, trained
     )
     assert not np.allclose(fitted["set_scores"], found.trust["set_scores"])
 

@@ -251,7 +251,7 @@ def test_a_map_that_ignores_the_weights_is_flagged():
 
 
 def test_a_film_frames_the_chosen_picture_and_says_what_each_shows():
-    pictures = [plots.coloured(np.full((7, 7), share)) for share in (0.0, 0.5, 1.0)]
+    pictures = [plots.apply_colormap(np.full((7, 7), share)) for share in (0.0, 0.5, 1.0)]
     row = thumbnail_strip.render("Heads <2>", pictures, ["a", 'a "b"', "c"], chosen=1)
     assert re.findall(r"data-index='(\d)' aria-pressed='(\w+)'", row) == [
         ("0", "false"), ("1", "true"), ("2", "false"),
@@ -259,15 +259,3 @@ def test_a_film_frames_the_chosen_picture_and_says_what_each_shows():
     assert len(set(re.findall(r"src='([^']+)'", row))) == 3
     assert "alt='a &quot;b&quot;'" in row
     assert "Heads &lt;2&gt;" in row
-
-
-def test_a_signed_map_is_grey_where_it_is_zero():
-    source = np.zeros((28, 28, 3), np.uint8)
-    values = np.array([[-1.0, -1, 0, 0, 1, 1]] * 6, np.float32)
-    picture = np.asarray(plots.overlay(source, values, opacity=1.0)).astype(int)
-    blue, grey, red = picture[168, 10], picture[168, 168], picture[168, -10]
-    assert blue[2] > blue[0] + 60
-    assert red[0] > red[2] + 60
-    assert np.ptp(grey) < 12
-    untouched = np.asarray(plots.overlay(source, values, opacity=0.0))
-    np.testing.assert_array_equal(untouched, np.asarray(Image.new("RGB", (336, 336))))

@@ -1,49 +1,57 @@
-"""How much of a model's own rate is left when it classifies a folder of pictures."""
+"""Speed of classifying a folder of image files, beside the model's forward passes alone."""
 
 import argparse
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 import medvit
+from medvit.benchmarks.common import Measurement, alternate, ratio
 from medvit.data import synthetic
 from medvit.inference import bulk
 
-from .common import Figure, alternate, ratio
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the flags of `medvit benchmark bulk`."""
     add = parser.add_argument
     add("--subset", default="bloodmnist", help="[bloodmnist]")
     add("--models", nargs="+", default=["spt_lsa", "vit_finetuned"], metavar="MODEL", help="[%(default)s]")
-    add("--pictures", type=int, default=1024, metavar="N", help="28-pixel PNG files, drawn [1024]")
+    add("--images", type=int, default=1024, metavar="N", help="synthetic PNG files of 28 pixels [1024]")
     add("--rounds", type=int, default=5, help="[5]")
 
 
-def measure(args: argparse.Namespace) -> Iterator[Figure]:
-    """Whole files to rows, against the forward passes alone on the same pixels; in pairs, by turns."""
-    sys.setswitchinterval(5e-4)  # as the app and predict.py do
-    with tempfile.TemporaryDirectory() as folder:
-        sources = np.stack([synthetic.draw(args.subset, i) for i in range(args.pictures)])
+def measure(args: argparse.Namespace) -> Iterator[Measurement]:
+    """Yield the rate from files to rows, and as a fraction of the forward passes' rate on the same pixels."""
+    sys.setswitchinterval(5e-4)  # as the app and `medvit predict` do
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        sources = np.stack([synthetic.draw(args.subset, i) for i in range(args.images)])
         for i, source in enumerate(sources):
-            Image.fromarray(source).save(Path(folder) / f"{i:05}.png")
+            Image.fromarray(source).save(folder / f"{i:05}.png")
         for model in args.models:
             predictor = medvit.load(args.subset, model)
+            candidates = {
+                "forward": partial(_forward, predictor, sources),
+                "bulk": partial(_bulk, predictor, folder),
+            }
+            seconds = alternate(candidates, args.rounds, warm_up=1)
+            label = f"bulk {args.subset}/{model}"
+            fraction = ratio(seconds, "forward", "bulk")
+            yield Measurement(f"{label}, fraction of the model's own rate", fraction, "", 0.9, at_least=True)
+            yield Measurement(f"{label}, files", len(sources) / float(np.median(seconds["bulk"])), "1/s")
 
-            def alone(predictor=predictor):
-                for start in range(0, len(sources), bulk.BATCH_SIZE):
-                    predictor.predict_many(sources[start : start + bulk.BATCH_SIZE])
 
-            def whole(predictor=predictor):
-                with bulk.Reader() as reader:
-                    for _ in bulk.predict(predictor, bulk.list_files([Path(folder)]), reader):
-                        pass
+def _forward(predictor: medvit.Predictor, sources: np.ndarray) -> None:
+    for start in range(0, len(sources), bulk.BATCH_SIZE):
+        predictor.predict_many(sources[start : start + bulk.BATCH_SIZE])
 
-            seconds = alternate({"alone": alone, "whole": whole}, args.rounds, warm_up=1)
-            name = f"batch {args.subset}/{model}"
-            yield Figure(f"{name}, of the model's own rate", ratio(seconds, "alone", "whole"), "", 0.9, True)
-            yield Figure(f"{name}, files", len(sources) / float(np.median(seconds["whole"])), "1/s")
+
+def _bulk(predictor: medvit.Predictor, folder: Path) -> None:
+    with bulk.Reader() as reader:
+        for _ in bulk.predict(predictor, bulk.list_files([folder]), reader):
+            pass

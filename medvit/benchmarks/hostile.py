@@ -1,39 +1,102 @@
-"""Hostile picture files: how many crash, hang or swell the program that opens uploads."""
+"""Files made to crash or exhaust a program that opens images: how many of them succeed.
+
+Opens each file as an upload is opened, all in one process that has to survive them.
+"""
 
 import argparse
+import faulthandler
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
 
-from benchmarks.common import Figure
-from benchmarks.startup import REPOSITORY
+from medvit import imaging
+from medvit.benchmarks.common import Measurement
+from medvit.benchmarks.hostile_files import corpus
+from medvit.errors import MedvitError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the flags of `medvit benchmark hostile`."""
     parser.add_argument(
         "--also", metavar="DIR", nargs="*", default=[],
         help="folders of more files, such as Tests/images of Pillow's source archive",
     )  # fmt: skip
 
 
-def measure(args: argparse.Namespace) -> Iterator[Figure]:
+def measure(args: argparse.Namespace) -> Iterator[Measurement]:
+    """Yield crashes, bugs, time and memory, over the generated files and over each further folder."""
     for folder in (None, *args.also):
-        command = [sys.executable, "-W", "ignore", "-m", "tests.hostile", *([folder] if folder else [])]
-        done = subprocess.run(  # noqa: S603
-            command, cwd=REPOSITORY, capture_output=True, text=True, env=os.environ | {"MEDVIT_LAZY": "1"}
-        )
-        outcomes = [json.loads(line) for line in done.stdout.splitlines()]
-        if done.returncode:
-            print(done.stderr[-3000:], file=sys.stderr)
+        outcomes, crashed = open_in_process(folder)
         name = f"hostile/{folder or 'generated'}"
-        for one in outcomes:
-            if one["outcome"].startswith("bug"):
-                print(one, file=sys.stderr)
-        yield Figure(f"{name}/files", len(outcomes), "files", None if folder else 300, True)
-        yield Figure(f"{name}/opened", sum(one["outcome"] == "opened" for one in outcomes), "files")
-        yield Figure(f"{name}/crashes", int(done.returncode != 0), "crashes", 0)
-        yield Figure(f"{name}/bugs", sum(one["outcome"].startswith("bug") for one in outcomes), "files", 0)
-        yield Figure(f"{name}/slowest", max(one["seconds"] for one in outcomes), "s of CPU", 5)
-        yield Figure(f"{name}/memory", max(one["megabytes"] for one in outcomes), "MB above idle", 600)
+        bugs = [outcome for outcome in outcomes if outcome["outcome"].startswith("bug")]
+        for outcome in bugs:
+            print(outcome, file=sys.stderr)
+        opened = sum(outcome["outcome"] == "opened" for outcome in outcomes)
+        slowest = max(outcome["seconds"] for outcome in outcomes)
+        memory = max(outcome["megabytes"] for outcome in outcomes)
+        yield Measurement(f"{name}/files", len(outcomes), "files", None if folder else 300, at_least=True)
+        yield Measurement(f"{name}/opened", opened, "files")
+        yield Measurement(f"{name}/crashes", int(crashed), "crashes", 0)
+        yield Measurement(f"{name}/bugs", len(bugs), "files", 0)
+        yield Measurement(f"{name}/slowest", slowest, "s of CPU", 5)
+        yield Measurement(f"{name}/memory", memory, "MB above idle", 600)
+
+
+def open_in_process(folder: str | None = None) -> tuple[list[dict[str, Any]], bool]:
+    """Open the generated files, or those of a folder, in a process of its own.
+
+    Returns:
+        {"name", "outcome", "seconds" of CPU, "megabytes" above idle} of each file, and whether the process
+        crashed; the outcome is "opened", the sentence of the refusal, or "bug: ...".
+    """
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "medvit.benchmarks.hostile",
+        *([folder] if folder else []),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3600)  # noqa: S603
+    if done.returncode:
+        print(done.stderr[-3000:], file=sys.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines()], done.returncode != 0
+
+
+def open_all(files: Iterable[tuple[str, bytes]]) -> None:
+    """Open each file and print a JSON line about it; one that takes two minutes ends the process."""
+    for name, data in files:
+        faulthandler.dump_traceback_later(120, exit=True)
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak of memory
+        before, started = _memory("VmRSS"), time.thread_time()
+        try:
+            imaging.to_source(imaging.open_image(data))
+            outcome = "opened"
+        except MedvitError as error:
+            outcome = str(error)
+        except Exception as error:  # what the benchmark looks for
+            outcome = f"bug: {error!r}"
+        faulthandler.cancel_dump_traceback_later()
+        seconds, megabytes = time.thread_time() - started, _memory("VmHWM") - before
+        line = {"name": name, "outcome": outcome, "seconds": seconds, "megabytes": megabytes}
+        print(json.dumps(line), flush=True)
+
+
+def _memory(field: str) -> float:
+    """A field of /proc/self/status in MB."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith(field)).split()[1]) / 1024
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield path.name, path.read_bytes()
+
+
+if __name__ == "__main__":
+    open_all(_files(Path(sys.argv[1])) if len(sys.argv) > 1 else corpus())

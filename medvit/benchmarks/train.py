@@ -1,6 +1,6 @@
-"""Training speed, against PIL images through ViTImageProcessor one by one and the Trainer's defaults.
+"""Training speed, beside PIL images through ViTImageProcessor one by one and the Trainer's defaults.
 
-On a CPU both run on one thread and the seconds are those of the process, so that other work on the machine
+On a CPU both use one thread, and the seconds are those of the process, so that other work on the machine
 matters little.
 """
 
@@ -8,9 +8,10 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,24 +30,32 @@ from transformers import (
 )
 
 from medvit import models
+from medvit.benchmarks.common import Measurement
 from medvit.data import medmnist
-from medvit.imaging.preprocess import Preprocessing
-from medvit.models.pretrained import optimize_for_training
+from medvit.imaging import Preprocessing
+from medvit.models.fast_training import optimize_for_training
 from medvit.training.dataset import BatchLoader, DeviceDataset
-from medvit.training.objective import TrainingModule
+from medvit.training.objective import TrainingModule, training_targets
 from medvit.training.recipes import Recipe, recipe
-from medvit.training.train import arguments
-from medvit.training.trainer import ENGINES, EmaAndBestCallback, MedvitTrainer
-
-from .common import Figure
+from medvit.training.trainer import (
+    ENGINES,
+    EmaAndBestCallback,
+    MedvitTrainer,
+    Validation,
+    training_arguments,
+)
 
 BLOOD = medmnist.get("bloodmnist")
+CLASSES = len(BLOOD.classes)
 WARM_UP = 2  # steps that are not timed
 ON_GPU = torch.cuda.is_available()
+REFERENCE_BATCH = 8  # the Trainer's default
 clock = time.perf_counter if ON_GPU else time.process_time
+Rates = dict[str, list[float]]  # images/s in each round
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the flags of `medvit benchmark train`."""
     add = parser.add_argument
     add(
         "--images",
@@ -56,138 +65,149 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--rounds", type=int, default=3, help="pairs of measurements; the median ratio counts [3]")
     add(
-        "--batch-size", type=int, default=256 if ON_GPU else 8, help="ours; the yardstick has 8 [%(default)s]"
+        "--batch-size",
+        type=int,
+        default=256 if ON_GPU else 8,
+        help="ours; the reference has 8 [%(default)s]",
     )
-    add("--engine", choices=ENGINES, default="auto", help="how our steps run, see train.py [auto]")
+    add("--engine", choices=ENGINES, default="auto", help="how our steps run, see `medvit train` [auto]")
 
 
-def measure(args: argparse.Namespace) -> Iterator[Figure]:
+def measure(args: argparse.Namespace) -> Iterator[Measurement]:
+    """Yield the rates of input and training, the speed-ups, and on a GPU the fraction of its peak."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     if not ON_GPU:
         torch.set_num_threads(1)
     device = torch.device("cuda" if ON_GPU else "cpu")
-    count = args.images + WARM_UP * args.batch_size
-    images = np.random.default_rng(0).integers(0, 256, (count, 28, 28, 3), dtype=np.uint8)
-    labels = np.arange(count) % 8
     default = recipe("bloodmnist", "vit_finetuned").image_size
     assert default is not None
-
-    data = DeviceDataset(images, labels, device)
-    sides = (28, default, 224)
-    rates: dict[str, list[float]] = {}
-
-    def note(name: str, rate: float) -> None:
-        rates.setdefault(name, []).append(rate)
-
-    for _ in range(args.rounds):
-        note("input.reference", reference_input(images[: min(count, 256)], device))
-        for side in sides:
-            note(f"input.ours_{side}", our_input(data, side, args.batch_size))
-    for _ in range(args.rounds):
-        # Slow and steady: on a GPU as many images as ours would take minutes.
-        note("train.reference_224", reference_training(images, labels, min(args.images, 1024)))
-        for side in (224, default):
-            note(f"train.ours_{side}", our_training(vit_tiny(side), side, images, labels, args))
-
+    rates = _rates(args, device, default)
     for name, values in rates.items():
-        yield Figure(name, statistics.median(values), "images/s")
-
-    def speedup(ours: str, yardstick: str) -> float:
-        return statistics.median(a / b for a, b in zip(rates[ours], rates[yardstick], strict=True))
-
-    for side in sides:
-        value = speedup(f"input.ours_{side}", "input.reference")
-        yield Figure(f"input.speedup_{side}", value, "x", 50, at_least=True)
-    same, smaller = (speedup(f"train.ours_{side}", "train.reference_224") for side in (224, default))
-    yield Figure("train.speedup_same_size", same, "x", 20 if device.type == "cuda" else 1.2, at_least=True)
-    yield Figure("train.speedup_default_size", smaller, "x", 3, at_least=True)
+        yield Measurement(name, statistics.median(values), "images/s")
+    for side in (28, default, 224):
+        value = _speedup(rates, f"input.ours_{side}", "input.reference")
+        yield Measurement(f"input.speedup_{side}", value, "x", 50, at_least=True)
+    same, smaller = (_speedup(rates, f"train.ours_{side}", "train.reference_224") for side in (224, default))
+    yield Measurement("train.speedup_same_size", same, "x", 20 if ON_GPU else 1.2, at_least=True)
+    yield Measurement("train.speedup_default_size", smaller, "x", 3, at_least=True)
     for name in ("reference_224", f"ours_{default}"):
         rate = statistics.median(rates[f"train.{name}"])
-        yield Figure(f"epoch.{name}", BLOOD.samples["train"] / rate, "s, BloodMNIST")
-    if device.type == "cuda":
-        peak = matrix_peak(device)
-        yield Figure("bf16_matrix_peak", peak / 1e12, "TFLOP/s")
+        yield Measurement(f"epoch.{name}", BLOOD.samples["train"] / rate, "s, BloodMNIST")
+    if ON_GPU:
+        yield from _on_gpu(args, device, default, rates)
+
+
+def _rates(args: argparse.Namespace, device: torch.device, default: int) -> Rates:
+    """Images/s of input and of training, reference and ours taking turns."""
+    count = args.images + WARM_UP * args.batch_size
+    images = np.random.default_rng(0).integers(0, 256, (count, 28, 28, 3), dtype=np.uint8)
+    labels = np.arange(count) % CLASSES
+    dataset = DeviceDataset(images, device)
+    rates: Rates = {}
+    for _ in range(args.rounds):
+        reference = reference_input(images[: min(count, 256)], device)
+        rates.setdefault("input.reference", []).append(reference)
+        for side in (28, default, 224):
+            rates.setdefault(f"input.ours_{side}", []).append(our_input(dataset, side, args.batch_size))
+    for _ in range(args.rounds):
+        # On a GPU the reference would take minutes for as many images as ours.
+        reference = reference_training(images, labels, min(args.images, 1024))
+        rates.setdefault("train.reference_224", []).append(reference)
         for side in (224, default):
-            rate = statistics.median(rates[f"train.ours_{side}"]) * 3 * forward_flops(side)
-            yield Figure(f"train.share_of_peak_{side}", rate / peak, "share")
-        yield Figure("spt_lsa.100_epochs", hundred_epochs(device, args.engine), "s, BloodMNIST", 30)
+            rate = our_training(vit_tiny(side), side, images, labels, args)
+            rates.setdefault(f"train.ours_{side}", []).append(rate)
+    return rates
 
 
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+def _speedup(rates: Rates, ours: str, reference: str) -> float:
+    return statistics.median(a / b for a, b in zip(rates[ours], rates[reference], strict=True))
+
+
+def _on_gpu(
+    args: argparse.Namespace, device: torch.device, default: int, rates: Rates
+) -> Iterator[Measurement]:
+    peak = matrix_peak(device)
+    yield Measurement("bf16_matrix_peak", peak / 1e12, "TFLOP/s")
+    for side in (224, default):
+        rate = statistics.median(rates[f"train.ours_{side}"]) * 3 * forward_flops(side)
+        yield Measurement(f"train.fraction_of_peak_{side}", rate / peak, "")
+    yield Measurement("spt_lsa.100_epochs", hundred_epochs(device, args.engine), "s, BloodMNIST", 30)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def vit_tiny(side: int) -> ViTForImageClassification:
-    """ViT-Tiny/16 with random weights, which train as fast as any."""
-    config = ViTConfig(
-        image_size=side, hidden_size=192, num_attention_heads=3, intermediate_size=768, num_labels=8
-    )
+    """Return a ViT-Tiny/16 with random weights; the weights do not matter for the speed."""
+    config = ViTConfig(image_size=side, hidden_size=192, num_attention_heads=3, intermediate_size=768)
+    config.num_labels = CLASSES
     return ViTForImageClassification(config)
 
 
-class OneByOne(Dataset):
-    """As tutorials have it: a PIL image through the processor at each access."""
+class ProcessorDataset(Dataset):
+    """The reference: a PIL image through the processor at each access, as tutorials have it."""
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray):
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         self.images, self.labels = images, labels
         self.processor = ViTImageProcessor(size={"height": 224, "width": 224})
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         pixels = self.processor(Image.fromarray(self.images[index]), return_tensors="pt")["pixel_values"][0]
         return {"pixel_values": pixels, "labels": int(self.labels[index])}
 
 
 def reference_input(images: np.ndarray, device: torch.device) -> float:
-    """Images/s through the processor, in batches of 8, to the device."""
-    loader = DataLoader(OneByOne(images, np.zeros(len(images))), batch_size=8, shuffle=True)
+    """Images/s through the processor to the device, in batches of 8."""
+    dataset = ProcessorDataset(images, np.zeros(len(images)))
     started = clock()
-    for batch in loader:
+    for batch in DataLoader(dataset, batch_size=REFERENCE_BATCH, shuffle=True):
         batch["pixel_values"].to(device)
-    wait(device)
+    synchronize(device)
     return len(images) / (clock() - started)
 
 
-def our_input(data: DeviceDataset, side: int, batch_size: int) -> float:
-    """Images/s chosen at random, normalised and enlarged; without augmentation, as the yardstick has none."""
-    batches, preprocessing = BatchLoader(data, batch_size, seed=0), Preprocessing(side)
-    seconds, images = 0.0, 0
-    while seconds < 0.2 or images < 2 * batch_size:
-        batches.set_epoch(batches.epoch + 1)
-        wait(data.device)
+def our_input(dataset: DeviceDataset, side: int, batch_size: int) -> float:
+    """Images/s drawn at random, normalised and enlarged; without augmentation, as in the reference."""
+    loader, preprocessing = BatchLoader(dataset, batch_size, seed=0), Preprocessing(side)
+    elapsed, images = 0.0, 0
+    while elapsed < 0.2 or images < 2 * batch_size:
+        loader.set_epoch(loader.epoch + 1)
+        synchronize(dataset.device)
         started = clock()
-        for batch in batches:
+        for batch in loader:
             preprocessing(batch["pixels"])
-        wait(data.device)
-        if batches.epoch > 1:  # the first time warms up
-            seconds += clock() - started
-            images += len(batches) * batches.batch_size
-    return images / seconds
+        synchronize(dataset.device)
+        if loader.epoch > 1:  # the first epoch warms up
+            elapsed += clock() - started
+            images += len(loader) * loader.batch_size
+    return images / elapsed
 
 
 class Stopwatch(TrainerCallback):
-    """Seconds of training from the end of the `WARM_UP`-th step to that of the last."""
+    """Measures the seconds of training from the end of the `WARM_UP`-th step to the end of the last."""
 
     seconds = float("nan")
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == WARM_UP:
-            wait(args.device)
+            synchronize(args.device)
             self.started = clock()
 
     def on_train_end(self, args, state, control, **kwargs):
-        wait(args.device)
+        synchronize(args.device)
         self.seconds = clock() - self.started
 
 
 def reference_training(images: np.ndarray, labels: np.ndarray, timed: int) -> float:
-    """Images/s of the Trainer with its defaults, on the yardstick's input."""
-    count = timed // 8 * 8
+    """Images/s of the Trainer with its defaults, on the input of the reference."""
+    count = timed // REFERENCE_BATCH * REFERENCE_BATCH
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
         options = TrainingArguments(
@@ -198,8 +218,8 @@ def reference_training(images: np.ndarray, labels: np.ndarray, timed: int) -> fl
             disable_tqdm=True,
             use_cpu=not ON_GPU,
         )
-        part = slice(count + WARM_UP * options.per_device_train_batch_size)
-        dataset = OneByOne(images[part], labels[part])
+        part = slice(count + WARM_UP * REFERENCE_BATCH)
+        dataset = ProcessorDataset(images[part], labels[part])
         trainer = Trainer(vit_tiny(224), options, train_dataset=dataset, callbacks=[watch])
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -209,36 +229,41 @@ def reference_training(images: np.ndarray, labels: np.ndarray, timed: int) -> fl
 def our_training(
     model: torch.nn.Module, side: int, images: np.ndarray, labels: np.ndarray, args: argparse.Namespace
 ) -> float:
-    """Images/s of our engine, augmentation included."""
-    settings = replace(recipe("bloodmnist", "vit_finetuned"), epochs=1, batch_size=args.batch_size)
+    """Images/s of our trainer, augmentation included."""
+    options = replace(recipe("bloodmnist", "vit_finetuned"), epochs=1, batch_size=args.batch_size)
     watch = Stopwatch()
-    engine = build(model, Preprocessing(side), settings, images, labels, args.engine, [watch])
-    engine.args.eval_strategy = "no"
-    engine.train()
-    return (len(engine.batches) - WARM_UP) * args.batch_size / watch.seconds
+    trainer = build_trainer(model, Preprocessing(side), options, images, labels, args.engine, [watch])
+    trainer.train()
+    return (len(trainer.loader) - WARM_UP) * args.batch_size / watch.seconds
 
 
-def build(
+def build_trainer(
     model: torch.nn.Module,
     preprocessing: Preprocessing,
-    settings: Recipe,
+    options: Recipe,
     images: np.ndarray,
     labels: np.ndarray,
     engine: str,
-    callbacks: list[TrainerCallback],
-    validation: int = 8,
+    callbacks: Sequence[TrainerCallback] = (),
+    validation_images: int = 0,
 ) -> MedvitTrainer:
-    """Our engine as `medvit.training.run.train` makes it; the first images stand in for validation."""
-    options = arguments(settings, Path(tempfile.gettempdir()) / "medvit-benchmark", seed=0)
-    options.disable_tqdm = True
-    optimize_for_training(model, options.device)
-    classifier = TrainingModule(model, preprocessing, settings, labels, 8).to(options.device)
-    data = DeviceDataset(images, labels, options.device)
-    held_out = DeviceDataset(images[:validation], labels[:validation], options.device)
-    batches = BatchLoader(data, settings.batch_size, seed=0)
-    keeper = EmaAndBestCallback(classifier, save_seconds=float("inf"))
+    """Return our trainer as `medvit.training.trainer.fit` builds it; the first images are the validation."""
+    work = Path(tempfile.gettempdir()) / "medvit-benchmark"
+    args = training_arguments(options, work, seed=0, evaluate=validation_images > 0)
+    args.disable_tqdm = True
+    optimize_for_training(model, args.device)
+    module = TrainingModule(model, preprocessing, options).to(args.device)
+    dataset = DeviceDataset(images, args.device, training_targets(labels, CLASSES, options))
+    held_out = slice(validation_images)
+    validation = Validation(DeviceDataset(images[held_out], args.device), labels[held_out], BLOOD.task)
+    best = EmaAndBestCallback(module, save_seconds=float("inf"))
     trainer = MedvitTrainer(
-        classifier, options, batches, held_out, BLOOD, engine, callbacks=[keeper, *callbacks]
+        module,
+        args,
+        BatchLoader(dataset, options.batch_size, seed=0),
+        validation if validation_images else None,
+        engine,
+        callbacks=[best, *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -248,31 +273,33 @@ def hundred_epochs(device: torch.device, engine: str) -> float:
     """Seconds of 100 epochs of spt_lsa on as many images as BloodMNIST has, each epoch validated."""
     count = BLOOD.samples["train"]
     images = np.random.default_rng(0).integers(0, 256, (count, 28, 28, 3), dtype=np.uint8)
-    settings = replace(recipe("bloodmnist", "spt_lsa", effort="gpu"), epochs=100)
+    options = replace(recipe("bloodmnist", "spt_lsa"), epochs=100)
     model, preprocessing = models.build("spt_lsa", BLOOD)
-    labels = np.arange(count) % 8
-    trainer = build(model, preprocessing, settings, images, labels, engine, [], BLOOD.samples["val"])
+    labels = np.arange(count) % CLASSES
+    trainer = build_trainer(
+        model, preprocessing, options, images, labels, engine, validation_images=BLOOD.samples["val"]
+    )
     return seconds(trainer.train, device)
 
 
 def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """How long `run` takes."""
-    wait(device)
+    """Seconds that `run` takes."""
+    synchronize(device)
     started = clock()
     run()
-    wait(device)
+    synchronize(device)
     return clock() - started
 
 
 def forward_flops(side: int) -> int:
-    """Operations of ViT-Tiny for one image; a training step does three times as many."""
+    """Floating-point operations of ViT-Tiny for one image; a training step takes three times as many."""
     with FlopCounterMode(display=False) as counter:
         vit_tiny(side)(pixel_values=torch.zeros(1, 3, side, side))
     return counter.get_total_flops()
 
 
 def matrix_peak(device: torch.device, side: int = 8192) -> float:
-    """FLOP/s of a large bf16 matrix product on random numbers, the best of ten."""
+    """FLOP/s of a large bf16 matrix product of random numbers, the best of ten."""
     a, b = torch.randn(2, side, side, device=device).bfloat16()
     a @ b
     return 2 * side**3 / min(seconds(lambda: a @ b, device) for _ in range(10))

@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from medvit import checkpoint
-from medvit.reliability import model_card
+from medvit.evaluation import model_card
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

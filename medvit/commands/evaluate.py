@@ -5,8 +5,8 @@ medvit evaluate --all
 medvit evaluate --all --tsne
 medvit evaluate --all --fit
 
-Prints the metrics, writes the confusion matrix and ROC curves as a page, and updates metrics.csv and trust.csv.
-Exits with status 1 where a metric differs from the checkpoint's card by 0.001 or more.
+Prints the metrics, writes the confusion matrix and ROC curves as a page, and updates metrics.csv and
+trust.csv. Exits with status 1 where a metric differs from the checkpoint's card by 0.001 or more.
 """
 
 import argparse
@@ -112,12 +112,12 @@ def _evaluate(item: Checkpoint, args: argparse.Namespace) -> bool:
     logits, test, features = report.recompute(item, args.data_root)
     confirmed = _print_metrics(item, test)
     print(f"  {report.write_html(item, logits, item.test_labels, args.out / 'pages')}")
-    report.update_csv(args.out / "metrics.csv", [report.row(item, test)])
+    report.update_csv(args.out / "metrics.csv", [report.csv_row(item, test)])
     if args.tsne:
         checkpoint.write_test(item.folder, item.test_logits, item.test_labels, tsne(features))
         print(f"  t-SNE embedding of the test split stored in {item.folder / 'test.npz'}")
     confirmed &= _evaluate_reliability(item, args)
-    if args.robustness and settings.of(item.subset.name).corruptions:
+    if args.robustness and settings.of(item.dataset.name).corruptions:
         _evaluate_robustness(checkpoint.load(item.folder), args)
     return confirmed
 
@@ -125,7 +125,7 @@ def _evaluate(item: Checkpoint, args: argparse.Namespace) -> bool:
 def _print_metrics(item: Checkpoint, test: dict[str, Any]) -> bool:
     """Print the test metrics, overall and by class; True where they equal those of the card."""
     low, high = test["accuracy_interval"]
-    print(f"\n{item.subset.title} · {item.title}: {test['n']} test images, ", end="")
+    print(f"\n{item.dataset.title} · {item.title}: {test['n']} test images, ", end="")
     print(f"95 % interval {low:.3f} to {high:.3f}")
     confirmed = True
     for key in PRINTED:
@@ -144,13 +144,13 @@ def _print_metrics(item: Checkpoint, test: dict[str, Any]) -> bool:
 def _evaluate_reliability(item: Checkpoint, args: argparse.Namespace) -> bool:
     """Print and write the metrics of trust.npz; True where the card is confirmed, or was just written."""
     if args.fit:
-        section = measure.complete(item.folder, args.data_root)
+        section = measure.fit_and_measure(item.folder, args.data_root)
     elif item.trust is None:
         print(f"  {item.trust_problem}")
         return True
     else:
         section = measure.measure(item, args.data_root)
-    row = measure.row(item, section)
+    row = measure.csv_row(item, section)
     for key in measure.COLUMNS[2:]:
         if key in row:
             print(f"  {key:20} {row[key]:.4f}" if isinstance(row[key], float) else f"  {key:20} {row[key]}")
@@ -171,7 +171,7 @@ def _evaluate_robustness(item: Checkpoint, args: argparse.Namespace) -> None:
     print(f"  {'corrupted error':20} {section['mean']:.4f}, clean {section['clean']:.4f}")
     report.update_csv(
         args.out / "robustness.csv",
-        robustness.rows(item, section),
+        robustness.csv_rows(item, section),
         robustness.COLUMNS,
         ("subset", "model", "corruption"),
     )

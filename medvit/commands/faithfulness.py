@@ -22,7 +22,8 @@ from medvit.imaging import to_tensor
 
 KEYS = ("subset", "model", "method")
 METRICS = (
-    "gain", "gain_error", "deletion", "random_deletion", "insertion", "random_insertion", "road", "shuffled",
+    "insertion_deletion_gain", "insertion_deletion_gain_se", "deletion", "random_deletion", "insertion",
+    "random_insertion", "road", "randomization_similarity",
 )  # fmt: skip
 
 
@@ -55,18 +56,17 @@ def run(args: argparse.Namespace) -> None:
 
 def _measure(item: Checkpoint, count: int, data_root: str | None) -> dict[str, Any]:
     """{"images": how many, "methods": {name: metrics}} of one checkpoint."""
-    images, _ = medmnist.load_split(item.subset.name, "test", item.card["source_size"], data_root)
+    images, _ = medmnist.load_split(item.dataset.name, "test", item.card["source_size"], data_root)
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
     explainer = explain.Explainer(item.model, item.preprocessing)
-    methods = {name: explain.METHODS[name].draw for name in explain.methods_for(explainer)}
-    metrics = faithfulness.measure(explainer, to_tensor(images[chosen]), methods)
+    metrics = faithfulness.measure(explainer, to_tensor(images[chosen]), explainer.methods())
     return {"images": len(chosen), "methods": metrics}
 
 
 def _rows(item: Checkpoint, section: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of faithfulness.csv."""
     return [
-        {"subset": item.subset.name, "model": item.model_name, "method": name, "images": section["images"]}
+        {"subset": item.dataset.name, "model": item.model_name, "method": name, "images": section["images"]}
         | {key: f"{metrics[key]:.4f}" for key in METRICS}
         for name, metrics in section["methods"].items()
     ]

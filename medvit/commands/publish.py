@@ -22,7 +22,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from medvit import checkpoint
 from medvit.checkpoint import Checkpoint
 from medvit.errors import MedvitError
-from medvit.reliability import model_card
+from medvit.evaluation import model_card
 
 CLONE = Path(__file__).resolve().parents[2]
 LEFT_OUT = re.compile(
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         for reason in problems.values():
             print(f"medvit publish: left out: {reason}", file=sys.stderr)
         for item in checkpoints:
-            name = f"{args.models}/medvit-{item.subset.name}-{item.model_name.replace('_', '-')}"
+            name = f"{args.models}/medvit-{item.dataset.name}-{item.model_name.replace('_', '-')}"
             _publish("model", name, model_files(item), args)
 
 
@@ -73,8 +73,8 @@ def space_files() -> Files:
     done = subprocess.run(command, cwd=CLONE, capture_output=True, text=True)  # noqa: S603
     if done.returncode or "app.py" not in done.stdout.splitlines():
         raise MedvitError(
-            "A Space gets the files of a git clone, and medvit does not run from one. Clone the repository, and "
-            "start this command there."
+            "A Space gets the files of a git clone, and medvit does not run from one. Clone the repository, "
+            "and start this command there."
         )
     files: dict[str, Path | bytes] = {
         name: CLONE / name
@@ -89,7 +89,9 @@ def space_files() -> Files:
 
 def model_files(item: Checkpoint) -> Files:
     """Path in the model repository to a file, or to its content."""
-    files: dict[str, Path | bytes] = {path.name: path for path in sorted(item.folder.iterdir()) if path.is_file()}
+    files: dict[str, Path | bytes] = {
+        path.name: path for path in sorted(item.folder.iterdir()) if path.is_file()
+    }
     return files | {"README.md": model_card.markdown(item).encode()}
 
 
@@ -118,13 +120,15 @@ def _print_list(kind: str, name: str, files: Files) -> None:
 def _upload(kind: str, name: str, files: Files, private: bool) -> str:
     """Create the repository where it is missing, upload the files in one commit, and return its address."""
     api = HfApi(token=os.environ["HF_TOKEN"])
-    options = {"space_sdk": "gradio"} if kind == "space" else {}
-    api.create_repo(name, repo_type=kind, private=private, exist_ok=True, **options)
+    sdk = "gradio" if kind == "space" else None
+    api.create_repo(name, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk)
     with tempfile.TemporaryDirectory() as folder:
         for path, content in files.items():
             target = Path(folder) / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
         return str(
-            api.upload_folder(repo_id=name, repo_type=kind, folder_path=folder, commit_message="Update medvit")
+            api.upload_folder(
+                repo_id=name, repo_type=kind, folder_path=folder, commit_message="Update medvit"
+            )
         )

@@ -30,8 +30,8 @@ def no_progress(done: int, total: int) -> None:
 def download_file(url: str, path: Path, md5: str, progress: Progress = no_progress) -> Path:
     """Download `url` to `path` unless the file is there already, and check its md5.
 
-    The data are written to ``*.part``, which is renamed when it is complete. An interrupted transfer leaves the
-    part, which the next call completes; a part with a wrong checksum is deleted.
+    The data are written to ``*.part``, which is renamed when it is complete. An interrupted transfer leaves
+    the part, which the next call completes; a part with a wrong checksum is deleted.
 
     Args:
         progress: called with (bytes done, bytes in all; 0 where the server does not say). An exception that

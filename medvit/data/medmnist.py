@@ -84,7 +84,7 @@ def archive_path(name: str, size: int = 28, root: str | Path | None = None) -> P
 
 def download_command(name: str, size: int = 28) -> str:
     """Return the shell command that downloads the archive of a subset at a source size in pixels."""
-    return f"python scripts/download.py {name}" + (f" --size {size}" if size != 28 else "")
+    return f"medvit download {name}" + (f" --size {size}" if size != 28 else "")
 
 
 def download(

@@ -1,6 +1,7 @@
-"""What differs between the datasets, in one table: everything that is not a fact of MedMNIST itself.
+"""The one table of what differs between the datasets in this project.
 
-A dataset without an entry gets the defaults of `DatasetSettings`.
+Facts of MedMNIST itself, such as classes and tasks, are in `medvit.data.medmnist`. A dataset without an entry
+has the defaults of `DatasetSettings`.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,9 +15,9 @@ from medvit.data import drawings
 HALDER = "Halder et al., Scientific Reports 14, 12567 (2024)"
 YANG = "Yang et al., MedMNIST v2, Scientific Data 10, 41 (2023)"
 
-# JPEG and noise in training teach a model what saving as JPEG does to an image. A rotation by any angle
-# blurs, while the images seen later are sharp: with quarter turns instead, validation accuracy of the CNN on
-# PathMNIST rose from 80 to 87 %, and of the fine-tuned ViT on BloodMNIST, after three epochs, from 93.2 to
+# Augmentation. JPEG and noise make a model robust to saving an image as JPEG. Rotations by arbitrary angles blur
+# an image, while test images are sharp: with quarter turns instead, the validation accuracy of the CNN on
+# PathMNIST rose from 80 to 87 %, and that of the fine-tuned ViT on BloodMNIST after three epochs from 93.2 to
 # 95.4 %.
 COLOUR: dict[str, Any] = dict(
     flip_y=True, rot90=True, degrees=0, scale=0, translate=0, saturation=0.1, jpeg=0.5, noise=3
@@ -40,7 +41,7 @@ LEARNING_RATES_SMALL = {"cnn": 5e-4, "vit": 5e-4, "spt_lsa": 5e-4}
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """One published test accuracy (0..1). `pixels`: side of the source images, before any enlarging."""
+    """One published test accuracy (0..1). `pixels`: side of the source images before any upscaling."""
 
     model: str
     parameters: str
@@ -51,7 +52,7 @@ class PublishedResult:
 
 
 def _vit_b(accuracy: float) -> PublishedResult:
-    protocol = "enlarged to 224; one run, best validation loss"
+    protocol = "upscaled to 224; one run, best validation loss"
     return PublishedResult("ViT-B/16, fine-tuned", "86 M", 28, protocol, accuracy, HALDER)
 
 
@@ -202,5 +203,5 @@ SETTINGS = {
 
 
 def of(name: str) -> DatasetSettings:
-    """The settings of a dataset; the defaults where the table has none."""
+    """Return the settings of a dataset, or the defaults if the table has no entry for it."""
     return SETTINGS.get(name, DatasetSettings())

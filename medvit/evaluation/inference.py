@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from medvit.imaging.preprocess import Preprocessing, to_tensor
-from medvit.models.attention import read
+from medvit.models.features import forward_with_features
 
 BATCH = 256
 
@@ -28,7 +28,7 @@ def predict(
     all_logits, all_features = [], []
     for start in range(0, len(images), batch_size):
         pixels = to_tensor(images[start : start + batch_size]).to(device)
-        logits, features = read(model, preprocessing(pixels))
+        logits, features = forward_with_features(model, preprocessing(pixels))
         assert features is not None, "every model of medvit has a head named classifier"
         all_logits.append(logits.float().cpu().numpy())
         all_features.append(features.float().cpu().numpy())

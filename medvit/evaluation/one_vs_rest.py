@@ -5,11 +5,11 @@ The one implementation of precision, recall, F1, AUC and average precision, of a
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from medvit.slow_imports import scipy_special, scipy_stats
+from medvit.slow_imports import scipy_special, scipy_stats, sklearn_metrics
 
 Interval = tuple[float, float]
 Z = 1.959964  # a standard normal variable lies within -Z..Z in 95 % of cases
@@ -223,3 +223,34 @@ def average_precision_interval(truth: np.ndarray, score: np.ndarray, draws: int 
     drawn = OneVsRest(truth[rows], truth[rows], score[rows]).average_precision
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return float(low), float(high)
+
+
+class Curve(NamedTuple):
+    """A curve and the area under it: false positive rate and recall, or recall and precision."""
+
+    x: np.ndarray
+    y: np.ndarray
+    area: float
+
+
+def roc_curves(labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...]) -> dict[str, Curve]:
+    """The ROC curve of each class that has one, with its AUC."""
+    each = OneVsRest.of(labels, probs)
+    return {
+        classes[i]: Curve(*sklearn_metrics.roc_curve(each.truth[:, i], probs[:, i])[:2], each.auc[i])
+        for i in np.flatnonzero(each.has_curve)
+    }
+
+
+def precision_recall_curves(
+    labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...]
+) -> dict[str, Curve]:
+    """The precision-recall curve of each class that has one, by rising recall, with its average precision."""
+    each = OneVsRest.of(labels, probs)
+    curves = {}
+    for i in np.flatnonzero(each.has_curve):
+        precision, recall, _ = sklearn_metrics.precision_recall_curve(
+            each.truth[:, i], probs[:, i], drop_intermediate=True
+        )
+        curves[classes[i]] = Curve(recall[::-1], precision[::-1], each.average_precision[i])
+    return curves

@@ -1,8 +1,8 @@
-"""Recompute a checkpoint's test figures from its weights, and write them where people look."""
+"""Recompute the test metrics of checkpoints from their weights, and write them as csv, HTML and Markdown."""
 
 import csv
-import html
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ from medvit.data import medmnist
 from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import confusion, evaluate, probabilities
+from medvit.evaluation.one_vs_rest import roc_curves
 from medvit.files import atomic_file
+from medvit.models import NAMES
+from medvit.templates import environment
 
 COLUMNS = (
     "subset", "model", "source_size", "input_size", "interpolation", "parameters", "trained_on", "epochs",
@@ -22,54 +25,59 @@ COLUMNS = (
     "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_f1", "macro_precision",
     "macro_recall", "auc", "auc_low", "auc_high", "quadratic_kappa", "mean_absolute_error", "n",
 )  # fmt: skip
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def recompute(
-    found: Checkpoint, data_root: str | Path | None = None
+    checkpoint: Checkpoint, data_root: str | Path | None = None
 ) -> tuple[np.ndarray, dict[str, Any], np.ndarray]:
-    """Run the shipped weights over the official test split.
+    """Run the weights of a checkpoint over the official test split.
 
     Returns:
-        logits (N, C), float16 as stored in test.npz; the figures of `medvit.evaluation.metrics.evaluate`;
-        and the features (N, D) that the classifier was given.
+        logits (N, C), float16 as in test.npz; the metrics of `medvit.evaluation.metrics.evaluate`; and the
+        features (N, D), the input of the classifier.
 
     Raises:
-        MedvitError: the data are absent, or are not those that test.npz speaks of.
+        MedvitError: the data are absent, or are not those of test.npz.
     """
-    subset = found.subset
-    images, labels = medmnist.load_split(subset.name, "test", found.card["source_size"], data_root)
-    if not np.array_equal(labels, found.test_labels):
+    dataset = checkpoint.dataset
+    images, labels = medmnist.load_split(dataset.name, "test", checkpoint.card["source_size"], data_root)
+    if not np.array_equal(labels, checkpoint.test_labels):
         raise MedvitError(
-            f"The test split on disk is not the one that {found.folder}/test.npz speaks of: its labels "
-            "differ. Fetch the official archive with scripts/download.py."
+            f"The test split on disk is not that of {checkpoint.folder}/test.npz: the labels differ. "
+            f"Fetch the official archive with `medvit download {dataset.name}`."
         )
-    logits, features = predict(found.model, found.preprocessing, images)
+    logits, features = predict(checkpoint.model, checkpoint.preprocessing, images)
     logits = to_half(logits)
-    return logits, evaluate(logits, labels, subset.task, subset.classes), features
+    return logits, evaluate(logits, labels, dataset.task, dataset.classes), features
 
 
-def row(found: Checkpoint, test: dict[str, Any]) -> dict[str, Any]:
+def csv_row(checkpoint: Checkpoint, test: dict[str, Any]) -> dict[str, Any]:
     """One row of metrics.csv."""
-    low, high = test["accuracy_interval"]
+    accuracy_low, accuracy_high = test["accuracy_interval"]
     auc_low, auc_high = test["auc_interval"]
-    seeds = found.seed_accuracies or [test["accuracy"]]
-    return (
-        found.card
-        | test
-        | {"accuracy_low": low, "accuracy_high": high, "auc_low": auc_low, "auc_high": auc_high}
-        | {"epochs": found.card["recipe"]["epochs"]}
-        | {"seeds": len(seeds), "seeds_mean": np.mean(seeds)}
-        | {"seeds_sd": np.std(seeds, ddof=1) if len(seeds) > 1 else ""}
-    )
+    seeds = checkpoint.seed_accuracies or [test["accuracy"]]
+    return {
+        **checkpoint.card,
+        **test,
+        "accuracy_low": accuracy_low,
+        "accuracy_high": accuracy_high,
+        "auc_low": auc_low,
+        "auc_high": auc_high,
+        "epochs": checkpoint.card["recipe"]["epochs"],
+        "seeds": len(seeds),
+        "seeds_mean": np.mean(seeds),
+        "seeds_sd": np.std(seeds, ddof=1) if len(seeds) > 1 else "",
+    }
 
 
 def update_csv(
     path: Path,
-    rows: list[dict[str, Any]],
-    columns: tuple[str, ...] = COLUMNS,
-    keys: tuple[str, ...] = ("subset", "model"),
+    rows: Iterable[dict[str, Any]],
+    columns: Sequence[str] = COLUMNS,
+    keys: Sequence[str] = ("subset", "model"),
 ) -> None:
-    """Put rows into a csv, each in place of an older one with the same `keys`; written whole."""
+    """Write rows into a csv atomically, each in place of an older one with the same `keys`."""
     kept = {}
     if path.is_file():
         with path.open(newline="") as file:
@@ -84,23 +92,68 @@ def update_csv(
         writer.writerows(kept[key] for key in sorted(kept))
 
 
-def write_html(found: Checkpoint, logits: np.ndarray, labels: np.ndarray, out: Path) -> Path:
-    """Confusion matrix and ROC curves as one interactive page that loads nothing from outside."""
-    subset = found.subset
-    title = f"{subset.title} · {found.title}"
-    parts = []
-    if not subset.multi_label:
-        parts.append(plots.confusion_matrix(confusion(logits, labels), subset.classes, "Confusion matrix"))
-    scores = probabilities(logits, subset.multi_label)
-    parts.append(plots.roc_curves(labels, scores, subset.classes, "ROC curves, each class against the rest"))
-    body = "".join(part.to_html(full_html=False, include_plotlyjs=i == 0) for i, part in enumerate(parts))
-    path = out / f"{subset.name}-{re.sub(r'[^a-z0-9_]+', '-', found.model_name)}.html"
+def write_html(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray, out: Path) -> Path:
+    """Write confusion matrix and ROC curves as one interactive page that loads nothing from outside."""
+    dataset = checkpoint.dataset
+    probs = probabilities(logits, dataset.multi_label)
+    title = "ROC curves, each class against the rest"
+    figures = [plots.roc_curves(roc_curves(labels, probs, dataset.classes), title)]
+    if not dataset.multi_label:
+        matrix = confusion(logits, labels)
+        figures.insert(0, plots.confusion_matrix(matrix, dataset.classes, "Confusion matrix"))
+    page = environment(TEMPLATES).get_template("report.html").render(
+        title=f"{dataset.title} · {checkpoint.title}",
+        images=len(labels),
+        plots=[figure.to_html(full_html=False, include_plotlyjs=i == 0) for i, figure in enumerate(figures)],
+    )  # fmt: skip
+    path = out / f"{dataset.name}-{re.sub(r'[^a-z0-9_]+', '-', checkpoint.model_name)}.html"
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        '<body style="font-family:system-ui,sans-serif;max-width:60rem;margin:2rem auto">'
-        f"<h1>{html.escape(title)}</h1>"
-        f"<p>Official test split, {len(labels)} images. Research use only, not for "
-        f"diagnosis.</p>{body}</body></html>"
-    )
+    path.write_text(page)
     return path
+
+
+def results_table(checkpoints: Iterable[Checkpoint]) -> str:
+    """Test accuracy of checkpoints in per cent, with 95 % Wilson intervals, as a Markdown table.
+
+    One row a dataset, one column a model, and the best published accuracy of the fine-tuned ViT-B/16 at the
+    same source size. Everything is rounded once, from the cards.
+    """
+    cells: dict[str, dict[str, Checkpoint]] = {}
+    for checkpoint in checkpoints:
+        cells.setdefault(checkpoint.dataset.name, {})[checkpoint.model_name] = checkpoint
+    models = [name for name in NAMES if any(name in row for row in cells.values())]
+    heads = [next(_head(row[name]) for row in cells.values() if name in row) for name in models]
+    lines = [f"| | {' | '.join(heads)} | published |", "|" + "---|" * (len(models) + 2)]
+    for name, row in cells.items():
+        dataset = medmnist.get(name)
+        published = [f"{100 * result.accuracy:.1f}" for result in dataset.settings.published[:1]]
+        accuracies = [_accuracy(row[model]) if model in row else "–" for model in models]
+        lines.append(f"| {' | '.join([dataset.title, *accuracies, *(published or ['–'])])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _head(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint.title}, {checkpoint.card['parameters'] / 1e6:.1f} M"
+
+
+def _accuracy(checkpoint: Checkpoint) -> str:
+    test = checkpoint.card["test"]
+    low, high = (f"{100 * limit:.1f}" for limit in test["accuracy_interval"])
+    return f"{100 * test['accuracy']:.1f} ({low} to {high})"
+
+
+def below_expected_coverage(checkpoints: Iterable[Checkpoint]) -> list[tuple[str, str, float, float]]:
+    """The checkpoints whose prediction sets cover fewer test images than expected at the default level.
+
+    Returns:
+        (dataset title, model title, level, coverage on the test split) of each.
+    """
+    rows = []
+    for checkpoint in checkpoints:
+        section = checkpoint.card.get("trust", {}).get("prediction_sets")
+        if section:
+            level = section["default_level"]
+            measured = section["levels"][f"{level:.2f}"]
+            if measured.get("below_expected"):
+                rows.append((checkpoint.dataset.title, checkpoint.title, level, measured["coverage"]))
+    return rows

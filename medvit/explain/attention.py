@@ -1,29 +1,43 @@
-"""Raw attention of one layer: what the class token, or a patch, takes from each patch."""
+"""Raw attention of one layer: from the class token, or from one patch, to the patches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from medvit.errors import MedvitError
-from medvit.explain.explainer import Explainer, ForwardPass, MapOptions
+from medvit.explain.forward_pass import ForwardPass, MapOptions
+
+if TYPE_CHECKING:
+    from medvit.explain.explainer import Explainer
 
 
-def attention(_: Explainer, seen: ForwardPass, choice: MapOptions) -> Tensor:
-    """The attention weights of one layer, by one head or the mean of all, from one token to the patches.
+def attention(_: Explainer, forward_pass: ForwardPass, options: MapOptions) -> Tensor:
+    """The attention weights of one layer, of one head or the mean of all, from one token to the patches.
+
+    The token is the patch `options.patch`, or what the classifier reads, usually the class token.
 
     Returns:
-        (gh, gw); together with what goes to the other tokens they sum to one.
+        (gh, gw); together with the attention to the prefix tokens the values sum to one.
 
     Raises:
         MedvitError: there is no such layer, head or patch.
     """
-    assert seen.attentions is not None
-    layers, heads = seen.attentions.shape[:2]
-    patches = seen.grid[0] * seen.grid[1]
-    if not -layers <= choice.layer < layers:
-        raise MedvitError(f"There is no layer {choice.layer}; the model has {layers}.")
-    if choice.head is not None and not 0 <= choice.head < heads:
-        raise MedvitError(f"There is no head {choice.head}; the model has {heads}.")
-    if choice.patch is not None and not 0 <= choice.patch < patches:
-        raise MedvitError(f"There is no patch {choice.patch}; the image has {patches}.")
-    token = 0 if choice.patch is None else choice.patch - patches
-    rows = seen.attentions[choice.layer, :, token, seen.patches]  # (heads, patches)
-    return seen.to_grid(rows.mean(0) if choice.head is None else rows[choice.head])
+    attentions = forward_pass.attentions
+    assert attentions is not None and forward_pass.readout is not None
+    layers, heads = attentions.shape[:2]
+    patches = forward_pass.grid[0] * forward_pass.grid[1]
+    if not -layers <= options.layer < layers:
+        raise MedvitError(f"There is no layer {options.layer}; the model has {layers}.")
+    if options.head is not None and not 0 <= options.head < heads:
+        raise MedvitError(f"There is no head {options.head}; the model has {heads}.")
+    if options.patch is not None and not 0 <= options.patch < patches:
+        raise MedvitError(f"There is no patch {options.patch}; the image has {patches}.")
+    layer = attentions[options.layer]  # (heads, T, T)
+    if options.patch is None:
+        rows = forward_pass.readout @ layer  # (heads, T)
+    else:
+        rows = layer[:, options.patch - patches]
+    row = rows.mean(0) if options.head is None else rows[options.head]
+    return forward_pass.to_grid(row[forward_pass.patches])

@@ -1,235 +1,262 @@
-"""Ask a model about one image: what it says, its attention, and gradients for any class.
+"""An image classifier that explains itself: prediction, attention, gradients and saliency maps."""
 
-An `Explainer` works on a twin of the model that shares its weights: in evaluation mode, frozen, with
-attention that can be recorded. So the model itself is never changed, hooked or differentiated.
-"""
+from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medvit import imaging
 from medvit.errors import MedvitError
-from medvit.imaging.decode import ImageInput
-from medvit.models.attention import Record, capture_activations, make_recordable, read, recording
-from medvit.models.fused_vit import lean
+from medvit.explain.attention_recorder import AttentionRecorder
+from medvit.explain.forward_pass import ForwardPass, Gradients, MapOptions
+from medvit.explain.methods import METHODS
+from medvit.explain.preparation import Preparation, open_model
+from medvit.explain.structure import Structure, inspect_model, patch_grid
+from medvit.models.features import forward_with_features
 
-
-@dataclass(frozen=True)
-class MapOptions:
-    """What a map is asked for; each method reads what it needs.
-
-    `target`: class index. `layer`: index, negative from the end. `head`: index, or None for all. `patch`:
-    index of the patch (row by row) whose attention is shown, None for the class token. `fusion`: how rollout
-    joins heads, "mean", "max" or "min". `discard`: the share of each layer's weakest attention that rollout
-    drops.
-    """
-
-    target: int
-    layer: int = -1
-    head: int | None = None
-    patch: int | None = None
-    fusion: str = "mean"
-    discard: float = 0.0
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """What raises the logit of one class.
-
-    `attentions`: its gradient by every attention weight (layers, heads, T, T), or None. `activations`,
-    `by_activations`: what came out of the CAM layer and the gradient by it, (1, C, h, w); None where the
-    model has no such layer.
-    """
-
-    attentions: Tensor | None
-    activations: Tensor | None
-    by_activations: Tensor | None
-
-
-@dataclass
-class ForwardPass:
-    """One image through the model.
-
-    `pixels` (1, 3, H, W) in 0..255, as given. `logits` (classes,). `features` (D,), what the classifier was
-    given, or None where it has another name. `attentions` (layers, heads, T, T), or None where the model has
-    none; the last `grid[0] * grid[1]` tokens are the patches, row by row, the first is the class token.
-    `grid`: patches down and across; without attention, the cells that are erased one at a time. `gradients`,
-    `maps`: of the classes, and by the methods, that were asked for.
-    """
-
-    pixels: Tensor
-    logits: Tensor
-    features: Tensor | None
-    attentions: Tensor | None
-    grid: tuple[int, int]
-    gradients: dict[int, Gradients] = field(default_factory=dict)
-    maps: dict[tuple[str, MapOptions], Tensor] = field(default_factory=dict)
-
-    @property
-    def picture(self) -> np.ndarray:
-        """The pixels as uint8 (H, W, 3)."""
-        return self.pixels[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).numpy()
-
-    @property
-    def patches(self) -> slice:
-        """The tokens that are patches; before them stand the class token and, in some models, others."""
-        return slice(-self.grid[0] * self.grid[1], None)
-
-    def to_grid(self, values: Tensor) -> Tensor:
-        """Values of the patches (..., gh * gw) to (..., gh, gw)."""
-        return values.unflatten(-1, self.grid)
+CELLS = 7  # that occlusion masks across an image without patches
 
 
 class Explainer:
-    """Explains the answers of one image classifier. Safe to share between threads.
+    """Explains the predictions of one image classifier. Safe to share between threads.
+
+        explainer = Explainer("google/vit-base-patch16-224")   # or timm.create_model(...), any nn.Module
+        result = explainer("cat.png")
+        result.probabilities, result.attentions                # (classes,), (layers, heads, T, T)
+        result.heatmap("relevance", target=281)                # float32 (gh, gw)
+        result.overlay("relevance", target=281).save("why.png")
 
     Args:
-        model: any Hugging Face image classifier whose attention goes through transformers' attention
-            interface and that has a class token (ViT, DeiT, DINOv2, ...), one of medvit's, or any other for
-            the methods that need no attention.
-        prepare: what turns pixels (B, 3, H, W) in 0..255 into the model's input, as `Preprocessing` does.
-            Maps that erase parts of a picture do so before it.
-        open_picture: what turns any picture into such pixels (1, 3, H, W), for those who call with a picture.
+        model: a hub id or a folder of transformers, or any image classifier, inputs (B, 3, H, W) to logits
+            (B, classes) or to an output with `logits`. Maps from attention need attention that goes through
+            `F.scaled_dot_product_attention`, `nn.MultiheadAttention` or a softmax over (B, heads, T, T). The
+            model is not changed: where it is in training mode or of half precision, a copy in evaluation mode
+            and float32 is used.
+        preprocess: an `imaging.Preprocessing`, a processor of transformers, or a function from a PIL image to
+            the input (3, H, W), as torchvision and timm make it. By default that which belongs to the model.
+
+    Raises:
+        MedvitError: there is no such model, or it is no image classifier.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        prepare: Callable[[Tensor], Tensor],
-        open_picture: Callable[[ImageInput], Tensor] | None = None,
-    ):
-        self.original = model
-        self.model = frozen_copy(model)
-        self.prepare = prepare
-        self.open_picture = open_picture
-        self.config = model.config
-        if (layer := find_cam_layer(self.model)) is not None:
-            capture_activations(layer)
+    def __init__(self, model: nn.Module | str | Path, preprocess: Any = None):
+        if isinstance(model, str | Path):
+            model, processor = open_model(model)
+            preprocess = processor if preprocess is None else preprocess
+        self.preparation = Preparation.of(model, preprocess)
+        self.model = in_evaluation_mode(model)
+        self.config = getattr(model, "config", None)
+        self._structure: Structure | None = None
+
+    def __call__(self, image: imaging.ImageInput | Tensor, target: int | None = None) -> ForwardPass:
+        """Run the model on one image.
+
+        Args:
+            image: a path, the bytes of a file, a PIL image, a uint8 array (H, W, 3); pixels as a uint8 tensor
+                (1, 3, H, W); or the input of the model as a float tensor (1, 3, H, W).
+            target: class whose gradients are computed in the same pass, -1 for the predicted class; maps that
+                need them cost nothing more afterwards.
+
+        Raises:
+            MedvitError: the picture cannot be read.
+        """
+        pixels = self.preparation.open(image)
+        return self.many(pixels)[0] if target is None else self._differentiate(pixels, target)
+
+    def many(self, pixels: Tensor) -> list[ForwardPass]:
+        """One forward pass over several images, pixels (N, 3, H, W) in 0..255."""
+        inputs = self.preparation(pixels)
+        layers = self.structure(inputs).layers
+        with torch.no_grad(), AttentionRecorder(layers=layers) if layers else nullcontext() as recorder:
+            logits, features = forward_with_features(self.model, inputs)
+        return self._forward_passes(pixels, inputs, logits, features, recorder)
+
+    @torch.no_grad()
+    def predict(self, pixels: Tensor, batch_size: int = 64) -> Tensor:
+        """Probabilities (N, classes) of many images (N, 3, H, W)."""
+        batches = pixels.split(batch_size)
+        return self.probabilities(torch.cat([self._logits(self.preparation(batch)) for batch in batches]))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Logits (..., classes) to probabilities; of each class alone where the task is multi-label."""
+        multi_label = getattr(self.config, "problem_type", None) == "multi_label_classification"
+        return logits.sigmoid() if multi_label else logits.softmax(-1)
+
+    def heatmap(
+        self, forward_pass: ForwardPass, method: str, options: MapOptions | None = None
+    ) -> np.ndarray:
+        """One map by any method; it is kept in `forward_pass`, so computing it again costs nothing.
+
+        Args:
+            options: by default the predicted class, the last layer, all heads.
+
+        Returns:
+            float32 (gh, gw) in the method's own unit, not scaled; see `display.scale`.
+
+        Raises:
+            MedvitError: unknown method, one that does not fit the model, or an option that is out of range.
+        """
+        options = options or MapOptions(forward_pass.top)
+        self._check(forward_pass, method, options)
+        key = method, options
+        if key not in forward_pass.heatmaps:
+            forward_pass.heatmaps[key] = METHODS[method].compute(self, forward_pass, options)
+        return forward_pass.heatmaps[key].float().numpy()
+
+    def _check(self, forward_pass: ForwardPass, method: str, options: MapOptions) -> None:
+        if method not in METHODS:
+            raise MedvitError(f"There is no map {method!r}. The maps are: {', '.join(METHODS)}.")
+        if METHODS[method].needs_attention and forward_pass.attentions is None:
+            raise MedvitError(
+                f"{METHODS[method].title} needs a model with attention over all patches. "
+                f"{self.structure().problem}; it can give: {', '.join(self.methods())}."
+            )
+        classes = len(forward_pass.logits)
+        if not 0 <= options.target < classes:
+            raise MedvitError(f"There is no class {options.target}; the model has {classes}.")
+        if options.head_fusion not in ("mean", "max", "min") or not 0 <= options.discard_ratio < 1:
+            raise MedvitError("head_fusion is mean, max or min, and discard_ratio from 0 to below 1.")
+
+    def methods(self) -> tuple[str, ...]:
+        """Names of the maps that fit the model."""
+        return tuple(
+            name for name, method in METHODS.items() if self.has_attention or not method.needs_attention
+        )
+
+    def is_signed(self, method: str) -> bool:
+        """Whether the map may be negative, against the class."""
+        return METHODS[method].signed
 
     @property
     def has_attention(self) -> bool:
-        """Whether there is an attention from a class token to show."""
-        return bool(getattr(self.config, "num_attention_heads", None))
+        """Whether the model has attention from which maps can be computed."""
+        return self.structure().layers > 0
 
-    def __call__(self, image: Tensor | ImageInput, target: int | None = None) -> ForwardPass:
-        """One forward pass over one image: pixels (1, 3, H, W) in 0..255, or any picture where
-        `open_picture` is given.
+    def of(self, model: nn.Module) -> Explainer:
+        """An explainer of another model whose images are prepared in the same way."""
+        explainer = copy.copy(self)
+        explainer.model, explainer._structure = in_evaluation_mode(model), None
+        return explainer
 
-        With a `target`, or -1 for the class that comes out on top, a backward pass follows at once, and the
-        maps that need that class's gradient cost nothing more.
+    def structure(self, inputs: Tensor | None = None) -> Structure:
+        """The structure of the model, found out at the first call, with inputs (B, 3, H, W) or zeros."""
+        if self._structure is None:
+            if inputs is None:
+                inputs = torch.zeros(1, 3, *self.preparation.input_size)
+            self._structure = inspect_model(self.model, self._logits, inputs)
+        return self._structure
 
-        Raises:
-            MedvitError: a picture that cannot be read, or a transformer whose attention cannot be.
+    def gradients(self, forward_pass: ForwardPass, target: int, attentions: bool = True) -> Gradients:
+        """The gradients of a class's logit; computed at the first call.
+
+        Args:
+            attentions: whether those with respect to the attention are needed; without them, only the part of
+                the model behind the CAM layer is differentiated.
         """
-        if isinstance(image, Tensor):
-            pixels = image
-        else:
-            assert self.open_picture is not None, "give pixels, or build the Explainer with `open_picture`"
-            pixels = self.open_picture(image)
-        if target is not None:
-            return self._differentiated(pixels, target)
-        return self.many(pixels)[0]
+        known = forward_pass.gradients.get(target)
+        if known is None or (attentions and known.attentions is None):
+            again = self._differentiate(forward_pass.pixels, target, attentions)
+            forward_pass.gradients |= again.gradients
+        return forward_pass.gradients[target]
 
-    def many(self, pixels: Tensor) -> list[ForwardPass]:
-        """One forward pass over several images (N, 3, H, W)."""
-        with torch.no_grad(), recording() as record:
-            inputs = self.prepare(pixels)
-            logits, features = read(self.model, inputs)
-        return self._seen(pixels, inputs, logits, features, record)
+    def _differentiate(self, pixels: Tensor, target: int, attentions: bool = True) -> ForwardPass:
+        """A forward pass with the gradients of a class, -1 for the predicted one."""
+        inputs = self.preparation(pixels)
+        structure = self.structure(inputs)
+        record = attentions and structure.layers > 0
+        recorder = AttentionRecorder(gradients_from=0) if record else None
+        with torch.no_grad(), recorder or nullcontext(), _in_graph(structure.cam_layer) as cam_outputs:
+            logits, features = forward_with_features(self.model, inputs)
+            target = int(logits[0].argmax()) if target == -1 else target
+            weights = recorder.weights[: structure.layers] if recorder else []
+            sources = [*weights, *cam_outputs[-1:]]
+            gradients = torch.autograd.grad(logits[0, target], sources) if sources else ()
+        (forward_pass,) = self._forward_passes(pixels, inputs, logits.detach(), features, recorder)
+        by_attention = torch.stack(gradients[: len(weights)])[:, 0] if weights else None
+        maps = [
+            _as_map(values.detach(), forward_pass.grid, structure)
+            for values in (*cam_outputs[-1:], *gradients[len(weights) :])
+        ]
+        forward_pass.gradients[target] = Gradients(by_attention, *(maps or (None, None)))
+        return forward_pass
 
-    def gradients(self, seen: ForwardPass, target: int) -> Gradients:
-        """What raises the logit of a class; one pass there and back at the first time."""
-        if target not in seen.gradients:
-            seen.gradients |= self._differentiated(seen.pixels, target).gradients
-        return seen.gradients[target]
+    def _logits(self, inputs: Tensor) -> Tensor:
+        output = self.model(inputs)
+        return getattr(output, "logits", output)
 
-    def probabilities(self, logits: Tensor) -> Tensor:
-        """Logits (..., classes) to probabilities: of each class alone where the task is multi-label."""
-        multi_label = self.config.problem_type == "multi_label_classification"
-        return logits.sigmoid() if multi_label else logits.softmax(-1)
-
-    @torch.no_grad()
-    def ask(self, pixels: Tensor, batch: int = 64) -> Tensor:
-        """Probabilities (N, classes) of many images (N, 3, H, W)."""
-        logits = [self.model(pixel_values=self.prepare(part)).logits for part in pixels.split(batch)]
-        return self.probabilities(torch.cat(logits))
-
-    def _differentiated(self, pixels: Tensor, target: int) -> ForwardPass:
-        with torch.enable_grad(), recording(with_gradients=True) as record:
-            inputs = self.prepare(pixels)
-            logits, features = read(self.model, inputs)
-            (seen,) = self._seen(pixels, inputs, logits.detach(), features, record)
-            target = int(logits.argmax()) if target == -1 else target
-            layers = [] if record.activations is None else [record.activations]
-            found = torch.autograd.grad(logits[0, target], [*record.weights, *layers])
-        attentions = torch.stack(found[: len(record.weights)])[:, 0] if record.weights else None
-        kept = [self._as_map(seen, one.detach()) for one in (*layers, *found[len(record.weights) :])]
-        seen.gradients[target] = Gradients(attentions, *(kept or (None, None)))
-        return seen
-
-    @staticmethod
-    def _as_map(seen: ForwardPass, output: Tensor) -> Tensor:
-        """Tokens (1, T, C) to the map of their patches (1, C, gh, gw); a map stays as it is."""
-        return output if output.ndim == 4 else seen.to_grid(output[:, seen.patches].transpose(1, 2))
-
-    def _seen(
-        self, pixels: Tensor, inputs: Tensor, logits: Tensor, features: Tensor | None, record: Record
+    def _forward_passes(
+        self,
+        pixels: Tensor,
+        inputs: Tensor,
+        logits: Tensor,
+        features: Tensor | None,
+        recorder: AttentionRecorder | None,
     ) -> list[ForwardPass]:
-        given = [None] * len(logits) if features is None else features
-        each = list(zip(pixels.split(1), logits, given, strict=True))
-        if not self.has_attention:
-            cell = max(1, round(pixels.shape[-1] / 7))
+        count = len(logits)
+        each = zip(pixels.split(1), logits, [None] * count if features is None else features, strict=True)
+        if recorder is None:
+            cell = max(1, round(pixels.shape[-1] / CELLS))
             grid = pixels.shape[-2] // cell, pixels.shape[-1] // cell
-            return [ForwardPass(*one, None, grid) for one in each]
-        layers = record.weights or [queries for queries, _, _ in record.scores]
-        if len({layer.shape for layer in layers}) != 1:
-            raise MedvitError(
-                f"The attention of a {self.config.model_type} model cannot be read: its layers differ in "
-                "shape, or do not use transformers' attention interface. Those of ViT, DeiT and DINOv2 can."
-            )
-        attentions = record.attentions()  # (layers, B, heads, T, T)
-        height, width = (side // self.config.patch_size for side in inputs.shape[-2:])
-        grid = self._grid(height, width, attentions.shape[-1])
-        if len(each) == 1:
-            return [ForwardPass(*each[0], attentions[:, 0], grid)]
-        # A copy for each: one that is kept must not keep the whole batch.
-        return [ForwardPass(*one, attentions[:, i].clone(), grid) for i, one in enumerate(each)]
-
-    def _grid(self, height: int, width: int, tokens: int) -> tuple[int, int]:
-        if not 1 <= tokens - height * width <= 8:  # the class token, and what some models put beside it
-            raise MedvitError(
-                f"A {self.config.model_type} model with {tokens} tokens for {height} x {width} patches has "
-                "no class token, so its maps cannot be drawn."
-            )
-        return height, width
+            return [ForwardPass(self, *image, None, grid) for image in each]
+        structure = self.structure()
+        attentions = recorder.attentions(structure.layers)  # (layers, B, heads, T, T)
+        tokens = attentions.shape[-1]
+        grid = patch_grid(self.model, inputs.shape[-2:], tokens) or (0, 0)
+        readout = structure.readout(tokens, grid[0] * grid[1]).to(attentions)
+        # A copy for each of several: a forward pass that is kept must not keep the whole batch.
+        own = [attentions[:, i].clone() if count > 1 else attentions[:, i] for i in range(count)]
+        return [ForwardPass(self, *image, own[i], grid, readout) for i, image in enumerate(each)]
 
 
-def find_cam_layer(model: nn.Module) -> nn.Module | None:
-    """Where a CAM looks: in a transformer the LayerNorm before the last attention, else the last convolution.
+@contextmanager
+def _in_graph(layer: nn.Module | None) -> Iterator[list[Tensor]]:
+    """Collect the outputs of a layer, as part of the graph; it begins there where it has not begun before."""
+    outputs: list[Tensor] = []
+    caller = threading.get_ident()
 
-    Behind that attention only the class token is read, and the gradient of every patch is exactly zero.
-    """
-    norms = ("layernorm_before", "norm1", "layer_norm1")
-    layers = [module for name, module in model.named_modules() if name.rpartition(".")[2] in norms]
-    # In medvit's CNN, what its last residual block gives, rather than the last convolution inside it.
-    layers = layers or list(getattr(model, "blocks", []))
-    layers = layers or [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    return layers[-1] if layers else None
+    def keep(_module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor | None:
+        if threading.get_ident() != caller:
+            return None
+        torch.set_grad_enabled(True)  # until the end of the caller's torch.no_grad()
+        if output.requires_grad:
+            outputs.append(output)
+            return output
+        outputs.append(output.detach().requires_grad_())
+        return outputs[-1].clone()  # what follows may change it in place, which a leaf does not allow
+
+    with layer.register_forward_hook(keep) if layer is not None else nullcontext():
+        yield outputs
 
 
-def frozen_copy(model: nn.Module) -> nn.Module:
-    """A copy of a model that shares its weights, in evaluation mode, frozen, with recordable attention.
+def _as_map(values: Tensor, grid: tuple[int, int], structure: Structure) -> Tensor:
+    """Output of the CAM layer to (1, C, h, w): tokens (1, T, C), or maps with channels last, of a LayerNorm."""
+    if isinstance(structure.cam_layer, nn.Conv2d) or (values.ndim == 4 and not _is_norm(structure.cam_layer)):
+        return values
+    if values.ndim == 4:
+        return values.permute(0, 3, 1, 2)
+    if not structure.layers:  # of windows or of another resolution: a square without prefix tokens
+        side = round(values.shape[1] ** 0.5)
+        grid = side, values.shape[1] // side
+    return values[:, -grid[0] * grid[1] :].transpose(1, 2).unflatten(-1, grid)
 
-    That of a Hugging Face ViT has lean layers, which hold a second copy of a quarter of the weights.
-    """
-    shared = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
-    shared |= {id(buffer): buffer for buffer in model.buffers()}
-    copied = copy.deepcopy(model, shared).eval()
-    if getattr(model, "_supports_sdpa", False):
-        make_recordable(copied)
-        lean(copied)
-    return copied
+
+def _is_norm(module: nn.Module | None) -> bool:
+    return "Norm" in type(module).__name__ and getattr(module, "weight", None) is not None
+
+
+def in_evaluation_mode(model: nn.Module) -> nn.Module:
+    """The model itself; where it is in training mode or of half precision, an evaluation copy in float32."""
+    half = any(weight.dtype in (torch.float16, torch.bfloat16) for weight in model.parameters())
+    if not (half or model.training):
+        return model
+    copied = copy.deepcopy(model).eval()
+    return copied.float() if half else copied
+

@@ -1,33 +1,39 @@
-"""Occlusion: erase one patch after the other and see what the answer loses.
+"""Occlusion: mask one patch after the other and measure what the class loses.
 
 Zeiler and Fergus: Visualizing and Understanding Convolutional Networks (ECCV 2014); blurred instead of grey.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from medvit.explain.explainer import Explainer, ForwardPass, MapOptions
+from medvit.explain.forward_pass import ForwardPass, MapOptions
+
+if TYPE_CHECKING:
+    from medvit.explain.explainer import Explainer
 
 
-def occlusion(explainer: Explainer, seen: ForwardPass, choice: MapOptions) -> Tensor:
-    """The probability of `choice.target` that each patch holds: before, minus after it was blurred.
+def occlusion(explainer: Explainer, forward_pass: ForwardPass, options: MapOptions) -> Tensor:
+    """The probability of the class that is lost when each patch is blurred.
 
     Returns:
-        (gh, gw) in -1..1; below zero where the patch speaks against the class.
+        (gh, gw) in -1..1; negative where the patch is evidence against the class.
     """
-    cells = seen.grid[0] * seen.grid[1]
-    one_at_a_time = torch.eye(cells, dtype=torch.bool)  # (cells, cells)
-    after = explainer.ask(erase(seen.pixels, seen.to_grid(one_at_a_time)))[:, choice.target]
-    before = explainer.probabilities(seen.logits)[choice.target]
-    return seen.to_grid(before - after)
+    cells = forward_pass.grid[0] * forward_pass.grid[1]
+    each_cell = forward_pass.to_grid(torch.eye(cells, dtype=torch.bool))  # (cells, gh, gw)
+    masked = explainer.predict(mask_cells(forward_pass.pixels, each_cell))[:, options.target]  # (cells,)
+    return forward_pass.to_grid(forward_pass.probabilities[options.target] - masked)
 
 
-def erase(pixels: Tensor, cells: Tensor, filling: Tensor | None = None) -> Tensor:
-    """Replace cells of an image (1, 3, H, W) by `filling`, of the same shape, or its blurred self.
+def mask_cells(pixels: Tensor, cells: Tensor, filling: Tensor | None = None) -> Tensor:
+    """Replace cells of an image (1, 3, H, W) by `filling`, of the same shape, or by the blurred image.
 
     Args:
-        cells: bool (N, gh, gw), the cells to erase in each of the N results.
+        cells: bool (N, gh, gw), the cells to mask in each of the N results.
 
     Returns:
         (N, 3, H, W) float
@@ -39,11 +45,11 @@ def erase(pixels: Tensor, cells: Tensor, filling: Tensor | None = None) -> Tenso
 
 
 def blur(pixels: Tensor) -> Tensor:
-    """A Gaussian blur of images (B, 3, H, W) that leaves no shape of a patch's size: sigma an eighth of H."""
+    """Blur images (B, 3, H, W) with a Gaussian of sigma H / 8, in which no detail of a patch's size remains."""
     sigma = pixels.shape[-2] / 8
-    reach = min(round(2 * sigma), pixels.shape[-1] - 1, pixels.shape[-2] - 1)
-    steps = torch.arange(-reach, reach + 1, dtype=torch.float32, device=pixels.device)
-    kernel = torch.exp(-(steps**2) / (2 * sigma**2))
+    radius = min(round(2 * sigma), pixels.shape[-1] - 1, pixels.shape[-2] - 1)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=pixels.device)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
-    x = F.pad(pixels.float(), [reach] * 4, mode="reflect")
+    x = F.pad(pixels.float(), [radius] * 4, mode="reflect")
     return F.conv2d(F.conv2d(x, kernel, groups=3), kernel.transpose(-1, -2), groups=3)

@@ -3,28 +3,41 @@
 Chefer, Gur and Wolf: Generic Attention-model Explainability (ICCV 2021), the rule for self-attention.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from medvit.explain.explainer import Explainer, ForwardPass, MapOptions
+from medvit.explain.forward_pass import ForwardPass, MapOptions
+
+if TYPE_CHECKING:
+    from medvit.explain.explainer import Explainer
 
 
-def relevance(explainer: Explainer, seen: ForwardPass, choice: MapOptions) -> Tensor:
-    """How much each patch raised the logit of `choice.target` by way of the attention. Returns (gh, gw)."""
-    assert seen.attentions is not None
-    total = propagate(seen.attentions, explainer.gradients(seen, choice.target).attentions)
-    return seen.to_grid(total[seen.patches])
+def relevance(explainer: Explainer, forward_pass: ForwardPass, options: MapOptions) -> Tensor:
+    """How much each patch raised the logit of the class through the attention. Returns (gh, gw)."""
+    gradients = explainer.gradients(forward_pass, options.target).attentions
+    total = propagate(forward_pass.attentions, gradients, forward_pass.readout)
+    return forward_pass.to_grid(total[forward_pass.patches])
 
 
-def propagate(attentions: Tensor, gradients: Tensor) -> Tensor:
-    """R = 1; then for each layer R = R + E_heads[(gradient * attention)+] R.
+def propagate(attentions: Tensor, gradients: Tensor, start: Tensor | None = None) -> Tensor:
+    """R = identity; then for each layer R = R + mean over heads of (gradient * attention)+ R.
 
-    Both arguments (layers, heads, T, T). Returns the class token's row of R, (T,), computed from the last
-    layer to the first.
+    Only the row of `start` is computed of R, from the last layer to the first.
+
+    Args:
+        attentions, gradients: (layers, heads, T, T)
+        start: (T,), the weights of the tokens to start from; by default the first token, the class token.
+
+    Returns:
+        (T,)
     """
-    raised = (attentions * gradients).relu().mean(1)  # (layers, T, T)
-    total = torch.zeros(raised.shape[-1], dtype=raised.dtype, device=raised.device)
-    total[0] = 1
-    for layer in raised.flip(0):
-        total = torch.addmv(total, layer.mT, total)
-    return total
+    positive = (attentions * gradients).relu().mean(1)  # (layers, T, T)
+    if start is None:
+        start = torch.eye(positive.shape[-1], dtype=positive.dtype, device=positive.device)[0]
+    for layer in positive.flip(0):
+        start = torch.addmv(start, layer.mT, start)
+    return start

@@ -30,8 +30,8 @@ def open_image(source: ImageInput) -> Image.Image:
     """Decode an image of unknown origin into an upright 8-bit RGB image.
 
     Of an animation the first frame is taken; transparent pixels are blended with white; 16-bit grey is scaled
-    to 8 bits and not clipped; the EXIF orientation is applied. Single-frame DICOM files are read where pydicom is
-    installed.
+    to 8 bits and not clipped; the EXIF orientation is applied. Single-frame DICOM files are read where pydicom
+    is installed.
 
     Args:
         source: a path, the bytes of a file, a Pillow image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).

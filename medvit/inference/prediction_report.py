@@ -46,7 +46,7 @@ def render(
         truth: the true class, where it is known.
         level: coverage of the prediction set; None for the subset's default.
     """
-    dataset = checkpoint.subset
+    dataset = checkpoint.dataset
     probs = prediction.display_probs
     level = settings.of(prediction.subset).conformal_level if level is None else level
     template = environment(TEMPLATE.parent).get_template(TEMPLATE.name)
@@ -112,7 +112,7 @@ def _card(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "Model": f"{checkpoint.title}, {card['parameters']:,} parameters, {checkpoint.origin}",
         "Trained on": (
-            f"{card['trained_on']:,} images of {checkpoint.subset.title}, {card['source_size']} pixels"
+            f"{card['trained_on']:,} images of {checkpoint.dataset.title}, {card['source_size']} pixels"
         ),
         "Seed": card["seed"],
         "Test accuracy": f"{test['accuracy']:.1%} ({low:.1%} to {high:.1%} at 95 %; {test['n']:,} images)",

@@ -16,9 +16,8 @@ from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import probabilities
 from medvit.inference.batching import RequestBatcher
-from medvit.reliability import ood
 from medvit.reliability import tta as augmentation
-from medvit.reliability.fit import InDistribution, Trust
+from medvit.reliability.apply import InDistribution, Reliability
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Prediction:
     calibrated: np.ndarray | None = None
     in_distribution: InDistribution | None = None
     agreement: float | None = None
-    trust: Trust | None = None
+    trust: Reliability | None = None
 
     @property
     def forward_pass(self) -> explain.ForwardPass:
@@ -80,7 +79,7 @@ class Prediction:
         if self.trust is None or self.calibrated is None or not self.trust.has_prediction_sets:
             return None
         level = settings.of(self.subset).conformal_level if level is None else level
-        members = self.trust.sets(self.calibrated[None], level, self.agreement is not None)[0]
+        members = self.trust.prediction_sets(self.calibrated[None], level, self.agreement is not None)[0]
         return [int(i) for i in np.argsort(-self.calibrated) if members[i]]
 
     def to_json(self) -> dict[str, Any]:
@@ -119,7 +118,7 @@ class Predictor:
 
     def __init__(self, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
-        self.trust = Trust.of(checkpoint)
+        self.trust = Reliability.of(checkpoint)
         self._lock = threading.Lock()
         self._explainer: explain.Explainer | None = None
         self._predict_recorded = RequestBatcher(self._run_recorded, threading.Lock())
@@ -165,7 +164,7 @@ class Predictor:
 
     def source(self, image: imaging.ImageInput) -> np.ndarray:
         """Convert a picture to the form of the training images: uint8 (s, s, 3); s is 28 if shipped."""
-        grey = self.checkpoint.subset.channels == 1
+        grey = self.checkpoint.dataset.channels == 1
         return imaging.to_source(imaging.open_image(image), self.checkpoint.card["source_size"], grey)
 
     def predict(self, source: np.ndarray, tta: bool = False) -> Prediction:
@@ -176,15 +175,14 @@ class Predictor:
         """
         if not tta:
             return self._predict_recorded(source)
-        copies = augmentation.make(imaging.to_tensor(source[None]), self.checkpoint.subset.name)
+        copies = augmentation.augment(imaging.to_tensor(source[None]), self.checkpoint.dataset.name)
         passes = self.explainer.many(copies)  # (V, 3, s, s), the image itself first
-        logits, features = _outputs(passes)
-        return self._predictions(source[None], logits[:, None], features[:1], passes[:1])[0]
+        return self._predictions(source[None], _logits(passes)[:, None], passes[:1])[0]
 
     def predict_many(self, sources: np.ndarray) -> list[Prediction]:
         """Classify source images, uint8 (N, s, s, 3), without recording forward passes."""
-        logits, features = predict(self.explainer.model, self.checkpoint.preprocessing, sources)
-        return self._predictions(sources, logits, features, [None] * len(sources))
+        logits, _ = predict(self.explainer.model, self.checkpoint.preprocessing, sources)
+        return self._predictions(sources, logits, [None] * len(sources))
 
     def features(self, source: np.ndarray) -> np.ndarray:
         """Return the input of the classifier head, float32 (D,), for source pixels, uint8 (s, s, 3)."""
@@ -193,21 +191,21 @@ class Predictor:
     def heatmap(
         self, prediction: Prediction, method: str, options: explain.MapOptions | None = None
     ) -> np.ndarray:
-        """Return the saliency map (gh, gw), one float per patch; see `explain.heatmap`.
+        """Return the saliency map (gh, gw), one float per patch; see `Explainer.heatmap`.
 
         Raises:
             MedvitError: the method does not fit the model, or an option is out of range.
         """
         forward_pass = prediction.recorded or self.explainer(imaging.to_tensor(prediction.source[None]))
-        return explain.heatmap(self.explainer, forward_pass, method, options)
+        return self.explainer.heatmap(forward_pass, method, options)
 
     def methods(self) -> tuple[str, ...]:
         """Names of the saliency maps available for this model."""
-        return explain.methods_for(self.explainer)
+        return self.explainer.methods()
 
     def _run_recorded(self, sources: list[np.ndarray]) -> list[Prediction]:
         passes = self.explainer.many(imaging.to_tensor(np.stack(sources)))
-        return self._predictions(np.stack(sources), *_outputs(passes), passes)
+        return self._predictions(np.stack(sources), _logits(passes), passes)
 
     def _run_plain(self, sources: list[np.ndarray]) -> list[Prediction]:
         return self.predict_many(np.stack(sources))
@@ -216,44 +214,30 @@ class Predictor:
         self,
         sources: np.ndarray,
         logits: np.ndarray,
-        features: np.ndarray,
         passes: Sequence[explain.ForwardPass | None],
     ) -> list[Prediction]:
-        """Predictions for images (N, s, s, 3) from their features (N, D) and logits (N, C).
+        """Predictions for images (N, s, s, 3) from their logits (N, C).
 
         Logits (V, N, C) are those of V test-time augmentations, the images themselves first.
         """
-        trust, subset = self.trust, self.checkpoint.subset
+        trust, subset = self.trust, self.checkpoint.dataset
         plain = logits[0] if logits.ndim == 3 else logits  # (N, C)
         probs = probabilities(plain, subset.multi_label)
         agreement: Iterable[float | None] = [None] * len(sources)
         if logits.ndim == 3:
             probs, agreement = augmentation.combine(logits, subset.multi_label)
         calibrated = trust.calibrated(logits, subset.multi_label) if trust else [None] * len(sources)
-        ood_checks = self._in_distribution(sources, plain, features)
+        ood_checks = trust.in_distribution(sources) if trust else None
         names = subset.name, self.checkpoint.model_name, subset.classes
-        per_image = zip(sources, probs, passes, calibrated, ood_checks, agreement, strict=True)
+        per_image = zip(
+            sources, probs, passes, calibrated, ood_checks or [None] * len(sources), agreement, strict=True
+        )
         return [Prediction(*names, *values, trust) for values in per_image]
 
-    def _in_distribution(
-        self, sources: np.ndarray, logits: np.ndarray, features: np.ndarray
-    ) -> list[InDistribution] | list[None]:
-        """The out-of-distribution check, by this model or by the OOD reference model as trust.npz has it."""
-        trust = self.trust
-        if trust and not trust.reads_shared:
-            outputs = ood.ModelOutputs(features, logits, np.ones(logits.shape[1], bool))
-        elif trust and (reference := trust.shared):
-            own = reference.own(self.checkpoint.subset.name)
-            outputs = ood.read(reference.model, reference.preprocessing, sources, own)
-        else:
-            return [None] * len(sources)
-        return [InDistribution(float(s), trust.foreign_threshold) for s in trust.foreign_scores(outputs)]
 
-
-def _outputs(passes: list[explain.ForwardPass]) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (N, C) and features (N, D) of forward passes over N images."""
-    logits = np.stack([each.logits.numpy() for each in passes])
-    return logits, np.stack([each.features.numpy() for each in passes if each.features is not None])
+def _logits(passes: list[explain.ForwardPass]) -> np.ndarray:
+    """Logits (N, C) of forward passes over N images."""
+    return np.stack([each.logits.numpy() for each in passes])
 
 
 def load(subset: str, model: str, root: str | Path | None = None) -> Predictor:

@@ -60,7 +60,7 @@ class Registry:
         self.model_bytes = model_bytes
         self._predictors: dict[str, dict[str, Predictor]] = {}
         for predictor in predictors:
-            models = self._predictors.setdefault(predictor.checkpoint.subset.name, {})
+            models = self._predictors.setdefault(predictor.checkpoint.dataset.name, {})
             models[predictor.checkpoint.model_name] = predictor
         self._recently_used: OrderedDict[Path, Predictor] = OrderedDict()
         self._memory_lock = threading.Lock()
@@ -209,7 +209,7 @@ class Registry:
     def random_misclassified(self, subset: str, model: str) -> Sample:
         """A random test image that a model misclassifies; raises MedvitError if there is none, or no data."""
         tested = self.checkpoint(subset, model)
-        probs = probabilities(tested.test_logits, tested.subset.multi_label)
+        probs = probabilities(tested.test_logits, tested.dataset.multi_label)
         wrong = selection.misclassified(probs, tested.test_labels)
         if not len(wrong):
             raise MedvitError("This model classifies every test image correctly.")

@@ -44,7 +44,7 @@ class Index:
     @property
     def _folder(self) -> Path:
         """One folder per archive; archives of the same name are told apart by their file size."""
-        name, size = self.checkpoint.subset.name, self.checkpoint.card["source_size"]
+        name, size = self.checkpoint.dataset.name, self.checkpoint.card["source_size"]
         archive = medmnist.archive_path(name, size, self.data_root)
         length = archive.stat().st_size if archive.is_file() else 0
         root = Path(os.environ.get("MEDVIT_CACHE") or Path.home() / ".cache" / "medvit")
@@ -85,7 +85,7 @@ class Index:
     def _sample(self, split: str) -> np.ndarray:
         """Pixels of the indexed images, the same for every model; saved with their labels and indices."""
         size = self.checkpoint.card["source_size"]
-        images, labels = medmnist.load_split(self.checkpoint.subset.name, split, size, self.data_root)
+        images, labels = medmnist.load_split(self.checkpoint.dataset.name, split, size, self.data_root)
         chosen = np.arange(len(images))
         if len(images) > MAX_IMAGES:
             chosen = np.sort(np.random.default_rng(0).choice(len(images), MAX_IMAGES, replace=False))

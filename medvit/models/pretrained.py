@@ -1,24 +1,20 @@
-"""A pretrained Hugging Face ViT, given a new head and, if wanted, another input size."""
+"""A pretrained Hugging Face ViT with a new head and, optionally, another input size."""
 
 import math
-import re
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel, ViTForImageClassification
-from transformers.models.vit.modeling_vit import ViTLayer
+from torch import nn
+from transformers import AutoConfig, ViTForImageClassification
+from transformers.utils import cached_file
 
 from medvit.errors import MedvitError
 from medvit.imaging.preprocess import Preprocessing
-from medvit.models import DEFAULT_BACKBONE, rlrr
-from medvit.models.attention import attend
+from medvit.models import DEFAULT_BACKBONE
 
-STRATEGIES = "full, last-K, linear, lora, rlrr"
-LEAST_PATCH = 4  # pixels; smaller patches would be many
+MIN_PATCH = 4  # pixels; smaller patches would be too many
 
 
 def from_backbone(
@@ -28,7 +24,7 @@ def from_backbone(
 
     Args:
         backbone: hub id or folder of a ``model_type: vit`` checkpoint (ViT, DeiT without distillation, DINO).
-        image_size: input side in pixels, where it is not the backbone's own; see `resize`.
+        image_size: side of the input in pixels, by default the backbone's own; see `resize`.
         config_kwargs: id2label, label2id, problem_type.
 
     Raises:
@@ -58,28 +54,29 @@ def from_backbone(
 def resize(model: ViTForImageClassification, image_size: int) -> None:
     """Change the input size of a ViT in place, so that the saved model needs no special call.
 
-    A multiple of the patch size gives another number of patches. Any other size gives smaller patches, of
-    the greatest common divisor: a model of patches of 16 pixels takes images of 28 as 7 x 7 patches of 4,
-    as many as it would make of them enlarged to 112.
+    A multiple of the patch size gives another number of patches. Any other size gives smaller patches, of the
+    greatest common divisor: a model with patches of 16 pixels takes images of 28 as 7 x 7 patches of 4, as many
+    as of the same images enlarged to 112.
 
     Raises:
         MedvitError: the patches would be smaller than 4 pixels.
     """
     patch = model.config.patch_size
-    if (shared := math.gcd(patch, image_size)) < min(patch, LEAST_PATCH):
+    new_patch = math.gcd(patch, image_size)
+    if new_patch < min(patch, MIN_PATCH):
         raise MedvitError(
             f"The input size {image_size} does not go with the backbone's patch size {patch}: patches "
-            f"of {shared} pixels are too small (the least is {LEAST_PATCH}). Choose a multiple of {patch}."
+            f"of {new_patch} pixels are too small (the minimum is {MIN_PATCH}). Choose a multiple of {patch}."
         )
-    if shared < patch:
-        _shrink_patches(model, shared)
+    if new_patch < patch:
+        _shrink_patches(model, new_patch)
     _resize_position_embedding(model, image_size)
 
 
 def _shrink_patches(model: ViTForImageClassification, patch: int) -> None:
-    """Give a patch of fewer pixels the embedding that it would have enlarged bicubically to the old size.
+    """Embed smaller patches as if they were first enlarged bicubically to the old size.
 
-    Both steps are linear, so the one is folded into the other.
+    Both steps are linear, so the enlargement is folded into the weights of the projection.
     """
     embeddings = model.vit.embeddings
     projection, old = embeddings.patch_embeddings.projection, model.config.patch_size
@@ -113,94 +110,6 @@ def _mean_and_std(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if Path(backbone).is_dir():
         path = Path(backbone) / "preprocessor_config.json"
     else:
-        from transformers.utils import cached_file
-
         path = Path(cached_file(backbone, "preprocessor_config.json"))
     preprocessing = Preprocessing.from_json(path.read_text())
     return preprocessing.mean, preprocessing.std
-
-
-def apply_strategy(model: PreTrainedModel, strategy: str) -> nn.Module:
-    """Choose what of a ViT is trained; its head always is.
-
-    Args:
-        strategy: "full"; "last-K", the last K blocks and the final norm; "linear", the head alone; "lora",
-            low-rank updates of queries and values (Hu et al., 2021, through peft); "rlrr" (see `rlrr`).
-
-    Returns:
-        The module to train, whose logits are still those of `model`; `merge_strategy` takes it back.
-
-    Raises:
-        MedvitError: no such strategy, or K larger than the number of blocks.
-    """
-    last = re.fullmatch(r"last-(\d+)", strategy)
-    if strategy == "rlrr":
-        rlrr.apply(model)
-    elif strategy == "lora":
-        import peft
-
-        config = peft.LoraConfig(
-            r=16, lora_alpha=16, target_modules=["q_proj", "v_proj"], modules_to_save=["classifier"]
-        )
-        return peft.get_peft_model(model, config)
-    elif strategy == "linear" or last:
-        blocks = model.vit.layers
-        count = int(last[1]) if last else 0
-        if count > len(blocks):
-            raise MedvitError(
-                f"The strategy {strategy!r} asks for more than the {len(blocks)} blocks there are."
-            )
-        model.requires_grad_(False)
-        trained = [
-            model.classifier,
-            *([model.vit.layernorm, *blocks[len(blocks) - count :]] if count else []),
-        ]
-        for module in trained:
-            module.requires_grad_(True)
-    elif strategy != "full":
-        raise MedvitError(f"There is no strategy {strategy!r}. The strategies are: {STRATEGIES}.")
-    return model  # type: ignore[return-value]
-
-
-def merge_strategy(model: nn.Module, strategy: str) -> PreTrainedModel:
-    """The plain ViT with what was learned merged into its weights; its logits are those of `model`."""
-    if strategy == "lora":
-        return model.merge_and_unload()
-    if strategy == "rlrr":
-        rlrr.merge(model)
-    return model  # type: ignore[return-value]
-
-
-class ClassTokenLayer(nn.Module):
-    """The last `ViTLayer` of a classifier, giving out the class token alone: no other is read after it.
-
-    Its parameters are the layer's own, under the same names.
-    """
-
-    def __init__(self, layer: ViTLayer):
-        super().__init__()
-        self.attention, self.mlp, self.dropout = layer.attention, layer.mlp, layer.dropout
-        self.layernorm_before, self.layernorm_after = layer.layernorm_before, layer.layernorm_after
-
-    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
-        """(B, T, dim) to (B, 1, dim); without a mask, as images have no padding."""
-        one, normed = self.attention, self.layernorm_before(x)
-        parts = (one.q_proj, normed[:, :1]), (one.k_proj, normed), (one.v_proj, normed)
-        q, k, v = (project(y).unflatten(-1, (-1, one.head_dim)).transpose(1, 2) for project, y in parts)
-        read = attend(q * one.scaling, k, v).transpose(1, 2).flatten(2)
-        x = x[:, :1] + self.dropout(one.o_proj(read))
-        return x + self.dropout(self.mlp(self.layernorm_after(x)))
-
-
-def optimize_for_training(model: nn.Module, device: torch.device) -> None:
-    """Make a Hugging Face ViT train faster, in place, with the same logits; other models stay as they are.
-
-    The last layer gives out the class token alone, which takes 7 % less time for ViT-Tiny, unless attention
-    is dropped out. On a CPU attention is not fused: the backward pass of that kernel is slow in bfloat16.
-    """
-    if isinstance(model, ViTForImageClassification):
-        if device.type == "cpu":
-            model.set_attn_implementation("eager")
-        *_, last = model.vit.layers
-        if type(last) is ViTLayer and not model.config.attention_probs_dropout_prob:
-            model.vit.layers[-1] = ClassTokenLayer(last)

@@ -1,8 +1,7 @@
 """ResNet-18 for small images: a 3x3 stem without pooling, so that 28 pixels end as a 4 x 4 grid.
 
-He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition (CVPR 2016). Half width (the default here)
-has
-2.8 million parameters, as many as the SPT-LSA transformer beside it; ``width=64`` is the published ResNet-18.
+He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition (CVPR 2016). Half width (the
+default here) has 2.8 million parameters, as many as SPT-LSA; ``width=64`` is the published ResNet-18.
 """
 
 import torch
@@ -26,6 +25,8 @@ class CnnConfig(PretrainedConfig):
 
 
 class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with a residual connection."""
+
     def __init__(self, channels_in: int, channels: int, stride: int):
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
@@ -78,7 +79,12 @@ class CnnForImageClassification(PreTrainedModel):
     def forward(
         self, pixel_values: Tensor, labels: Tensor | None = None, output_hidden_states: bool = False, **_
     ) -> ImageClassifierOutputWithNoAttention:
-        """Classify normalised images (B, 3, H, W). `hidden_states`: the last feature map (B, C, H/8, W/8)."""
+        """Classify normalised images (B, 3, H, W); they are cast to the dtype of the weights.
+
+        Returns:
+            `logits` (B, classes); `hidden_states`, the last feature map (B, C, H/8, W/8).
+        """
+        pixel_values = pixel_values.to(self.dtype)
         if pixel_values.is_cuda:  # the layout that tensor cores compute in
             pixel_values = pixel_values.contiguous(memory_format=torch.channels_last)
         features = self.blocks(self.stem(pixel_values))  # (B, C, h, w)

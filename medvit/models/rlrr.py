@@ -1,9 +1,9 @@
-"""Low-rank rescaled residual fine-tuning: a few numbers per layer, merged into the plain weights afterwards.
+"""Low-rank rescaled residual fine-tuning (RLRR): few parameters per layer, merged into the weights afterwards.
 
-Dong et al.: Low-Rank Rescaled Vision Transformer Fine-Tuning: A Residual Design Approach
-(CVPR 2024). Each weight matrix W of a block becomes W + W * left * right, with `left` one number a row and
-`right` one a column; each bias gets a shift; after each norm and the patch embedding come a scale and a shift
-a channel.
+Dong et al.: Low-Rank Rescaled Vision Transformer Fine-Tuning: A Residual Design Approach (CVPR 2024). Each
+weight matrix W of a block becomes W + W * row * column, with one factor for each row and one for each column;
+each bias gets a shift; each norm and the patch embedding get a scale and a shift for each channel. The new
+parameters are float32, whatever the dtype of the model.
 """
 
 import torch
@@ -13,16 +13,16 @@ from transformers import ViTForImageClassification
 
 
 class _Rescale(nn.Module):
-    """W + W * left * right; nothing at the start, as `left` is zero."""
+    """W + W * row * column; W itself at the start, as `row` is zero."""
 
     def __init__(self, weight: Tensor):
         super().__init__()
         rows, columns = weight.shape
-        self.left = nn.Parameter(torch.zeros(rows, 1, device=weight.device))
-        self.right = nn.Parameter(torch.ones(1, columns, device=weight.device))
+        self.row = nn.Parameter(torch.zeros(rows, 1, device=weight.device))
+        self.column = nn.Parameter(torch.ones(1, columns, device=weight.device))
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight + weight * self.left * self.right
+        return (weight + weight * self.row * self.column).to(weight.dtype)
 
 
 class _Shift(nn.Module):
@@ -30,36 +30,36 @@ class _Shift(nn.Module):
 
     def __init__(self, bias: Tensor):
         super().__init__()
-        self.shift = nn.Parameter(torch.zeros_like(bias))
+        self.shift = nn.Parameter(torch.zeros(bias.shape, device=bias.device))
 
     def forward(self, bias: Tensor) -> Tensor:
-        return bias + self.shift
+        return (bias + self.shift).to(bias.dtype)
 
 
 class _Scale(nn.Module):
-    """w * scale, a number for each output channel of a weight of any shape."""
+    """w * scale, with one factor for each output channel of a weight of any shape."""
 
     def __init__(self, weight: Tensor):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(len(weight), device=weight.device))
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight * self.scale.view(-1, *[1] * (weight.ndim - 1))
+        return (weight * self.scale.view(-1, *[1] * (weight.ndim - 1))).to(weight.dtype)
 
 
 class _ScaleAndShift(_Shift):
-    """b * scale + shift, with the scale of the weight beside it."""
+    """b * scale + shift, with the scale of the weight of the same module."""
 
     def __init__(self, bias: Tensor, scale: nn.Parameter):
         super().__init__(bias)
-        self._scale = (scale,)  # in a tuple, so that the one parameter is registered, and saved, once
+        self._scale = (scale,)  # in a tuple, so that this parameter is registered only once
 
     def forward(self, bias: Tensor) -> Tensor:
-        return bias * self._scale[0] + self.shift
+        return (bias * self._scale[0] + self.shift).to(bias.dtype)
 
 
 def apply(model: ViTForImageClassification) -> None:
-    """Freeze a ViT but for its head and add the rescaling parameters, in place; the logits stay the same."""
+    """Freeze a ViT except its head and add the rescaling parameters, in place; the logits stay the same."""
     model.requires_grad_(False)
     model.classifier.requires_grad_(True)
     for layer in model.vit.layers:
@@ -76,14 +76,14 @@ def apply(model: ViTForImageClassification) -> None:
 
 
 def _scale_and_shift(module: nn.Module) -> None:
-    """(w x + b) * scale + shift, as new values of w and b."""
+    """Parametrise w x + b as (w x + b) * scale + shift."""
     scaled = _Scale(module.weight)
     parametrize.register_parametrization(module, "weight", scaled)
     parametrize.register_parametrization(module, "bias", _ScaleAndShift(module.bias, scaled.scale))
 
 
 def merge(model: ViTForImageClassification) -> None:
-    """Put the rescaled values in the place of the plain weights, and drop the added parameters, in place."""
+    """Replace the weights by their rescaled values and remove the added parameters, in place."""
     for module in model.modules():
         if parametrize.is_parametrized(module):
             for name in list(module.parametrizations):

@@ -1,20 +1,24 @@
 """ViT with Shifted Patch Tokenization and Locality Self-Attention.
 
 Lee, Lee, Song: Vision Transformer for Small-Size Datasets (2021, arXiv 2112.13492).
-Either part can be switched off alone; with both off the model is the vanilla `vit`, apart from its
-initialisation.
+Either part can be switched off; with both off the model is the vanilla `vit`.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medvit.models.attention import attend
-from medvit.models.vit import Attention, PatchEmbedding, VitConfig, VitForImageClassification
+from medvit.models.vit import (
+    Attention,
+    PatchEmbedding,
+    VitConfig,
+    VitForImageClassification,
+    scaled_dot_product_attention,
+)
 
 
 class SptLsaConfig(VitConfig):
-    """`spt`, `lsa`: use shifted patch tokenization, locality self-attention."""
+    """As `VitConfig`, with `spt` (shifted patch tokenization) and `lsa` (locality self-attention) on or off."""
 
     model_type = "medvit_spt_lsa"
 
@@ -27,13 +31,13 @@ class SptLsaConfig(VitConfig):
 def diagonal_shifts(x: Tensor, distance: int) -> Tensor:
     """The image and its four diagonal shifts by `distance` pixels, zero padded.
 
-    (B, C, H, W) to (B, 5 C, H, W), in the order: the image, moved up-left, up-right, down-left, down-right.
+    (B, C, H, W) to (B, 5 C, H, W), in the order: the image, shifted up-left, up-right, down-left, down-right.
     """
     height, width = x.shape[-2:]
     padded = F.pad(x, [distance] * 4)
     up_down, left_right = (2 * distance, 0), (2 * distance, 0)
-    moved = [padded[..., top : top + height, left : left + width] for top in up_down for left in left_right]
-    return torch.cat([x, *moved], 1)
+    shifted = [padded[..., top : top + height, left : left + width] for top in up_down for left in left_right]
+    return torch.cat([x, *shifted], 1)
 
 
 class ShiftedPatchTokenization(nn.Module):
@@ -53,17 +57,18 @@ class ShiftedPatchTokenization(nn.Module):
 
 
 class LocalitySelfAttention(Attention):
-    """Attention with a learned temperature per head and no attention of a token to itself."""
+    """Attention with a learned temperature per head, in which no token attends to itself."""
 
     def __init__(self, config: SptLsaConfig):
         super().__init__(config)
         head_dim = config.hidden_size // config.num_attention_heads
         self.temperature = nn.Parameter(torch.full((config.num_attention_heads, 1, 1), head_dim**-0.5))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        shape = q.shape[-2], k.shape[-2]  # fewer queries where only the first tokens are asked for
-        mask = torch.zeros(shape, dtype=q.dtype, device=q.device).fill_diagonal_(float("-inf"))
-        return attend((q * self.temperature).to(k.dtype), k, v, mask)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, fused: bool) -> tuple[Tensor, Tensor | None]:
+        mask = torch.zeros(q.shape[-2], k.shape[-2], dtype=q.dtype, device=q.device)  # (tokens, T)
+        mask.fill_diagonal_(float("-inf"))
+        q = (q * self.temperature).to(k.dtype)  # under autocast the product is float32
+        return scaled_dot_product_attention(q, k, v, 1.0, mask, fused)
 
 
 class SptLsaForImageClassification(VitForImageClassification):

@@ -1,11 +1,8 @@
-"""Sets of answers that hold the truth as often as promised. Pure functions of probabilities and labels.
+"""Prediction sets that hold the true class with a given probability (split conformal prediction).
 
-Split conformal prediction: on images that nothing else was fitted on, note how badly the true class scored;
-an answer belongs to the set if it scores no worse than all but the worst few of them. The promise holds for
-images like those, on average over such samples.
-
-LAC: Sadinle et al., 2019. APS: Romano et al., 2020. RAPS: Angelopoulos et al., 2021. MAPIE and torchcp offer
-them around estimators and data loaders; on arrays they are the few lines below.
+The nonconformity score of a class is 1 - its probability (LAC: Sadinle et al., 2019). A class belongs to the
+set if its score is at most a quantile of the scores that the true classes had on held-out images. The
+coverage holds for images like those, on average over such samples.
 """
 
 import math
@@ -14,89 +11,60 @@ from typing import Any
 import numpy as np
 
 from medvit.evaluation.metrics import wilson
+from medvit.slow_imports import scipy_stats
 
-METHODS = ("lac", "aps", "raps")
 LEVELS = (0.90, 0.95, 0.99)
-FEW = 200
-PENALTY = 0.05  # RAPS: added for each class beyond the first
 
 
-def scores(probs: np.ndarray, method: str) -> np.ndarray:
-    """How badly each class fits, (N, C), from probabilities (N, C)."""
-    if method == "lac":
-        return 1 - probs
-    order = np.argsort(-probs, axis=1, kind="stable")
-    ordered = np.take_along_axis(probs, order, 1).cumsum(1)
-    if method == "raps":
-        ordered = ordered + PENALTY * np.arange(probs.shape[1])
-    result = np.empty_like(ordered)
-    np.put_along_axis(result, order, ordered, 1)
-    return result
+def nonconformity_scores(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Scores (N,) of the true classes (N,) under probabilities (N, C)."""
+    return 1 - probs[np.arange(len(labels)), labels]
 
 
-def quantile(true_scores: np.ndarray, level: float) -> float:
-    """The worst score that still belongs to a set; infinite where there are too few images for the level."""
-    rank = math.ceil((len(true_scores) + 1) * level - 1e-9)
-    return float(np.sort(true_scores)[rank - 1]) if rank <= len(true_scores) else math.inf
+def quantile(scores: np.ndarray, level: float) -> float:
+    """The largest score that belongs to a set at a level; infinite where there are too few scores for it."""
+    rank = math.ceil((len(scores) + 1) * level - 1e-9)
+    return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else math.inf
 
 
-def sets(probs: np.ndarray, method: str, limit: float) -> np.ndarray:
-    """Membership (N, C) in each image's set. The first answer always belongs to it, so no set is empty."""
-    first = np.arange(probs.shape[1]) == probs.argmax(1)[:, None]
-    return (scores(probs, method) <= limit) | first
+def prediction_sets(probs: np.ndarray, limit: float) -> np.ndarray:
+    """Membership, bool (N, C), in each image's set; the most probable class always belongs to it.
 
-
-def choose_method(probs: np.ndarray, labels: np.ndarray, level: float) -> str:
-    """The method of the smallest sets among those that cover no less than LAC's.
-
-    Fitted on every other image and measured on the rest, and vice versa. On few images the comparison would
-    be noise, and LAC it is.
+    Args:
+        probs: (N, C). limit: as `quantile` returns it.
     """
-    if len(labels) < FEW:
-        return "lac"
-    even = np.arange(len(labels)) % 2 == 0
-    size, covered = {}, {}
-    for method in METHODS:
-        true = scores(probs, method)[np.arange(len(labels)), labels]
-        size[method] = covered[method] = 0
-        for half in (even, ~even):
-            members = sets(probs[~half], method, quantile(true[half], level))
-            size[method] += int(members.sum())
-            covered[method] += int(members[np.arange(len(members)), labels[~half]].sum())
-    allowed = [method for method in METHODS if covered[method] >= covered["lac"]]
-    return min(allowed, key=lambda method: size[method])
+    top = np.arange(probs.shape[1]) == probs.argmax(1)[:, None]
+    return (1 - probs <= limit) | top
 
 
-def needed(level: float) -> int:
-    """How many images it takes to promise a level at all."""
+def images_needed(level: float) -> int:
+    """How many held-out images a level takes."""
     return math.ceil(level / (1 - level) - 1e-9)
 
 
-def expected_range(level: float, count: int) -> tuple[float, float]:
-    """Where the coverage of sets fitted on `count` images lies in 95 of 100 cases."""
-    from scipy.stats import beta
-
+def expected_coverage(level: float, count: int) -> tuple[float, float]:
+    """The range that holds the coverage of sets fitted on `count` images in 95 of 100 cases."""
     rank = math.ceil((count + 1) * level - 1e-9)
     if rank > count:
         return 1.0, 1.0
-    low, high = beta.ppf([0.025, 0.975], rank, count + 1 - rank)
+    low, high = scipy_stats.beta.ppf([0.025, 0.975], rank, count + 1 - rank)
     return float(low), float(high)
 
 
-def figures(members: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Coverage with its 95 % Wilson interval, mean size, and coverage by size of set, of sets (N, C)."""
-    held, size = members[np.arange(len(labels)), labels], members.sum(1)
-    by_size = {
-        int(s): {
-            "images": int((size == s).sum()),
-            "coverage": float(held[size == s].mean()),
-            "coverage_interval": wilson(held[size == s].sum(), (size == s).sum()),
+def coverage_metrics(members: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Coverage with its Wilson interval, mean size, and coverage by size, of sets (N, C) and labels (N,)."""
+    covered, sizes = members[np.arange(len(labels)), labels], members.sum(1)
+    by_size = {}
+    for size in np.unique(sizes):
+        chosen = covered[sizes == size]
+        by_size[int(size)] = {
+            "images": len(chosen),
+            "coverage": float(chosen.mean()),
+            "coverage_interval": wilson(chosen.sum(), len(chosen)),
         }
-        for s in np.unique(size)
-    }
     return {
-        "coverage": float(held.mean()),
-        "coverage_interval": wilson(held.sum(), len(held)),
-        "mean_size": float(size.mean()),
+        "coverage": float(covered.mean()),
+        "coverage_interval": wilson(covered.sum(), len(covered)),
+        "mean_size": float(sizes.mean()),
         "by_size": by_size,
     }

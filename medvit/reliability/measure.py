@@ -1,4 +1,4 @@
-"""What trust.npz is worth on the test split, for the card, results/trust.csv and the screens."""
+"""Measure on the test split what trust.npz achieves, for the card, results/trust.csv and the app."""
 
 from pathlib import Path
 from typing import Any
@@ -8,35 +8,37 @@ import torch
 from PIL import Image
 from torch import nn
 
-from medvit import checkpoint
+from medvit import checkpoint as checkpoints
 from medvit.checkpoint import Checkpoint
-from medvit.data import as_rgb, medmnist, settings, stratified_sample
+from medvit.data import as_rgb, medmnist, stratified_sample
+from medvit.evaluation.calibration_error import calibration_metrics, confidence
 from medvit.evaluation.metrics import evaluate, mcnemar, probabilities, wilson
 from medvit.imaging.jpeg import jpeg_round_trip
 from medvit.imaging.preprocess import to_source
 from medvit.reliability import calibration, conformal, fit, ood, operating_point, outliers, tta
-from medvit.reliability.fit import Trust
+from medvit.reliability.apply import Reliability
 
-# A CPU affords this many test images: views of the larger test splits, and pictures of each foreign kind.
-VIEWED, STRANGERS, PICTURES, FORMS = 3500, 200, 60, 100
+# Images at most; more change little and take long on a CPU.
+MAX_TTA, MAX_TEST, MAX_OUTLIERS, MAX_PICTURES, MAX_FORMS = 3500, 14_000, 200, 60, 100
 
 COLUMNS = (
     "subset", "model", "n", "temperature", "ece_before", "ece", "ece_floor", "ece_10", "ece_10_floor",
     "brier_before", "brier", "nll_before", "nll",
-    "level", "set_method", "fitted_on", "coverage", "coverage_low", "coverage_high", "mean_size",
-    "foreign_score", "foreign_model", "test_accepted", "jpeg_accepted", "enlarged_accepted",
-    "auroc_subsets", "accepted_subsets", "auroc_pictures", "accepted_pictures", "worst_kind", "worst_auroc",
-    "worst_accepted",
-    "views", "views_n", "views_accuracy_before", "views_accuracy", "views_ece_before", "views_ece",
-    "views_ece_floor", "stability",
+    "level", "fitted_on", "coverage", "coverage_low", "coverage_high", "expected_low", "expected_high",
+    "below_expected", "mean_size",
+    "ood_test_accepted", "ood_jpeg_accepted", "ood_enlarged_accepted", "ood_auroc_datasets",
+    "ood_accepted_datasets", "ood_auroc_pictures", "ood_accepted_pictures", "ood_worst_kind",
+    "ood_worst_auroc", "ood_worst_accepted", "ood_validation_auroc", "ood_validation_accepted",
+    "tta_count", "tta_n", "tta_accuracy_before", "tta_accuracy", "tta_ece_before", "tta_ece",
+    "tta_ece_floor", "tta_agreement",
     "auroc", "auroc_low", "auroc_high", "auprc", "auprc_low", "auprc_high", "prevalence",
 )  # fmt: skip
 
 
-def complete(
+def fit_and_measure(
     folder: Path, data_root: str | Path | None = None, device: torch.device | str = "cpu"
 ) -> dict[str, Any]:
-    """Fit trust.npz of a checkpoint folder, measure it on the test split, and note it in the card.
+    """Fit trust.npz of a checkpoint folder, measure it on the test split, and write both into the folder.
 
     Args:
         device: where the models run; on one CPU core it takes up to five minutes.
@@ -47,154 +49,166 @@ def complete(
     Raises:
         MedvitError: the folder is damaged, or data are absent.
     """
-    found = _opened(folder, device)
-    arrays, compared = fit.fit(
-        found.model, found.preprocessing, found.subset, found.card["sha256"], found.card["source_size"],
-        data_root, folder.parent.parent,
+    checkpoint = _open(folder, device)
+    arrays, ood_validation = fit.fit(
+        checkpoint.model, checkpoint.preprocessing, checkpoint.dataset, checkpoint.card["sha256"],
+        checkpoint.card["source_size"], data_root, folder.parent.parent,
     )  # fmt: skip
-    checkpoint.write_trust(folder, arrays)
-    found = _opened(folder, device)
-    section = measure(found, data_root) | {"compared": compared}
-    test = evaluate(found.test_logits, found.test_labels, found.subset.task, found.subset.classes)
-    card = found.card | {"trust": section, "test": found.card["test"] | test}
-    checkpoint.write_card(folder, card)
+    checkpoints.write_trust(folder, arrays)
+    checkpoint = _open(folder, device)
+    section = measure(checkpoint, data_root)
+    section["ood"]["validation"] = ood_validation
+    dataset = checkpoint.dataset
+    test = evaluate(checkpoint.test_logits, checkpoint.test_labels, dataset.task, dataset.classes)
+    card = checkpoint.card | {"trust": section, "test": checkpoint.card["test"] | test}
+    checkpoints.write_card(folder, card)
     return section
 
 
-def _opened(folder: Path, device: torch.device | str) -> Checkpoint:
-    """A checkpoint with its model, and the shared one, on a device."""
-    found = checkpoint.load(folder)
-    nn.Module.to(found.model, device)  # transformers annotates its own wrongly
-    if shared := ood.shared(folder.parent.parent):
-        nn.Module.to(shared.model, device)
-    return found
+def _open(folder: Path, device: torch.device | str) -> Checkpoint:
+    """Open a checkpoint, with its model and the OOD reference model on a device."""
+    checkpoint = checkpoints.load(folder)
+    nn.Module.to(checkpoint.model, device)  # transformers annotates its own `to` wrongly
+    if reference := ood.reference(folder.parent.parent):
+        nn.Module.to(reference.model, device)
+    return checkpoint
 
 
-def measure(found: Checkpoint, data_root: str | Path | None = None) -> dict[str, Any]:
-    """All figures of a checkpoint that has a trust.npz, from the official test split."""
-    applied = Trust.of(found)
-    assert applied is not None, found.trust_problem
-    subset, logits, labels = found.subset, found.test_logits.astype(np.float64), found.test_labels
-    probs = applied.calibrated(logits, subset.multi_label)
-    images, _ = medmnist.load_split(subset.name, "test", found.card["source_size"], data_root)
-    result: dict[str, Any] = {
+def measure(checkpoint: Checkpoint, data_root: str | Path | None = None) -> dict[str, Any]:
+    """Compute the section "trust" of the card of a checkpoint that has a trust.npz.
+
+    Raises:
+        MedvitError: the data are absent.
+    """
+    reliability = Reliability.of(checkpoint)
+    assert reliability is not None, checkpoint.trust_problem
+    dataset, logits, labels = (
+        checkpoint.dataset,
+        checkpoint.test_logits.astype(np.float64),
+        checkpoint.test_labels,
+    )
+    probs = reliability.calibrated(logits, dataset.multi_label)
+    images, _ = medmnist.load_split(dataset.name, "test", checkpoint.card["source_size"], data_root)
+    temperatures = calibration.temperature(logits, reliability.arrays["temperature"][0])
+    section: dict[str, Any] = {
         "n": len(labels),
-        "temperature": float(np.median(calibration.temperature(logits, applied.arrays["temperature"][0]))),
-        "before": calibration.figures(probabilities(logits, subset.multi_label), labels),
-        "after": calibration.figures(probs, labels),
-        "views": _views(found, applied, images),
-        "foreign": _foreign(found, applied, images, data_root),
+        "temperature": float(np.median(temperatures)),
+        "before": calibration_metrics(probabilities(logits, dataset.multi_label), labels),
+        "after": calibration_metrics(probs, labels),
+        "tta": measure_tta(checkpoint, reliability, images),
+        "ood": measure_ood(checkpoint, reliability, images, data_root),
     }
-    if applied.has_prediction_sets:
-        levels = sorted({*conformal.LEVELS, settings.of(subset.name).conformal_level})
-        result["sets"] = {
-            "method": applied.set_method,
-            "default_level": settings.of(subset.name).conformal_level,
-            "fitted_on": applied.fitted_on(),
-            "levels": {
-                f"{level:.2f}": conformal.figures(applied.sets(probs, level), labels)
-                | {
-                    "possible": applied.fitted_on() >= conformal.needed(level),
-                    "expected": conformal.expected_range(level, applied.fitted_on()),
-                }
-                for level in levels
-            },
-        }
-    if applied.thresholds:
-        positive = settings.of(subset.name).positive_class
+    if validation := checkpoint.card.get("trust", {}).get("ood", {}).get("validation"):
+        section["ood"]["validation"] = validation
+    if reliability.has_prediction_sets:
+        section["prediction_sets"] = measure_prediction_sets(checkpoint, reliability, probs)
+    if reliability.thresholds:
+        positive = dataset.settings.positive_class
         score, truth = probs[:, positive], labels == positive
-        result["operating"] = operating_point.areas(score, truth) | {
-            "positive": subset.classes[positive],
+        section["operating"] = operating_point.areas(score, truth) | {
+            "positive": dataset.classes[positive],
             "presets": {
                 name: {"threshold": value} | operating_point.at(score, truth, value)
-                for name, value in applied.thresholds.items()
+                for name, value in reliability.thresholds.items()
             },
         }
-    return result
+    return section
 
 
-def _views(found: Checkpoint, applied: Trust, images: np.ndarray) -> dict[str, Any]:
-    """Accuracy and calibration with all views of each image, beside those without, on the same images."""
-    chosen = stratified_sample(found.test_labels, VIEWED)
-    labels, multi_label = found.test_labels[chosen], found.subset.multi_label
-    values = fit.view_logits(found.model, found.preprocessing, images[chosen], found.subset.name)
-    before = applied.calibrated(found.test_logits[chosen].astype(np.float64), multi_label)
-    after = applied.calibrated(values, multi_label)
-    _, agreement = tta.combine(
-        values / calibration.temperature(values, applied.arrays["temperature"][1]), multi_label
-    )
-    right_before, right = (calibration.confidence(probs, labels)[1] for probs in (before, after))
-    result = {
-        "count": tta.count(found.subset.name),
+def measure_prediction_sets(
+    checkpoint: Checkpoint, reliability: Reliability, probs: np.ndarray
+) -> dict[str, Any]:
+    """Coverage and size of the prediction sets at each level, from calibrated probabilities (N, C).
+
+    `below_expected`: whether the coverage is below the range that is expected where test images are like
+    validation images.
+    """
+    default, fitted_on = checkpoint.dataset.settings.conformal_level, reliability.fitted_on()
+    levels = {}
+    for level in sorted({*conformal.LEVELS, default}):
+        members = reliability.prediction_sets(probs, level)
+        metrics = conformal.coverage_metrics(members, checkpoint.test_labels)
+        expected = conformal.expected_coverage(level, fitted_on)
+        levels[f"{level:.2f}"] = metrics | {
+            "possible": fitted_on >= conformal.images_needed(level),
+            "expected": expected,
+            "below_expected": metrics["coverage"] < expected[0],
+        }
+    return {"default_level": default, "fitted_on": fitted_on, "levels": levels}
+
+
+def measure_tta(checkpoint: Checkpoint, reliability: Reliability, images: np.ndarray) -> dict[str, Any]:
+    """Accuracy and calibration with test-time augmentation, and without it on the same images.
+
+    `tta_agreement`: mean fraction of the augmentations whose predicted class is that of all combined.
+    """
+    dataset, chosen = checkpoint.dataset, stratified_sample(checkpoint.test_labels, MAX_TTA)
+    labels, multi_label = checkpoint.test_labels[chosen], dataset.multi_label
+    logits = fit.tta_logits(checkpoint.model, checkpoint.preprocessing, images[chosen], dataset.name)
+    before = reliability.calibrated(checkpoint.test_logits[chosen].astype(np.float64), multi_label)
+    after = reliability.calibrated(logits, multi_label)
+    temperatures = calibration.temperature(logits, reliability.arrays["temperature"][1])
+    _, agreement = tta.combine(logits / temperatures, multi_label)
+    right_before, right = (confidence(probs, labels)[1] for probs in (before, after))
+    section = {
+        "count": tta.count(dataset.name),
         "n": len(labels),
         "accuracy_before": float(right_before.mean()),
         "accuracy": float(right.mean()),
         "accuracy_interval": wilson(right.sum(), right.size),
         "mcnemar_p": mcnemar(right, right_before)[2],
-        "before": calibration.figures(before, labels),
-        "after": calibration.figures(after, labels),
-        "stability": float(agreement.mean()),
+        "before": calibration_metrics(before, labels),
+        "after": calibration_metrics(after, labels),
+        "tta_agreement": float(agreement.mean()),
     }
-    if applied.has_prediction_sets:
-        level = settings.of(found.subset.name).conformal_level
-        members = applied.sets(after, level, tta=True)
-        result["sets"] = conformal.figures(members, labels)
-    return result
+    if reliability.has_prediction_sets:
+        members = reliability.prediction_sets(after, dataset.settings.conformal_level, tta=True)
+        section["prediction_sets"] = conformal.coverage_metrics(members, labels)
+    return section
 
 
-def _foreign(found: Checkpoint, applied: Trust, images: np.ndarray, data_root) -> dict[str, Any]:
-    """What the check makes of true test images, in several forms, and of strangers."""
-    subset, size = found.subset, found.card["source_size"]
-    threshold, grey = applied.foreign_threshold, subset.channels == 1
-    if applied.reads_shared:
-        shared = applied.shared
-        if shared is None:
-            return {"missing": "The shared model that this was fitted with is not there."}
-        reader, prepare, own = shared.model, shared.preprocessing, shared.own(subset.name)
-    else:
-        reader, prepare, own = found.model, found.preprocessing, None
-
-    def scores(pictures: np.ndarray) -> np.ndarray:
-        return applied.foreign_scores(ood.read(reader, prepare, pictures, own))
-
-    inside = scores(images[stratified_sample(found.test_labels, 4 * VIEWED)])
+def measure_ood(
+    checkpoint: Checkpoint, reliability: Reliability, images: np.ndarray, data_root: str | Path | None
+) -> dict[str, Any]:
+    """The OOD check on test images, in several file forms, and on outliers."""
+    if reliability.ood_reference is None:
+        return {"missing": "The OOD reference model that trust.npz was fitted with is absent."}
+    dataset, size, labels = checkpoint.dataset, checkpoint.card["source_size"], checkpoint.test_labels
+    threshold, grey = reliability.ood_threshold, dataset.channels == 1
+    inside = reliability.ood_scores(images[stratified_sample(labels, MAX_TEST)])
     accepted = inside >= threshold
-    some = images[stratified_sample(found.test_labels, FORMS)]
-    kinds = fit.other_subsets(subset, "test", size, data_root, STRANGERS)
-    kinds |= {kind: outliers.draw(kind, PICTURES, grey, size) for kind in outliers.KINDS}
+    forms = _file_forms(images[stratified_sample(labels, MAX_FORMS)], size, grey)
+    kinds = outliers.other_datasets(dataset, "test", size, data_root, MAX_OUTLIERS)
+    kinds |= {kind: outliers.draw(kind, MAX_PICTURES, grey, size) for kind in outliers.KINDS}
 
     def against(pictures: np.ndarray) -> dict[str, Any]:
-        outside = scores(pictures)
+        outside = reliability.ood_scores(pictures)
         passed = outside >= threshold
         return {
-            "auroc": fit.auroc(inside, outside),
+            "auroc": ood.auroc(inside, outside),
             "accepted": float(passed.mean()),
             "accepted_interval": wilson(passed.sum(), len(passed)),
             "n": len(passed),
         }
 
+    near_ood = outliers.near_ood(dataset.name, grey, size)
     return {
-        "score": applied.foreign_score,
-        "model": "shared" if applied.reads_shared else "own",
         "threshold": threshold,
         "test_accepted": float(accepted.mean()),
         "test_accepted_interval": wilson(accepted.sum(), len(accepted)),
         "forms": {
-            name: float((scores(pictures) >= threshold).mean())
-            for name, pictures in _forms(some, size, grey).items()
+            name: float((reliability.ood_scores(pictures) >= threshold).mean())
+            for name, pictures in forms.items()
         },
         "kinds": {kind: against(pictures) for kind, pictures in kinds.items()},
-        "near": {
-            kind: against(pictures) for kind, pictures in outliers.near(subset.name, grey, size).items()
-        },
+        "near_ood": {kind: against(pictures) for kind, pictures in near_ood.items()},
     }
 
 
-def _forms(images: np.ndarray, size: int, grey: bool) -> dict[str, np.ndarray]:
-    """The same images after a JPEG file, and after an enlarged PNG, each through the path of an upload."""
-
+def _file_forms(images: np.ndarray, size: int, grey: bool) -> dict[str, np.ndarray]:
+    """Source images as they are, as JPEG, and enlarged, each converted as an upload: (N, s, s, 3)."""
     as_jpeg = [Image.fromarray(jpeg_round_trip(image, 90)) for image in images]
-    enlarged = [Image.fromarray(i).resize((8 * size, 8 * size), Image.Resampling.BICUBIC) for i in images]
+    enlarged = [Image.fromarray(image).resize((8 * size,) * 2, Image.Resampling.BICUBIC) for image in images]
     return {
         "original": as_rgb(images, grey),
         "JPEG, quality 90": np.stack([to_source(image, size, grey) for image in as_jpeg]),
@@ -202,46 +216,56 @@ def _forms(images: np.ndarray, size: int, grey: bool) -> dict[str, np.ndarray]:
     }
 
 
-def row(found: Checkpoint, section: dict[str, Any]) -> dict[str, Any]:
-    """One row of trust.csv."""
-    before, after, seen = section["before"], section["after"], section["views"]
-    values: dict[str, Any] = {
-        "subset": found.subset.name,
-        "model": found.model_name,
+def csv_row(checkpoint: Checkpoint, section: dict[str, Any]) -> dict[str, Any]:
+    """One row of trust.csv, from the section "trust" of a card."""
+    before, after, augmented = section["before"], section["after"], section["tta"]
+    row: dict[str, Any] = {
+        "subset": checkpoint.dataset.name,
+        "model": checkpoint.model_name,
         "n": section["n"],
         "temperature": section["temperature"],
-        "views": seen["count"],
-        "views_n": seen["n"],
-        "views_accuracy_before": seen["accuracy_before"],
-        "views_accuracy": seen["accuracy"],
-        "views_ece_before": seen["before"]["ece"],
-        "views_ece": seen["after"]["ece"],
-        "views_ece_floor": seen["after"]["ece_floor"],
-        "stability": seen["stability"],
+        "tta_ece_before": augmented["before"]["ece"],
+        "tta_ece": augmented["after"]["ece"],
+        "tta_ece_floor": augmented["after"]["ece_floor"],
+        "tta_agreement": augmented["tta_agreement"],
     }
-    values |= after | {f"{key}_before": before[key] for key in ("ece", "brier", "nll")}
-    if "sets" in section:
-        level = section["sets"]["default_level"]
-        chosen = section["sets"]["levels"][f"{level:.2f}"]
-        low, high = chosen["coverage_interval"]
-        values |= {"level": level, "set_method": section["sets"]["method"]}
-        values |= {"fitted_on": section["sets"]["fitted_on"], "coverage_low": low, "coverage_high": high}
-        values |= {key: chosen[key] for key in ("coverage", "mean_size")}
-    if kinds := section["foreign"].get("kinds"):
-        values |= {f"foreign_{key}": section["foreign"][key] for key in ("score", "model")}
-        values["test_accepted"] = section["foreign"]["test_accepted"]
-        values["jpeg_accepted"] = section["foreign"]["forms"]["JPEG, quality 90"]
-        values["enlarged_accepted"] = section["foreign"]["forms"]["enlarged 8 times"]
-        for group, names in (("subsets", set(kinds) - set(outliers.KINDS)), ("pictures", outliers.KINDS)):
-            for key in ("auroc", "accepted"):
-                if names:
-                    values[f"{key}_{group}"] = float(np.mean([kinds[name][key] for name in names]))
-        worst = max(kinds, key=lambda kind: (kinds[kind]["accepted"], -kinds[kind]["auroc"]))
-        values |= {"worst_kind": worst, "worst_auroc": kinds[worst]["auroc"]}
-        values["worst_accepted"] = kinds[worst]["accepted"]
+    row |= {f"tta_{key}": augmented[key] for key in ("count", "n", "accuracy_before", "accuracy")}
+    row |= after | {f"{key}_before": before[key] for key in ("ece", "brier", "nll")}
+    if "prediction_sets" in section:
+        row |= _prediction_set_columns(section["prediction_sets"])
+    if "kinds" in section["ood"]:
+        row |= _ood_columns(section["ood"])
     if "operating" in section:
         areas = section["operating"]
-        values |= {key: areas[key] for key in ("auroc", "auprc", "prevalence")}
+        row |= {key: areas[key] for key in ("auroc", "auprc", "prevalence")}
         for key in ("auroc", "auprc"):
-            values[f"{key}_low"], values[f"{key}_high"] = areas[f"{key}_interval"]
-    return values
+            row[f"{key}_low"], row[f"{key}_high"] = areas[f"{key}_interval"]
+    return row
+
+
+def _prediction_set_columns(prediction_sets: dict[str, Any]) -> dict[str, Any]:
+    level = prediction_sets["default_level"]
+    measured = prediction_sets["levels"][f"{level:.2f}"]
+    row = {key: measured[key] for key in ("coverage", "below_expected", "mean_size")}
+    for name, key in (("coverage", "coverage_interval"), ("expected", "expected")):
+        row[f"{name}_low"], row[f"{name}_high"] = measured[key]
+    return row | {"level": level, "fitted_on": prediction_sets["fitted_on"]}
+
+
+def _ood_columns(section: dict[str, Any]) -> dict[str, Any]:
+    kinds, forms = section["kinds"], section["forms"]
+    row = {
+        "ood_test_accepted": section["test_accepted"],
+        "ood_jpeg_accepted": forms["JPEG, quality 90"],
+        "ood_enlarged_accepted": forms["enlarged 8 times"],
+    }
+    groups = {"datasets": sorted(set(kinds) - set(outliers.KINDS)), "pictures": list(outliers.KINDS)}
+    for key in ("auroc", "accepted"):
+        for group, names in groups.items():
+            if names:
+                row[f"ood_{key}_{group}"] = float(np.mean([kinds[name][key] for name in names]))
+        if mean := section.get("validation", {}).get("mean"):
+            row[f"ood_validation_{key}"] = mean[key]
+    worst = max(kinds, key=lambda kind: (kinds[kind]["accepted"], -kinds[kind]["auroc"]))
+    row |= {"ood_worst_kind": worst, "ood_worst_auroc": kinds[worst]["auroc"]}
+    return row | {"ood_worst_accepted": kinds[worst]["accepted"]}

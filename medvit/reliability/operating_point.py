@@ -1,47 +1,46 @@
-"""Where to draw the line between two classes. Pure functions of the positive class's probability (N,)."""
+"""Operating points of a two-class model. Pure functions of the positive class's probability (N,)."""
 
 from typing import Any
 
 import numpy as np
 
-from medvit.evaluation.metrics import auc_interval, wilson
+from medvit.evaluation.metrics import wilson
+from medvit.evaluation.one_vs_rest import OneVsRest, Z, average_precision_interval
+from medvit.slow_imports import scipy_special, sklearn_metrics
 
 PRESETS = ("90 % sensitivity", "Youden")
 
 
 def choose(score: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The thresholds of `PRESETS` on a split, (2,).
+    """Choose the thresholds (2,) of `PRESETS` on a split.
 
-    The highest that finds 90 % of the positives, and that of the largest sum of sensitivity and specificity
-    (Youden, 1950).
+    The highest with a sensitivity of at least 90 %, and that of the largest sum of sensitivity and
+    specificity (Youden, 1950).
 
     Args:
         truth: bool (N,), whether each image is positive.
     """
-    from sklearn.metrics import roc_curve
-
-    false, true, thresholds = roc_curve(truth, score, drop_intermediate=False)
-    sensitive = thresholds[np.argmax(true >= 0.9)]
-    return np.array([sensitive, thresholds[np.argmax(true - false)]]).clip(0, 1)
+    fpr, tpr, thresholds = sklearn_metrics.roc_curve(truth, score, drop_intermediate=False)
+    sensitive = thresholds[np.argmax(tpr >= 0.9)]
+    return np.array([sensitive, thresholds[np.argmax(tpr - fpr)]]).clip(0, 1)
 
 
 def at(
     score: np.ndarray, truth: np.ndarray, threshold: float, prevalence: float | None = None
 ) -> dict[str, Any]:
-    """What a threshold means.
+    """Compute the metrics of a threshold.
 
     Args:
-        truth: bool (N,). prevalence: share of positives where it would be used; that of `truth` if None.
+        truth: bool (N,). prevalence: fraction of positives in the intended population; that of `truth` if
+            None.
 
     Returns:
         sensitivity and specificity with Wilson intervals, ppv and npv at the prevalence with intervals on the
         logit scale (Mercaldo, Lau and Zhou, 2007), and the counts tp, fn, fp, tn.
     """
-    said = score >= threshold
-    tp, fn = int((said & truth).sum()), int((~said & truth).sum())
-    fp, tn = int((said & ~truth).sum()), int((~said & ~truth).sum())
+    tp, fp, fn, tn = OneVsRest.binary(truth, score, threshold).counts[:, 0].tolist()
     prevalence = float(truth.mean()) if prevalence is None else prevalence
-    ppv, npv = _predictive(tp, fn, fp, tn, prevalence)
+    ppv, npv = _predictive_values(tp, fn, fp, tn, prevalence)
     return {
         "sensitivity": tp / (tp + fn),
         "sensitivity_interval": wilson(tp, tp + fn),
@@ -55,48 +54,35 @@ def at(
     } | {"tp": tp, "fn": fn, "fp": fp, "tn": tn}
 
 
-def _predictive(tp: int, fn: int, fp: int, tn: int, prevalence: float) -> tuple[tuple, tuple]:
-    """(value, low, high) of PPV and of NPV. Half an image is added to each count for the spread alone."""
-    from scipy.special import expit, logit
-
+def _predictive_values(tp: int, fn: int, fp: int, tn: int, prevalence: float) -> tuple[tuple, tuple]:
+    """(value, low, high) of PPV and of NPV. For the variance alone, half an image is added to each count."""
     sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
-    hits, false = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
-    rest, missed = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
+    true_positive, false_positive = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    true_negative, false_negative = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
     se, sp = (tp + 0.5) / (tp + fn + 1), (tn + 0.5) / (tn + fp + 1)
-    odds = logit(np.clip(prevalence, 1e-6, 1 - 1e-6))
-    results = []
-    for value, centre, variance in (
-        (
-            hits / (hits + false) if hits + false else float("nan"),
-            np.log(se / (1 - sp)) + odds,
-            (1 - se) / se / (tp + fn + 1) + sp / (1 - sp) / (tn + fp + 1),
-        ),
-        (
-            rest / (rest + missed) if rest + missed else float("nan"),
-            np.log(sp / (1 - se)) - odds,
-            se / (1 - se) / (tp + fn + 1) + (1 - sp) / sp / (tn + fp + 1),
-        ),
-    ):
-        spread = 1.96 * np.sqrt(variance)
-        results.append((float(value), float(expit(centre - spread)), float(expit(centre + spread))))
-    return results[0], results[1]
+    log_odds = scipy_special.logit(np.clip(prevalence, 1e-6, 1 - 1e-6))
+    ppv_variance = (1 - se) / se / (tp + fn + 1) + sp / (1 - sp) / (tn + fp + 1)
+    npv_variance = se / (1 - se) / (tp + fn + 1) + (1 - sp) / sp / (tn + fp + 1)
+    return (
+        _with_interval(true_positive, false_positive, np.log(se / (1 - sp)) + log_odds, ppv_variance),
+        _with_interval(true_negative, false_negative, np.log(sp / (1 - se)) - log_odds, npv_variance),
+    )
 
 
-def areas(score: np.ndarray, truth: np.ndarray, draws: int = 500) -> dict[str, Any]:
-    """AUROC with its DeLong interval, and AUPRC with a bootstrap interval; chance is the prevalence."""
-    from sklearn.metrics import average_precision_score, roc_auc_score
+def _with_interval(right: float, wrong: float, centre: float, variance: float) -> tuple[float, float, float]:
+    """right / (right + wrong), and its interval from its log odds and their variance."""
+    value = right / (right + wrong) if right + wrong else np.nan
+    low, high = scipy_special.expit(centre + np.array([-Z, Z]) * np.sqrt(variance))
+    return float(value), float(low), float(high)
 
-    rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(draws):
-        rows = rng.integers(0, len(truth), len(truth))
-        if truth[rows].any():
-            drawn.append(average_precision_score(truth[rows], score[rows]))
-    low, high = np.quantile(drawn, [0.025, 0.975])
+
+def areas(score: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """AUROC with its DeLong interval, AUPRC with its bootstrap interval, and the prevalence."""
+    curves = OneVsRest.binary(truth, score)
     return {
-        "auroc": float(roc_auc_score(truth, score)),
-        "auroc_interval": auc_interval(truth.astype(int), score[:, None], "binary-class"),
-        "auprc": float(average_precision_score(truth, score)),
-        "auprc_interval": (float(low), float(high)),
+        "auroc": float(curves.auc[0]),
+        "auroc_interval": tuple(curves.auc_interval[0].tolist()),
+        "auprc": float(curves.average_precision[0]),
+        "auprc_interval": average_precision_interval(truth, score),
         "prevalence": float(truth.mean()),
     }

@@ -1,8 +1,8 @@
-"""Pictures that belong to no subset: what a check for foreign images is trained against, and tested on.
+"""Pictures that belong to no dataset: those that the OOD score was chosen with, and those that test it.
 
-The two are kept apart. `exposure` draws abstract pictures for training and for choices. The tests use
-`KINDS`: photographs (samples that come with scikit-image and scikit-learn), screenshots and text pages, none
-of which training saw in any form, and noise and flat colours, which it saw in other draws.
+The two are kept apart. `validation_outliers` uses drawings and validation images. `KINDS`, which test, are
+photographs (samples of scikit-image and scikit-learn), screenshots and text pages, of which the training of
+the OOD reference model has seen none, and noise and flat colours, of which it has seen other draws.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from medvit.data import synthetic
+from medvit.data import Dataset, as_rgb, medmnist, stratified_sample, synthetic
 from medvit.imaging.preprocess import to_source
+from medvit.reliability import synthetic_outliers
+from medvit.slow_imports import skimage_data, sklearn_datasets
 
+VALIDATION_OUTLIERS = 150  # images of a kind
 # Photographs of people, things and places that scikit-image and scikit-learn carry; no medical ones.
 PHOTOGRAPHS = (
     "astronaut.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png", "gravel.png",
@@ -22,111 +25,12 @@ PHOTOGRAPHS = (
     "china.jpg", "flower.jpg",
 )  # fmt: skip
 WORDS = (
-    "the",
-    "model",
-    "says",
-    "that",
-    "most",
-    "pictures",
-    "of",
-    "this",
-    "kind",
-    "were",
-    "sent",
-    "by",
-    "post",
-)
-
-
-def synthetic_outliers(count: int, seed: int, size: int = 28) -> np.ndarray:
-    """Abstract pictures: overlapping shapes, clouds, stripes, noise, flat colours; a third of them grey.
-
-    Args:
-        seed: the same seed gives the same pictures.
-
-    Returns:
-        uint8 (count, size, size, 3)
-    """
-    rng = np.random.default_rng([seed, 5])
-    painters = (_leaves, _leaves, _clouds, _clouds, _stripes, _noise, _flat)
-    pictures = np.stack([painters[i % len(painters)](rng, size) for i in range(count)])
-    grey = rng.random(count) < 1 / 3
-    pictures[grey] = pictures[grey].mean(-1, keepdims=True)
-    return pictures.clip(0, 255).astype(np.uint8)
-
-
-def recolour(images: np.ndarray, seed: int) -> np.ndarray:
-    """Images of a subset in colours it does not have: channels exchanged, negative, or grey.
-
-    Args:
-        images: uint8 (N, s, s, 3); a grey image only has a negative.
-    """
-    rng = np.random.default_rng([seed, 6])
-    result = np.empty_like(images)
-    for i, image in enumerate(images):
-        colourful = np.ptp(image.astype(np.int16), axis=-1).mean() > 4
-        kind = rng.integers(3) if colourful else 0
-        if kind == 0:
-            image = 255 - image
-        elif kind == 1:
-            image = image[..., [(1, 2, 0), (2, 0, 1), (2, 1, 0), (1, 0, 2)][rng.integers(4)]]
-        else:
-            image = np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
-        result[i] = image
-    return result
-
-
-def _colour(rng: np.random.Generator) -> np.ndarray:
-    """Any colour, or, as often, a muted one."""
-    if rng.random() < 0.5:
-        return rng.uniform(0, 255, 3)
-    return (rng.uniform(0, 255) + rng.normal(0, 25, 3)).clip(0, 255)
-
-
-def _leaves(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Discs, bars and boxes over each other, the "dead leaves" of natural-image statistics."""
-    scale = 4
-    canvas = Image.new("RGB", (size * scale, size * scale), tuple(_colour(rng).astype(int)))
-    pen = ImageDraw.Draw(canvas)
-    for _ in range(int(2 ** rng.uniform(1, 7))):
-        x, y = rng.uniform(-0.1, 1.1, 2) * size * scale
-        w, h = size * scale * 0.5 * rng.uniform(0.02, 1, 2) ** 2
-        draw = pen.ellipse if rng.random() < 0.4 else pen.rectangle
-        draw((x - w, y - h, x + w, y + h), fill=tuple(_colour(rng).astype(int)))
-    return np.asarray(canvas.resize((size, size), Image.Resampling.BOX), np.float32)
-
-
-def _clouds(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Noise whose power falls with frequency, as in photographs, in one or several colours."""
-    fx, fy = np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size))
-    amplitude = 1 / (np.hypot(fx, fy) + 0.5 / size) ** rng.uniform(0.3, 2)
-    field = np.fft.ifft2(np.fft.fft2(rng.normal(size=(3, size, size))) * amplitude).real
-    field[1:] = field[:1] + rng.uniform(0, 1) * (field[1:] - field[:1])
-    field = field.transpose(1, 2, 0) / field.std()
-    return _colour(rng) + field * rng.uniform(5, 90) * rng.uniform(0.3, 1, 3)
-
-
-def _stripes(rng: np.random.Generator, size: int) -> np.ndarray:
-    y, x = np.mgrid[:size, :size] / size
-    angle, frequency = rng.uniform(0, np.pi), 2 ** rng.uniform(-1, 3.5)
-    wave = np.sin(2 * np.pi * (frequency * (np.cos(angle) * x + np.sin(angle) * y) + rng.random()))
-    wave = np.sign(wave) if rng.random() < 0.5 else wave
-    return _colour(rng) * (1 + wave[..., None]) / 2 + _colour(rng) * (1 - wave[..., None]) / 2
-
-
-def _noise(rng: np.random.Generator, size: int) -> np.ndarray:
-    coarse = rng.normal(size=(size, size, 3)) if rng.random() < 0.7 else rng.normal(size=(size, size, 1))
-    return _colour(rng) + coarse * rng.uniform(5, 120)
-
-
-def _flat(rng: np.random.Generator, size: int) -> np.ndarray:
-    return np.broadcast_to(_colour(rng), (size, size, 3)) + rng.normal(size=(size, size, 1)) * rng.uniform(
-        0, 2
-    )
+    "the", "model", "says", "that", "most", "pictures", "of", "this", "kind", "were", "sent", "by", "post",
+)  # fmt: skip
 
 
 def photographs(count: int) -> list[Image.Image]:
-    """Square crops, at least half as wide as the photograph is, mirrored or not."""
+    """Random square crops of at least half the photograph's shorter side, mirrored or not."""
     rng = np.random.default_rng(1)
     result = []
     for i in range(count):
@@ -140,15 +44,12 @@ def photographs(count: int) -> list[Image.Image]:
 
 @cache
 def _photograph(name: str) -> Image.Image:
-    import skimage.data
-    import sklearn.datasets
-
-    folders = (Path(skimage.data.__file__).parent, Path(sklearn.datasets.__file__).parent / "images")
+    folders = (Path(skimage_data.__file__).parent, Path(sklearn_datasets.__file__).parent / "images")
     return Image.open(next(folder / name for folder in folders if (folder / name).is_file())).convert("RGB")
 
 
 def text_pages(count: int) -> list[Image.Image]:
-    """Printed pages and close-ups of them: dark words on light paper, or the reverse."""
+    """Printed pages and close-ups of them: dark words on light paper, or light on dark."""
     rng = np.random.default_rng(2)
     result = []
     for _ in range(count):
@@ -203,7 +104,9 @@ def screenshots(count: int) -> list[Image.Image]:
 def noise(count: int) -> list[Image.Image]:
     """White noise of several strengths, in colour and in grey."""
     rng = np.random.default_rng(4)
-    return [Image.fromarray(_noise(rng, 64).clip(0, 255).astype(np.uint8)) for _ in range(count)]
+    return [
+        Image.fromarray(synthetic_outliers.noise(rng, 64).clip(0, 255).astype(np.uint8)) for _ in range(count)
+    ]
 
 
 def flat_colours(count: int) -> list[Image.Image]:
@@ -224,19 +127,19 @@ KINDS: dict[str, Callable[[int], list[Image.Image]]] = {
 
 @cache
 def draw(kind: str, count: int, grey: bool, size: int = 28) -> np.ndarray:
-    """Pictures of a kind after the path that every upload takes: uint8 (count, size, size, 3)."""
+    """Pictures of a kind, converted as uploads are: uint8 (count, size, size, 3)."""
     pictures = KINDS[kind](count)
     for picture in pictures:
-        picture.thumbnail((200, 200))  # the path costs by the pixel
+        picture.thumbnail((200, 200))  # the conversion takes time by the pixel
     return np.stack([to_source(picture, size, grey) for picture in pictures])
 
 
-def near(subset: str, grey: bool, size: int = 28) -> dict[str, np.ndarray]:
-    """Pictures close to a subset that are not of it, (N, s, s, 3) each: another stain or camera, phantoms.
+def near_ood(subset: str, grey: bool, size: int = 28) -> dict[str, np.ndarray]:
+    """Near-OOD pictures, close to a dataset but not of it: {kind: (N, s, s, 3)}.
 
-    There are too few of them, from too few sources, to claim anything from.
+    Another stain or camera, and synthetic examples; too few, from too few sources, to support a claim.
     """
-    pictures = {"phantoms of the subset": [Image.fromarray(synthetic.draw(subset, i)) for i in range(60)]}
+    pictures = {"synthetic examples": [Image.fromarray(synthetic.draw(subset, i)) for i in range(60)]}
     if subset in ("bloodmnist", "pathmnist"):
         slide = _photograph("ihc.png")  # immunohistochemistry of the colon, 512 pixels
         corners = [(x, y) for x in range(0, 449, 64) for y in range(0, 449, 64)]
@@ -245,7 +148,44 @@ def near(subset: str, grey: bool, size: int = 28) -> dict[str, np.ndarray]:
         eye = _photograph("retina.jpg")  # one fundus photograph, 1411 pixels
         side = eye.width // 20
         crops = [eye.crop((d, d, eye.width - d, eye.height - d)) for d in range(0, 3 * side, side)]
-        pictures["another fundus camera"] = [
-            crop.rotate(turn) for crop in crops for turn in (0, 90, 180, 270)
-        ]
-    return {kind: np.stack([to_source(one, size, grey) for one in every]) for kind, every in pictures.items()}
+        angles = (0, 90, 180, 270)
+        pictures["another fundus camera"] = [crop.rotate(angle) for crop in crops for angle in angles]
+    return {
+        kind: np.stack([to_source(image, size, grey) for image in images])
+        for kind, images in pictures.items()
+    }
+
+
+def other_datasets(
+    dataset: Dataset, split: str, size: int, data_root: str | Path | None, count: int
+) -> dict[str, np.ndarray]:
+    """Images (count, s, s, 3) of each other shipped dataset that is on disk, grey where `dataset` is."""
+    result = {}
+    for name in medmnist.MAIN:
+        if name != dataset.name and medmnist.archive_path(name, size, data_root).is_file():
+            images, labels = medmnist.load_split(name, split, size, data_root)
+            result[name] = as_rgb(images[stratified_sample(labels, count)], dataset.channels == 1)
+    return result
+
+
+def validation_outliers(
+    dataset: Dataset, size: int = 28, data_root: str | Path | None = None
+) -> dict[str, np.ndarray]:
+    """Outliers of a dataset without any test image: {kind: (N, s, s, 3)}.
+
+    Validation images of the other datasets, where they are on disk; drawings; synthetic examples of other
+    datasets; and drawings blended half and half with the dataset's own validation images, which are the
+    hardest to tell from it.
+    """
+    grey, count = dataset.channels == 1, VALIDATION_OUTLIERS
+    outliers = other_datasets(dataset, "val", size, data_root, count)
+    outliers["drawings"] = synthetic_outliers.draw(2 * count, seed=2, size=size)
+    if size == synthetic.SIDE:
+        names = [name for name in medmnist.names() if name != dataset.name]
+        examples = [synthetic.draw(names[i % len(names)], 10_000 + i) for i in range(count)]
+        outliers["synthetic examples"] = np.stack(examples)
+    outliers = {kind: as_rgb(images, grey) for kind, images in outliers.items()}
+    images, labels = medmnist.load_split(dataset.name, "val", size, data_root)
+    own = as_rgb(images[stratified_sample(labels, count)], grey).astype(np.float32)
+    outliers["blends"] = ((own + outliers["drawings"][: len(own)]) / 2).astype(np.uint8)
+    return outliers

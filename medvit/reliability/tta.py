@@ -1,7 +1,7 @@
-"""Test-time augmentation: mirrored and turned views of an image, their answers combined.
+"""Test-time augmentation: flip and rotate an image, and combine the predictions.
 
-The views are weighted by how sure each is: a view whose probabilities have entropy H counts
-1 - H / log(classes). Plain averaging makes a calibrated model too unsure.
+A prediction whose probabilities have entropy H has the weight 1 - H / log(classes). A plain mean makes a
+calibrated model underconfident.
 """
 
 import numpy as np
@@ -13,28 +13,30 @@ from medvit.evaluation.metrics import entropy, probabilities
 
 
 def count(subset: str) -> int:
-    """How many views an image of the subset has."""
+    """The number of augmentations of an image, the image itself included."""
     return 8 if settings.of(subset).rotatable else 2
 
 
-def make(pixels: Tensor, subset: str) -> Tensor:
-    """All views of images (B, 3, s, s): (V * B, 3, s, s), view by view, the images as they are first."""
-    turns = [torch.rot90(pixels, k, (2, 3)) for k in range(4 if settings.of(subset).rotatable else 1)]
-    return torch.cat([*turns, *(turned.flip(3) for turned in turns)])
+def augment(pixels: Tensor, subset: str) -> Tensor:
+    """All augmentations of images (B, 3, s, s): (V * B, 3, s, s), the unchanged images first."""
+    rotations = [torch.rot90(pixels, k, (2, 3)) for k in range(count(subset) // 2)]
+    return torch.cat([*rotations, *(rotated.flip(3) for rotated in rotations)])
 
 
 def combine(logits: np.ndarray, multi_label: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """The answers of all views as one.
+    """Combine the predictions of all augmentations.
 
     Args:
-        logits: (V, N, C), divided by the temperature already.
+        logits: (V, N, C), divided by the temperature.
 
     Returns:
-        probabilities (N, C), and the share of views (N,) whose first answer is that of all together.
+        probabilities (N, C), and the agreement (N,): the fraction of augmentations whose predicted class is
+        that of the combined probabilities.
     """
-    probs = np.stack([probabilities(view, multi_label) for view in logits])  # (V, N, C)
+    probs = probabilities(logits, multi_label)  # (V, N, C)
     if multi_label:
-        return probs.mean(0), ((probs > 0.5) == (probs.mean(0) > 0.5)).mean((0, 2))
-    weight = 1 - entropy(probs) + 1e-6  # (V, N, 1); all views may know nothing
-    together = (weight * probs).sum(0) / weight.sum(0)
-    return together, (probs.argmax(2) == together.argmax(1)).mean(0)
+        mean = probs.mean(0)
+        return mean, ((probs > 0.5) == (mean > 0.5)).mean((0, 2))
+    weight = 1 - entropy(probs) + 1e-6  # (V, N, 1); not zero where all are uniform
+    combined = (weight * probs).sum(0) / weight.sum(0)
+    return combined, (probs.argmax(2) == combined.argmax(1)).mean(0)

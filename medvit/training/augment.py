@@ -17,8 +17,8 @@ class Augmentation:
     `flip_x`, `flip_y`: mirror with probability one half. `rot90`: rotate by 0, 90, 180 or 270 degrees; on its
     own it keeps every pixel sharp. `degrees`: largest rotation either way.
     `scale`, `translate`: largest change either way, as a fraction of the image side. `brightness`,
-    `contrast`,
-    `saturation`: largest relative change. `jpeg`: fraction of the images that are compressed as JPEG.
+    `contrast`, `saturation`: largest relative change. `jpeg`: fraction of the images that are compressed as
+    JPEG.
     `noise`: largest standard deviation in grey levels. `blur`: half of the images get a Gaussian blur of up
     to this many pixels along a random direction and of up to half as many across it. `random_erasing`:
     probability of each of three grey squares, 0.1 to 0.3 of the image side long (Random Erasing: Zhong et

@@ -1,6 +1,7 @@
-"""A split on the training device, as uint8 from the first step to the last, and random batches of it."""
+"""A split on the training device, as uint8, and random batches of it."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,34 +11,46 @@ from medvit.imaging.preprocess import to_tensor
 
 
 class DeviceDataset:
-    """Images and labels of a split, on the device; where it is a GPU with too little room, in memory.
+    """Images and targets of a split on the training device; pixels stay in memory where a GPU lacks room.
 
-    `pixels`: uint8 (N, 3, s, s). `labels`: int64 (N,), or float32 (N, C) of a multi-label subset.
+    `pixels`: uint8 (N, 3, s, s). `targets`: what is trained for, float32 (N, C), or None for a split that is
+    only predicted.
     """
 
-    def __init__(self, images: np.ndarray, labels: np.ndarray, device: torch.device):
+    def __init__(self, images: np.ndarray, device: torch.device, targets: Tensor | None = None):
         self.device = device
         pixels = to_tensor(images)
         fits = device.type != "cuda" or pixels.nbytes < torch.cuda.mem_get_info(device)[0] / 2
         self.pixels = pixels.to(device) if fits else pixels
-        self.labels = torch.tensor(labels, dtype=torch.float32 if labels.ndim == 2 else torch.int64).to(
-            device
-        )
+        self.targets = None if targets is None else targets.to(device)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.pixels)
 
-    def __getitem__(self, chosen: Tensor | slice) -> dict[str, Tensor]:
-        there = chosen.to(self.pixels.device) if isinstance(chosen, Tensor) else chosen
-        pixels = self.pixels[there].to(self.device, non_blocking=True)
-        return {"pixels": pixels, "labels": self.labels[chosen]}
+    def __getitem__(self, index: Tensor | slice) -> dict[str, Tensor]:
+        """Return the images of an index tensor or slice: "pixels", and "targets" where there are any."""
+        pixel_index = index.to(self.pixels.device) if isinstance(index, Tensor) else index
+        batch = {"pixels": self.pixels[pixel_index].to(self.device, non_blocking=True)}
+        if self.targets is not None:
+            batch["targets"] = self.targets[index]
+        return batch
+
+
+class Loader(Protocol):
+    """What the Trainer reads: batches of "pixels", uint8 or float in 0..255, and "targets", float (B, C)."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[dict[str, Tensor]]: ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the random numbers of the next pass; the Trainer calls this."""
 
 
 class BatchLoader:
-    """The training split in random batches of one size, anew each epoch; what is over is left out.
+    """Random batches of one size, in a new order each epoch; an incomplete last batch is dropped.
 
-    The order depends on seed and epoch alone. Of several processes each takes its part of every batch, so
-    that together they see what one alone would.
+    The order depends on the seed and the epoch alone. Each of several processes takes its part of every
+    batch, so that together they train on the batches that one process would.
     """
 
     def __init__(
@@ -52,12 +65,12 @@ class BatchLoader:
         return len(self.dataset) // self.batch_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order; the Trainer calls this."""
+        """Choose the order of the next pass."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        random = torch.Generator().manual_seed((self.seed << 24) + self.epoch)
-        order = torch.randperm(len(self.dataset), generator=random).to(self.dataset.device)
+        generator = torch.Generator().manual_seed((self.seed << 24) + self.epoch)
+        order = torch.randperm(len(self.dataset), generator=generator).to(self.dataset.device)
         for step in range(len(self)):
             batch = order[step * self.batch_size : (step + 1) * self.batch_size]
             yield self.dataset[batch[self.process :: self.processes]]

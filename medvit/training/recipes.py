@@ -32,10 +32,10 @@ FLAGS = (
 class Recipe:
     """How to train one model on one dataset.
 
-    `learning_rate`: peak of a cosine schedule, after a linear warm-up over the fraction `warmup` of the
-    steps.
+    `learning_rate`: the peak, after a linear warm-up over the fraction `warmup` of the steps; then a cosine
+    schedule.
     `image_size`: the model's input side in pixels; None: the architecture's default.
-    `strategy`: which parameters of a pretrained model are trained, see `medvit.models.pretrained`.
+    `strategy`: which parameters of a pretrained model are trained, see `medvit.models.finetune`.
     `train_images`: the size of a stratified random sample of the training split; None: all of it.
     `ema`: decay of the exponential moving average of the weights, which is validated and kept in place of the
     weights; 0: none.

@@ -4,15 +4,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from medvit.data import short_name
 from medvit.plots import data_url
+from medvit.templates import environment
 
 Cell = str | int | tuple[str, str]
 
 DISCLAIMER = "Research demo, not for diagnosis."
+
+_ENVIRONMENT = environment(Path(__file__).with_name("templates"))
 
 
 def class_name(name: str) -> Markup:
@@ -20,33 +22,25 @@ def class_name(name: str) -> Markup:
     return Markup('<span title="{}">{}</span>').format(name, short_name(name))
 
 
-def environment(folder: Path) -> Environment:
-    """A jinja2 environment over the templates of a folder, autoescaping, in which an unknown name raises.
-
-    Filters: `percent` (digits after the point; 1 by default), `class_name`, `short_name`, `data_url`.
-    """
-    env = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    env.filters |= {
-        "percent": lambda value, digits=1: f"{value:.{digits}%}",
-        "class_name": class_name,
-        "short_name": short_name,
-        "data_url": data_url,
-    }
-    env.globals["DISCLAIMER"] = DISCLAIMER
-    return env
+def percent(value: float, digits: int = 1) -> str:
+    """A fraction as a percentage."""
+    return f"{value:.{digits}%}"
 
 
-_ENVIRONMENT = environment(Path(__file__).with_name("templates"))
+_ENVIRONMENT.filters |= {
+    "class_name": class_name,
+    "data_url": data_url,
+    "percent": percent,
+    "short_name": short_name,
+}
+_ENVIRONMENT.globals["DISCLAIMER"] = DISCLAIMER
 
 
 def render(template: str, **context: Any) -> Markup:
-    """Render `templates/<template>` with the values of `context`, escaped."""
+    """Render `templates/<template>` with the values of `context`, escaped.
+
+    Filters: `class_name`, `data_url`, `percent` (digits after the point; 1 by default), `short_name`.
+    """
     return Markup(_ENVIRONMENT.get_template(template).render(**context).strip())  # noqa: S704
 
 
@@ -87,3 +81,8 @@ def note(text: str) -> Markup:
 def status(text: str, done: int = 0, total: int | None = None, label: str = "") -> Markup:
     """A line that screen readers announce; with `total` a progress bar above it (0: of unknown length)."""
     return _macro("status", text, done, total, label)
+
+
+def thumbnail(picture: Any, alt: str, lines: Sequence[str]) -> Markup:
+    """Source pixels, enlarged without smoothing, with lines of text beside them."""
+    return _macro("thumbnail", picture, alt, lines)

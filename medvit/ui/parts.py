@@ -245,7 +245,7 @@ def _auc_note(test: dict[str, Any]) -> str:
 
 def model_card(found: Checkpoint) -> str:
     """Where a checkpoint comes from, in a few lines of Markdown."""
-    card, subset = found.card, found.subset
+    card, subset = found.card, found.dataset
     recipe = card["recipe"]
     part = "" if card["trained_on"] == subset.samples["train"] else f" of {subset.samples['train']:,}"
     enlarged = (

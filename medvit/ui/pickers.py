@@ -11,7 +11,7 @@ from medvit.ui.html import render
 from medvit.ui.state import Selection, Values
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pickers:
     """The two dropdowns, the line beside them, and the `Selection` that all tabs read.
 

@@ -12,7 +12,9 @@ has to change together is therefore one state: `Selection` for all tabs, `Answer
 """
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -72,16 +74,31 @@ def require_state(state: T | None) -> T:
     return state
 
 
+@contextmanager
+def _user_errors() -> Iterator[None]:
+    try:
+        yield
+    except MedvitError as error:
+        text = str(error)[: limits.ERROR_CHARACTERS]
+        raise gr.Error(text, title="That did not work", print_exception=False) from error
+
+
 def show_user_errors(function: Callable) -> Callable:
-    """Show a MedvitError as its one sentence; any other exception is a bug and stays loud in the log."""
+    """Show a MedvitError as its one sentence; any other exception is a bug and stays loud in the log.
+
+    A generator function remains one, as Gradio tells them apart.
+    """
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
         import_slow_libraries()
-        try:
+        with _user_errors():
             return function(*args, **kwargs)
-        except MedvitError as error:
-            text = str(error)[: limits.ERROR_CHARACTERS]
-            raise gr.Error(text, title="That did not work", print_exception=False) from error
 
-    return wrapper
+    @functools.wraps(function)
+    def generator(*args, **kwargs):
+        import_slow_libraries()
+        with _user_errors():
+            yield from function(*args, **kwargs)
+
+    return generator if inspect.isgeneratorfunction(function) else wrapper

@@ -17,7 +17,7 @@ DEFAULT_LEVEL = 0  # stands for the level of the dataset
 LEVELS = [("default level", DEFAULT_LEVEL), *((f"{level:.0%}", level) for level in conformal.LEVELS)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AnswerPanel:
     """The answer, and the controls of its reliability."""
 
@@ -83,5 +83,5 @@ def _prediction_set(prediction: Prediction, level: float | None) -> dict[str, An
         "level": level,
         "classes": [prediction.classes[i] for i in members],
         "fitted": fitted,
-        "possible": fitted >= conformal.needed(level),
+        "possible": fitted >= conformal.images_needed(level),
     }

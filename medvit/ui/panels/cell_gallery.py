@@ -44,7 +44,7 @@ def page(
     on_page = indices[number * PAGE : (number + 1) * PAGE]
     note = f"{images(len(indices))}, most confident first" if len(indices) else "There is none."
     try:
-        pictures = registry.test_pictures(subset, model)[on_page]
+        pictures = registry.test_images(subset, model)[on_page]
     except MedvitError:
         pictures = None
         note += _why_no_pictures(registry, checkpoint)
@@ -57,8 +57,8 @@ def _select(
     checkpoint: Checkpoint, other_model: Checkpoint | None, selection: GallerySelection
 ) -> tuple[np.ndarray, str]:
     """Return the indices of the selected test images and the title of the gallery."""
-    labels, classes = checkpoint.test_labels, checkpoint.subset.classes
-    probs = probabilities(checkpoint.test_logits, checkpoint.subset.multi_label)
+    labels, classes = checkpoint.test_labels, checkpoint.dataset.classes
+    probs = probabilities(checkpoint.test_logits, checkpoint.dataset.multi_label)
     if selection.kind == "errors":
         return select.misclassified(probs, labels), "Most confident errors"
     other_probs = probabilities(other_model.test_logits) if other_model else None
@@ -76,7 +76,7 @@ def _select(
 
 
 def _why_no_pictures(registry: Registry, checkpoint: Checkpoint) -> str:
-    subset = checkpoint.subset.name
+    subset = checkpoint.dataset.name
     if registry.has_data(subset):
         return ". The archive on disk is not the one this model was tested on, so no picture is displayed."
     command = medmnist.download_command(subset, checkpoint.card["source_size"])
@@ -85,7 +85,7 @@ def _why_no_pictures(registry: Registry, checkpoint: Checkpoint) -> str:
 
 def _item(checkpoint: Checkpoint, other_model: Checkpoint | None, index: int) -> Item:
     """One test image: its caption, and in words its true class and what the models say."""
-    subset = checkpoint.subset
+    subset = checkpoint.dataset
     classes = tuple(map(short_name, subset.classes))
     probs = probabilities(checkpoint.test_logits[index], subset.multi_label)
     if subset.multi_label:

@@ -1,86 +1,132 @@
-"""Can this map be believed? What was measured over test images, and a test on this very image."""
+"""Is this map faithful? What was measured over test images, and a deletion test on the current image."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from medvit import explain, plots
 from medvit.checkpoint import Checkpoint
-from medvit.explain.faithfulness import HARDLY_CHANGED, curves
+from medvit.explain.faithfulness import HARDLY_CHANGED, insertion_deletion_curves
 from medvit.inference.predictor import Prediction
 from medvit.inference.registry import Registry
-from medvit.ui import parts
-from medvit.ui.panels import heatmap
+from medvit.ui import html
+from medvit.ui.state import AT_ONCE, NO_SPINNER, PRIVATE, Values, require_state, show_user_errors
+
+if TYPE_CHECKING:
+    from medvit.ui.panels.heatmap import HeatmapPanel
 
 
-def build(registry: Registry, seen: gr.State, settings: list, moved: list) -> tuple[Callable, list]:
-    """Lay out the panel; return `fill(prediction, method)` and its outputs.
+@dataclass(frozen=True, eq=False)
+class FaithfulnessPanel:
+    """The verdict on the current kind of map, and the test on the current image."""
 
-    `settings` and `moved` as in `maps.Maps`.
-    """
-    gr.HTML("<div class='panel-title'>Can this map be believed?</div>")
-    measured = gr.HTML(elem_id="measured")
-    test = gr.Button("Test it on this image", size="sm", elem_id="test-map")
-    plot = gr.Plot(show_label=False, container=False, visible=False)
-    words = gr.HTML()
+    registry: Registry
+    answer: gr.State
+    heatmap: HeatmapPanel
+    verdict: gr.HTML
+    test: gr.Button
+    plot: gr.Plot
+    result: gr.HTML
 
-    @parts.show_user_errors
-    def fill(prediction: Prediction, method):
-        found = registry.checkpoint(parts.require_state(prediction).subset, prediction.model)
-        known = method if method in explain.METHODS else None
-        return verdict(found, known), gr.Plot(visible=False), ""
+    @property
+    def outputs(self) -> set:
+        """What `update` sets."""
+        return {self.verdict, self.plot, self.result}
 
-    @parts.show_user_errors
-    def test_on_image(prediction: Prediction, method, *chosen, progress=gr.Progress()):  # noqa: B008
+    def update(self, prediction: Prediction, method: str | None) -> Values:
+        """The verdict on a kind of map; the result of an earlier test is cleared."""
+        checkpoint = self.registry.checkpoint(prediction.subset, prediction.model)
+        return {self.verdict: verdict(checkpoint, method)} | self.clear()
+
+    def clear(self) -> Values:
+        """Clear the result of the test."""
+        return {self.plot: gr.Plot(visible=False), self.result: ""}
+
+    @show_user_errors
+    def update_method(self, values: Values) -> Values:
+        """The verdict after another kind of map was chosen."""
+        prediction = require_state(values[self.answer]).prediction
+        return self.update(prediction, values[self.heatmap.method])
+
+    @show_user_errors
+    def test_image(self, values: Values, progress=gr.Progress()) -> Values:  # noqa: B008
+        """The deletion test on the current image."""
         progress(0.1, "Blurring patch by patch")
-        wanted = heatmap.choice(parts.require_state(prediction), *chosen[:-1])
-        predictor = registry.predictor(prediction.subset, prediction.model)
-        values = predictor.heatmap(prediction, method, wanted)
-        (found,) = curves(predictor.explainer, prediction.forward_pass, [values], wanted.target)
-        areas = found.areas()
-        better = areas["deletion"] < areas["random_deletion"]
-        sentence = (
-            f"Here, blurring what the map marks first leaves {areas['deletion']:.2f} of the probability on "
-            f"average, a random order {areas['random_deletion']:.2f}: "
-            f"{'the marked patches matter more than chance' if better else 'no better than chance'}."
+        prediction = require_state(values[self.answer]).prediction
+        options = self.heatmap.options(values, prediction)
+        predictor = self.registry.predictor(prediction.subset, prediction.model)
+        heatmap = predictor.heatmap(prediction, values[self.heatmap.method], options)
+        (deletion,) = insertion_deletion_curves(
+            predictor.explainer, prediction.forward_pass, [heatmap], options.target
         )
-        return gr.Plot(plots.deletion_curves(found), visible=True), f"<p class='small'>{sentence}</p>"
+        areas = deletion.areas()
+        figure = plots.insertion_deletion_curves(
+            deletion.fraction,
+            deletion.deletion,
+            deletion.insertion,
+            deletion.random_deletion,
+            deletion.random_insertion,
+        )
+        return {
+            self.plot: gr.Plot(figure, visible=True),
+            self.result: html.render("faithfulness_test.html", areas=areas),
+        }
 
-    test.click(
-        test_on_image,
-        [seen, *settings],
-        [plot, words],
-        api_visibility="private",
+
+def build(registry: Registry, answer: gr.State, heatmap: HeatmapPanel) -> FaithfulnessPanel:
+    """Lay out the panel for the map of `heatmap`; `answer` holds the `Answer` that is displayed."""
+    gr.HTML(html.panel_title("Is this map faithful?"))
+    panel = FaithfulnessPanel(
+        registry,
+        answer,
+        heatmap,
+        verdict=gr.HTML(elem_id="faithfulness"),
+        test=gr.Button("Test it on this image", size="sm", elem_id="test-map"),
+        plot=gr.Plot(show_label=False, container=False, visible=False),
+        result=gr.HTML(),
+    )
+    panel.test.click(
+        panel.test_image,
+        {answer} | heatmap.controls,
+        {panel.plot, panel.result},
         concurrency_id="model",
-        show_progress_on=words,
+        show_progress_on=panel.result,
+        **PRIVATE,
     )
-    quiet: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
-    settings[0].change(fill, [seen, settings[0]], [measured, plot, words], **quiet)
-    gr.on(moved, lambda: (gr.Plot(visible=False), ""), None, [plot, words], queue=False, **quiet)
-    outputs: list[Any] = [measured, plot, words]
-    return fill, outputs
+    heatmap.method.change(panel.update_method, {answer, heatmap.method}, panel.outputs, **NO_SPINNER)
+    gr.on(heatmap.map_events, panel.clear, None, {panel.plot, panel.result}, **AT_ONCE)
+    return panel
 
 
-def verdict(found: Checkpoint, method: str | None) -> str:
-    """One paragraph of HTML on how a kind of map fared over test images, from card.json."""
-    measured = found.card.get("explanations")
-    if method is None or not measured or method not in measured["methods"]:
-        return "<p class='small quiet'>Not measured for this model (scripts/faithfulness.py does).</p>"
-    one, title = measured["methods"][method], explain.METHODS[method].title
-    ranking = sorted(measured["methods"], key=lambda name: -measured["methods"][name]["gain"])
-    sure = one["gain"] > 2 * one["gain_error"]
-    mark = "<b class='right'>✓</b>" if sure else "<b class='wrong'>✗</b>"
-    result = (
-        f"{mark} Over {measured['images']} test images, {title} finds what moves this model "
-        f"{'better than' if sure else 'not surely better than'} chance: {one['gain']:+.2f} "
-        f"(± {2 * one['gain_error']:.2f}; 0 is chance). It ranks {ranking.index(method) + 1} of "
-        f"{len(ranking)}; "
-        f"best is {explain.METHODS[ranking[0]].title} ({measured['methods'][ranking[0]]['gain']:+.2f})."
+def ranking(checkpoint: Checkpoint) -> list[str]:
+    """Names of the measured maps, most faithful first; empty where none was measured."""
+    methods = _measured(checkpoint)
+    return sorted(methods, key=lambda name: -methods[name]["insertion_deletion_gain"])
+
+
+def verdict(checkpoint: Checkpoint, method: str | None) -> str:
+    """A paragraph of HTML on how faithful a kind of map was over test images, from card.json."""
+    methods = _measured(checkpoint)
+    if method not in methods:
+        return html.note("Not measured for this model (medvit faithfulness does it).")
+    ranked = ranking(checkpoint)
+    return html.render(
+        "faithfulness.html",
+        images=checkpoint.card["explanations"]["images"],
+        title=explain.METHODS[method].title,
+        measured=methods[method],
+        rank=ranked.index(method) + 1,
+        count=len(ranked),
+        best=explain.METHODS[ranked[0]].title,
+        best_gain=methods[ranked[0]]["insertion_deletion_gain"],
+        hardly_changed=HARDLY_CHANGED,
     )
-    if abs(one["shuffled"]) > HARDLY_CHANGED:
-        result += (
-            f" <b class='wrong'>⚠</b> With shuffled weights it stays much the same (rank correlation "
-            f"{one['shuffled']:.2f}), so it shows the image or the architecture more than what was learned."
-        )
-    return f"<p class='small'>{result}</p>"
+
+
+def _measured(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+    """Name of a map -> its measurements; of maps that this version knows."""
+    methods = checkpoint.card.get("explanations", {}).get("methods", {})
+    return {name: measured for name, measured in methods.items() if name in explain.METHODS}

@@ -1,6 +1,6 @@
-"""Where the model looks: the map over the image, what it shows, and whether it can be believed."""
+"""Where the model looks: the heatmap over the image, its controls, and small maps of all heads and layers."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,194 +10,272 @@ from medvit import explain, plots
 from medvit.data import short_name
 from medvit.errors import MedvitError
 from medvit.explain import MapOptions
-from medvit.inference.predictor import Prediction
+from medvit.inference.predictor import Prediction, Predictor
 from medvit.inference.registry import Registry
-from medvit.ui import parts
-from medvit.ui.components.base import current
-from medvit.ui.components.heatmap_view import overlay
-from medvit.ui.components.heatmap_view import render as render_overlay
-from medvit.ui.components.thumbnail_strip import film
-from medvit.ui.components.thumbnail_strip import render as render_film
+from medvit.ui import html
+from medvit.ui.components import heatmap_view, thumbnail_strip
+from medvit.ui.components.base import lenient
+from medvit.ui.panels.faithfulness import ranking
+from medvit.ui.state import NO_SPINNER, Values, require_state, show_user_errors
 
 ALL_HEADS = "all"
 DEEPEST = 99  # before a model is known: its last layer
 ROLLOUTS = ("rollout", "gradient_rollout")
 
 
-@dataclass(frozen=True)
-class Maps:
-    """What the Explore tab calls: `show(prediction, layers, *settings)` draws everything here.
+@dataclass(frozen=True, eq=False)
+class HeatmapPanel:
+    """The map of the current answer, and its controls.
 
-    It returns the method shown, another one where the model cannot give the one set, and fills `outputs`.
-    `layers`: holds how many the model on the table has.
-    `moved`: listeners to a visitor's asking for another map by the same method.
+    `patch` holds the patch whose attention is displayed, None for the class token; `layer_count` the number of
+    layers of the current model; `answer` the `Answer` that is displayed.
     """
 
-    show: Callable
-    layers: gr.State
-    settings: list
-    outputs: list
-    moved: list
+    registry: Registry
+    answer: gr.State
+    view: gr.HTML
+    method: gr.Radio
+    layer: gr.Slider
+    head: gr.Dropdown
+    target: gr.Dropdown
+    head_fusion: gr.Dropdown
+    discard: gr.Slider
+    opacity: gr.Slider
+    about: gr.HTML
+    heads: gr.HTML
+    layers: gr.HTML
+    patch: gr.State
+    layer_count: gr.State
 
+    @property
+    def controls(self) -> set:
+        """What `options` and `update` read."""
+        return {
+            self.method, self.layer, self.head, self.target, self.head_fusion, self.discard, self.opacity,
+            self.patch, self.layer_count,
+        }  # fmt: skip
 
-def build(registry: Registry, seen: gr.State) -> Maps:
-    """Lay out the panel, and connect what happens inside it. `seen` holds the Prediction on the table."""
-    patch, count = gr.State(), gr.State(DEEPEST)
-    over = overlay(elem_id="overlay")
-    method = current(gr.Radio)([], show_label=False, container=False, elem_id="methods")
-    with gr.Row():
-        layer = current(gr.Slider)(1, DEEPEST, DEEPEST, step=1, label="Layer", min_width=110, buttons=[])
-        head = current(gr.Dropdown)([ALL_HEADS], label="Head", min_width=80)
-        target = current(gr.Dropdown)([], label="Why this class, or why not", min_width=140, visible=False)
-        fusion = gr.Dropdown(["mean", "max", "min"], label="Heads by", min_width=80, visible=False)
-        discard = gr.Slider(
-            0, 90, 0, step=10, label="Drop weakest, %", min_width=110, buttons=[], visible=False
+    @property
+    def outputs(self) -> set:
+        """What `update` sets."""
+        return self.controls - {self.opacity} | {self.view, self.about, self.heads, self.layers}
+
+    @property
+    def map_events(self) -> list:
+        """Listeners to a visitor's request for another map by the same method."""
+        inputs = [self.layer.input, self.discard.input]
+        selected = (self.head, self.target, self.head_fusion, self.view, self.heads, self.layers)
+        return inputs + [component.select for component in selected]
+
+    def options(self, values: Values, prediction: Prediction) -> MapOptions:
+        """The controls as the library takes them."""
+        classes, target, head = list(prediction.classes), values[self.target], values[self.head]
+        return MapOptions(
+            target=classes.index(target) if target in classes else prediction.top,
+            layer=int(values[self.layer]) - 1,
+            head=None if head in (ALL_HEADS, None) else int(head) - 1,
+            head_fusion=values[self.head_fusion],
+            discard_ratio=values[self.discard] / 100,
+            patch=values[self.patch],
         )
-        opacity = gr.Slider(0, 100, 50, step=5, label="Opacity, %", min_width=110, buttons=[])
-    about = gr.HTML(elem_id="about")
-    heads, layers = film(elem_id="heads"), film(elem_id="layers")
-    settings = [method, layer, head, target, fusion, discard, patch, opacity]
-    drawn = [over, about, heads, layers]
 
-    @parts.show_user_errors
-    def draw(prediction: Prediction, method, layer, head, target, fusion, discard, patch, opacity):
-        wanted = choice(parts.require_state(prediction), layer, head, target, fusion, discard, patch)
-        kind = explain.METHODS[method]
-        predictor = registry.predictor(prediction.subset, prediction.model)
-        values = explain.scale(predictor.heatmap(prediction, method, wanted), kind.signed)
-        words = explain.describe(values)
-        image = plots.overlay(prediction.source, values, opacity / 100)
-        subject = f" for {short_name(prediction.classes[wanted.target])}" if kind.by_class else ""
-        return [
-            render_overlay(image, f"{kind.title} map{subject} over the image. {words}"),
-            f"<p class='quiet'>{_origin(prediction, method, wanted)}{kind.about} {words}</p>",
-            *_films(predictor, prediction, wanted),
-        ]
+    def adapt(self, values: Values, prediction: Prediction) -> Values:
+        """The values of the controls as they suit a new prediction.
 
-    def show(prediction: Prediction, count, method, layer, head, target, fusion, discard, patch, opacity):
-        methods = registry.predictor(prediction.subset, prediction.model).methods()
-        method = method if method in methods else methods[0]
+        A map that its model cannot give, or no map, is replaced by its most faithful one; the last layer stays
+        the last; the class is the predicted one.
+        """
+        predictor = self.registry.predictor(prediction.subset, prediction.model)
         depth, width = _layers_and_heads(prediction)
-        layer = depth if layer >= count else min(layer, depth)  # the last stays the last
-        head = head if head and (head == ALL_HEADS or int(head) <= width) else ALL_HEADS
-        target = prediction.label  # the question starts anew with each image
-        controls = _controls(prediction, method, layer, head, target)
-        options = [(explain.METHODS[name].title, name) for name in methods]
-        chosen = layer, head, target, fusion, discard, None, opacity
-        outputs = [gr.Radio(options, value=method), *controls, None, depth]
-        return method, [*outputs, *draw(prediction, method, *chosen)]
+        method, layer, head = values[self.method], values[self.layer], values[self.head]
+        if method not in predictor.methods():
+            method = next(iter(ranking(predictor.checkpoint)), predictor.methods()[0])
+        is_last = layer >= values[self.layer_count]
+        has_head = head == ALL_HEADS or (head and int(head) <= width)
+        return values | {
+            self.method: method,
+            self.layer: depth if is_last else min(layer, depth),
+            self.head: head if has_head else ALL_HEADS,
+            self.target: prediction.label,
+            self.patch: None,
+            self.layer_count: depth,
+        }
 
-    @parts.show_user_errors
-    def switch(prediction: Prediction, method, layer, head, target):
-        return _controls(parts.require_state(prediction), method, layer, head, target)
+    def update(self, prediction: Prediction, values: Values) -> Values:
+        """Everything that the panel displays of a new prediction; `values` are those that `adapt` returned."""
+        methods = self.registry.predictor(prediction.subset, prediction.model).methods()
+        choices = [(explain.METHODS[name].title, name) for name in methods]
+        return {
+            self.method: gr.Radio(choices, value=values[self.method]),
+            self.patch: values[self.patch],
+            self.layer_count: values[self.layer_count],
+            **self._set_controls(prediction, values),
+            **self.draw(prediction, values),
+        }
 
-    @parts.show_user_errors
-    def point(prediction: Prediction, patch, event: gr.EventData):
-        """A click on the image: what the patch there attends to; a second click on it: the class token."""
-        if parts.require_state(prediction).forward_pass.attentions is None:
-            raise MedvitError("A patch of a CNN attends to nothing: this model has no attention.")
-        rows, columns = prediction.forward_pass.grid
+    def draw(self, prediction: Prediction, values: Values) -> Values:
+        """The map that the controls ask for, what it shows in words, and the small maps."""
+        method, options = values[self.method], self.options(values, prediction)
+        kind = explain.METHODS[method]
+        predictor = self.registry.predictor(prediction.subset, prediction.model)
+        heatmap = explain.scale(predictor.heatmap(prediction, method, options), kind.signed)
+        summary = explain.describe(heatmap)
+        subject = f" for {short_name(prediction.classes[options.target])}" if kind.by_class else ""
+        heads, layers = _thumbnail_strips(predictor, prediction, options)
+        return {
+            self.view: heatmap_view.render(
+                plots.enlarge(prediction.source),
+                plots.overlay(prediction.source, heatmap, values[self.opacity] / 100),
+                f"{kind.title} map{subject} over the image. {summary}",
+            ),
+            self.about: html.note(f"{_origin(prediction, method, options)}{kind.about} {summary}"),
+            self.heads: heads,
+            self.layers: layers,
+        }
+
+    @show_user_errors
+    def redraw(self, values: Values) -> Values:
+        """The map after a control was moved."""
+        return self.draw(require_state(values[self.answer]).prediction, values)
+
+    @show_user_errors
+    def change_method(self, values: Values) -> Values:
+        """The controls and the map of another method."""
+        return self._switch(values, {})
+
+    @show_user_errors
+    def click_patch(self, values: Values, event: gr.EventData) -> Values:
+        """The attention of the clicked patch; a second click on it gives that of the class token."""
+        forward_pass = require_state(values[self.answer]).prediction.forward_pass
+        if forward_pass.attentions is None:
+            raise MedvitError("This model has no attention, so a patch attends to nothing.")
+        rows, columns = forward_pass.grid
         row, column = min(int(event.y * rows), rows - 1), min(int(event.x * columns), columns - 1)
-        clicked = row * columns + column
-        return "attention", None if clicked == patch else clicked
+        patch = row * columns + column
+        return self._switch(values, {self.patch: None if patch == values[self.patch] else patch})
 
-    @parts.show_user_errors
-    def pick_head(prediction: Prediction, head, event: gr.EventData):
-        chosen = str(min(int(event.index) + 1, _layers_and_heads(parts.require_state(prediction))[1]))
-        return "attention", ALL_HEADS if chosen == head else chosen
+    @show_user_errors
+    def click_head(self, values: Values, event: gr.EventData) -> Values:
+        """The attention of the clicked head; a second click on it gives the mean of all heads."""
+        _, width = _layers_and_heads(require_state(values[self.answer]).prediction)
+        head = str(min(int(event.index) + 1, width))
+        return self._switch(values, {self.head: ALL_HEADS if head == values[self.head] else head})
 
-    @parts.show_user_errors
-    def pick_layer(prediction: Prediction, event: gr.EventData):
-        return "attention", min(int(event.index) + 1, _layers_and_heads(parts.require_state(prediction))[0])
+    @show_user_errors
+    def click_layer(self, values: Values, event: gr.EventData) -> Values:
+        """The attention of the clicked layer."""
+        depth, _ = _layers_and_heads(require_state(values[self.answer]).prediction)
+        return self._switch(values, {self.layer: min(int(event.index) + 1, depth)})
 
-    quiet: dict[str, Any] = dict(
-        api_visibility="private", show_progress="hidden", trigger_mode="always_last", concurrency_id="map"
-    )
-    redraw: dict[str, Any] = dict(fn=draw, inputs=[seen, *settings], outputs=drawn, **quiet)
-    controls = [layer, head, target, fusion, discard]
-    adjust: dict[str, Any] = dict(
-        fn=switch, inputs=[seen, method, layer, head, target], outputs=controls, **quiet
-    )
-    method.input(**adjust).then(**redraw)
-    moved = [layer.input, discard.input, head.select, target.select, fusion.select]
-    for listener in (opacity.input, *moved):
-        listener(**redraw)
-    for clicked, fn, inputs, outputs in (
-        (over, point, [seen, patch], [method, patch]),
-        (heads, pick_head, [seen, head], [method, head]),
-        (layers, pick_layer, [seen], [method, layer]),
+    def _switch(self, values: Values, clicked: Values) -> Values:
+        """The controls and the map after a click, which shows attention, or after another method was chosen."""
+        prediction = require_state(values[self.answer]).prediction
+        changes = {self.method: "attention"} | clicked if clicked else {}
+        values = values | changes
+        return changes | self._set_controls(prediction, values) | self.draw(prediction, values)
+
+    def _set_controls(self, prediction: Prediction, values: Values) -> Values:
+        """Display the controls that the method has."""
+        depth, width = _layers_and_heads(prediction)
+        method = values[self.method]
+        is_attention, is_rollout = method == "attention", method in ROLLOUTS
+        heads = [ALL_HEADS, *map(str, range(1, width + 1))]
+        classes = [(short_name(name), name) for name in prediction.classes]
+        by_class = explain.METHODS[method].by_class
+        return {
+            self.layer: gr.Slider(1, max(depth, 2), value=values[self.layer], visible=is_attention),
+            self.head: gr.Dropdown(heads, value=values[self.head], visible=is_attention),
+            self.target: gr.Dropdown(classes, value=values[self.target], visible=by_class),
+            self.head_fusion: gr.Dropdown(visible=is_rollout),
+            self.discard: gr.Slider(visible=is_rollout),
+        }
+
+
+def build(registry: Registry, answer: gr.State) -> HeatmapPanel:
+    """Lay out the panel; `answer` holds the `Answer` that is displayed."""
+    view = heatmap_view.heatmap_view(elem_id="heatmap")
+    method = lenient(gr.Radio)([], show_label=False, container=False, elem_id="methods")
+    small: dict[str, Any] = dict(min_width=110, buttons=[])
+    with gr.Row():
+        panel = HeatmapPanel(
+            registry,
+            answer,
+            view,
+            method,
+            layer=lenient(gr.Slider)(1, DEEPEST, DEEPEST, step=1, label="Layer", visible=False, **small),
+            head=lenient(gr.Dropdown)([ALL_HEADS], label="Head", min_width=80, visible=False),
+            target=lenient(gr.Dropdown)([], label="Class to explain", min_width=140),
+            head_fusion=gr.Dropdown(
+                ["mean", "max", "min"], label="Heads fused by", min_width=80, visible=False
+            ),
+            discard=gr.Slider(0, 90, 0, step=10, label="Discard weakest, %", visible=False, **small),
+            opacity=gr.Slider(0, 100, 70, step=5, label="Opacity, %", **small),
+            about=gr.HTML(elem_id="about", render=False),
+            heads=thumbnail_strip.thumbnail_strip(elem_id="heads", render=False),
+            layers=thumbnail_strip.thumbnail_strip(elem_id="layers", render=False),
+            patch=gr.State(),
+            layer_count=gr.State(DEEPEST),
+        )
+    for component in (panel.about, panel.heads, panel.layers):
+        component.render()
+    _connect(panel)
+    return panel
+
+
+def _connect(panel: HeatmapPanel) -> None:
+    """Connect the controls and the clicks to the map."""
+    event: dict[str, Any] = NO_SPINNER | dict(trigger_mode="always_last", concurrency_id="map")
+    inputs = {panel.answer} | panel.controls
+    drawn = {panel.view, panel.about, panel.heads, panel.layers}
+    moved = (panel.layer.input, panel.discard.input, panel.opacity.input)
+    selected = (panel.head.select, panel.target.select, panel.head_fusion.select)
+    for listener in (*moved, *selected):
+        listener(panel.redraw, inputs, drawn, **event)
+    for listener, function in (
+        (panel.method.input, panel.change_method),
+        (panel.view.select, panel.click_patch),
+        (panel.heads.select, panel.click_head),
+        (panel.layers.select, panel.click_layer),
     ):
-        clicked.select(fn, inputs, outputs, **quiet).success(**adjust).then(**redraw)
-    clicks = [over.select, heads.select, layers.select]
-    return Maps(show, count, settings, [method, *controls, patch, count, *drawn], moved + clicks)
-
-
-def choice(prediction: Prediction, layer, head, target, fusion, discard, patch) -> MapOptions:
-    """What the controls say, as the library takes it."""
-    classes = list(prediction.classes)
-    return MapOptions(
-        target=classes.index(target) if target in classes else prediction.top,
-        layer=int(layer) - 1,
-        head=None if head in (ALL_HEADS, None) else int(head) - 1,
-        fusion=fusion,
-        discard=discard / 100,
-        patch=patch,
-    )
+        listener(function, inputs, panel.outputs - {panel.layer_count}, **event)
 
 
 def _layers_and_heads(prediction: Prediction) -> tuple[int, int]:
-    """How many there are to choose from; one of each stands for a model without attention."""
+    """Number of layers and of heads; (1, 1) for a model without attention."""
     attentions = prediction.forward_pass.attentions
     return (1, 1) if attentions is None else (attentions.shape[0], attentions.shape[1])
 
 
-def _controls(prediction: Prediction, method, layer, head, target):
-    """Show the controls that a method has: layer, head, class, fusion of heads, share to drop."""
-    depth, width = _layers_and_heads(prediction)
-    attention, rollout = method == "attention", method in ROLLOUTS
-    return (
-        gr.Slider(1, max(depth, 2), value=layer, visible=attention),
-        gr.Dropdown([ALL_HEADS, *map(str, range(1, width + 1))], value=head, visible=attention),
-        gr.Dropdown(
-            [(short_name(name), name) for name in prediction.classes],
-            value=target,
-            visible=explain.METHODS[method].by_class,
-        ),
-        gr.Dropdown(visible=rollout),
-        gr.Slider(visible=rollout),
-    )
-
-
-def _origin(prediction: Prediction, method: str, wanted: MapOptions) -> str:
+def _origin(prediction: Prediction, method: str, options: MapOptions) -> str:
+    """Which token the attention starts from, and how to change that."""
     if method != "attention":
         return ""
-    if wanted.patch is None:
+    if options.patch is None:
         return "From the class token; click a patch of the image to see what it attends to. "
-    row, column = divmod(wanted.patch, prediction.forward_pass.grid[1])
+    row, column = divmod(options.patch, prediction.forward_pass.grid[1])
     return f"From the patch in row {row + 1}, column {column + 1}; click it again for the class token. "
 
 
-def _films(predictor, prediction: Prediction, wanted: MapOptions) -> list[str]:
-    """All heads of the layer, and all layers, as small maps; nothing where there is no attention."""
+def _thumbnail_strips(predictor: Predictor, prediction: Prediction, options: MapOptions) -> tuple[str, str]:
+    """All heads of the layer, and all layers, as small maps; "" for a model without attention."""
     if prediction.forward_pass.attentions is None:
-        return ["", ""]
+        return "", ""
     depth, width = _layers_and_heads(prediction)
 
-    def small(**changed):
-        values = predictor.heatmap(prediction, "attention", MapOptions(0, patch=wanted.patch, **changed))
-        return explain.scale(values)
+    def attention(layer: int, head: int | None):
+        small = MapOptions(0, layer=layer, head=head, patch=options.patch)
+        return explain.scale(predictor.heatmap(prediction, "attention", small))
 
-    heads = [small(layer=wanted.layer, head=head) for head in range(width)]
-    layers = [small(layer=layer, head=wanted.head) for layer in range(depth)]
-    return [
-        render_film(
-            f"Every {name}; click one to enlarge it",
-            [plots.coloured(values) for values in maps],
-            [f"Attention, {name} {i}. {explain.describe(values)}" for i, values in enumerate(maps, 1)],
-            chosen,
+    def strip(name: str, heatmaps: Sequence, selected: int | None) -> str:
+        descriptions = [
+            f"Attention, {name} {i}. {explain.describe(heatmap)}" for i, heatmap in enumerate(heatmaps, 1)
+        ]
+        pictures = [plots.apply_colormap(heatmap) for heatmap in heatmaps]
+        return thumbnail_strip.render(
+            f"Attention of each {name}; click one to enlarge it", pictures, descriptions, selected
         )
-        for maps, chosen, name in (
-            (heads, wanted.head, f"head of layer {wanted.layer + 1}"),
-            (layers, wanted.layer, "layer"),
-        )
-    ]
+
+    heads = strip(
+        f"head of layer {options.layer + 1}", [attention(options.layer, i) for i in range(width)], options.head
+    )
+    return heads, strip("layer", [attention(i, options.head) for i in range(depth)], options.layer)

@@ -14,7 +14,7 @@ from medvit.errors import MedvitError
 from medvit.evaluation.metrics import probabilities
 from medvit.inference.registry import Registry
 from medvit.reliability import operating_point
-from medvit.reliability.fit import Trust
+from medvit.reliability.apply import Reliability
 from medvit.ui import html
 from medvit.ui.panels.tables import Table, interval, render
 from medvit.ui.state import NO_SPINNER, Values, require_state, show_user_errors
@@ -41,7 +41,7 @@ class OperatingPoint:
 
     def update(self, checkpoint: Checkpoint) -> Values:
         """Display a checkpoint at a threshold of 0.5 and the prevalence of the test split."""
-        if checkpoint.subset.task != "binary-class":
+        if checkpoint.dataset.task != "binary-class":
             return {self.panel: gr.Column(visible=False)}
         score, truth = positive_scores(checkpoint)
         prevalence = 100 * float(truth.mean())
@@ -62,7 +62,7 @@ class OperatingPoint:
     def apply_preset(self, name: str, values: Values) -> Values:
         """Move the threshold to a preset that was chosen on validation."""
         checkpoint = self.registry.checkpoint(*require_state(values[self.displayed]))
-        trust = Trust.of(checkpoint)
+        trust = Reliability.of(checkpoint)
         if trust is None or name not in trust.thresholds:
             raise MedvitError(f"No threshold was chosen for this model. {checkpoint.trust_problem}".strip())
         threshold = trust.thresholds[name]
@@ -117,14 +117,14 @@ def build(registry: Registry, displayed: gr.State) -> OperatingPoint:
 
 def positive_class(checkpoint: Checkpoint) -> str:
     """Name of the class that sensitivity is about."""
-    return checkpoint.subset.classes[checkpoint.subset.settings.positive_class]
+    return checkpoint.dataset.classes[checkpoint.dataset.settings.positive_class]
 
 
 def positive_scores(checkpoint: Checkpoint) -> tuple[np.ndarray, np.ndarray]:
-    """Return for the test split the probability of the positive class and whether it is the true one, both (N,)."""
-    trust, logits = Trust.of(checkpoint), checkpoint.test_logits.astype(np.float64)
+    """Return the probability of the positive class and whether it is true, both (N,), on the test split."""
+    trust, logits = Reliability.of(checkpoint), checkpoint.test_logits.astype(np.float64)
     probs = trust.calibrated(logits) if trust else probabilities(logits)
-    positive = checkpoint.subset.settings.positive_class
+    positive = checkpoint.dataset.settings.positive_class
     return probs[:, positive], checkpoint.test_labels == positive
 
 
@@ -151,6 +151,6 @@ def metrics_table(point: dict[str, Any]) -> Table:
     return Table(
         ("", "value", "95 % interval", "test images"),
         rows,
-        f"PPV and NPV at a prevalence of {point['prevalence']:.1%}. Wilson intervals; those of PPV and NPV on "
-        "the logit scale.",
+        f"PPV and NPV at a prevalence of {point['prevalence']:.1%}. Wilson intervals; those of PPV and NPV "
+        "on the logit scale.",
     )

@@ -1,7 +1,7 @@
-"""Erase and ask again: paint over a region and see what becomes of the answer, and which map foresaw it."""
+"""Perturbation test: paint over a region, predict without it, and see which map marked it."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -9,152 +9,170 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from gradio.components.image_editor import EditorDataBlobs
+from PIL import Image
 from torch import Tensor
 
 from medvit import explain, imaging, plots
 from medvit.errors import MedvitError
 from medvit.explain.occlusion import blur
-from medvit.inference.predictor import Prediction
+from medvit.inference.predictor import Prediction, Predictor
 from medvit.inference.registry import Registry
 from medvit.limits import MB
-from medvit.ui import parts
+from medvit.ui import html
 from medvit.ui.components.base import variant
+from medvit.ui.state import PRIVATE, Values, show_user_errors
 
 FILLINGS = {"blurred": "the image, blurred", "mean": "the mean colour around it"}
-WAITING = 64  # canvases sent and not yet asked about
-LARGEST = 2 * MB  # of one of them; what it shows fits into a quarter of that
+BRUSH = "#ff00ff"
+MAX_WAITING = 64  # canvases received whose prediction has not been requested yet
+MAX_BYTES = 2 * MB  # of one canvas; its picture needs a quarter of that
 
 
 def canvas(**options: Any) -> gr.ImageEditor:
-    """A gr.ImageEditor that hands over nothing but the bytes of the painted picture, unopened.
+    """A gr.ImageEditor whose value is the bytes of the painted picture, unopened.
 
-    Gradio's own keeps whatever any client sends, in any number, and opens it as any of Pillow's formats.
+    Gradio's own keeps everything that any client sends, in any number, and opens it as any format of Pillow.
     """
     waiting: OrderedDict[str, EditorDataBlobs] = OrderedDict()
 
     def accept(_, data) -> None:
         content = data.files[0][1]
-        if data.data["type"] == "composite" and len(content) <= LARGEST:
+        if data.data["type"] == "composite" and len(content) <= MAX_BYTES:
             name = str(data.data["id"])[:64]
             waiting[name] = EditorDataBlobs(background=None, layers=[], composite=content)
-            while len(waiting) > WAITING:
+            while len(waiting) > MAX_WAITING:
                 waiting.popitem(last=False)
 
     accept._is_server_fn = True  # type: ignore[attr-defined]
 
     def read(_, payload) -> bytes | str | None:
-        sent = waiting.pop(payload.id, None) if payload and payload.id else None
-        if sent:
-            return sent.composite
+        blobs = waiting.pop(payload.id, None) if payload and payload.id else None
+        if blobs:
+            return blobs.composite
         return payload.composite.path if payload and payload.composite else None
 
     editor = variant(gr.ImageEditor, accept_blobs=accept, preprocess=read)
     return editor(sources=(), transforms=(), layers=False, format="png", **options)
 
 
-def build(registry: Registry, seen: gr.State) -> tuple[Callable, list]:
-    """Lay out the panel; return `fill(prediction)` and its outputs."""
+@dataclass(frozen=True, eq=False)
+class PerturbationPanel:
+    """The canvas, what replaces the painted region, and the prediction without it."""
+
+    registry: Registry
+    answer: gr.State
+    editor: gr.ImageEditor
+    filling: gr.Radio
+    predict: gr.Button
+    result: gr.HTML
+
+    @property
+    def outputs(self) -> set:
+        """What `update` sets."""
+        return {self.editor, self.result}
+
+    def update(self, prediction: Prediction) -> Values:
+        """The unpainted image."""
+        return {self.editor: plots.enlarge(prediction.source), self.result: ""}
+
+    @show_user_errors
+    def predict_masked(self, values: Values) -> str:
+        """The prediction without the painted region, as HTML."""
+        answer, painted = values[self.answer], values[self.editor]
+        if answer is None or painted is None:
+            raise MedvitError("Nothing is painted yet. Pick an image, paint over a region, and predict again.")
+        prediction = answer.prediction
+        mask = brush_mask(prediction.source, imaging.open_image(painted))
+        if not mask.any():
+            raise MedvitError("Nothing is painted yet. Paint over a region of the image first.")
+        predictor = self.registry.predictor(prediction.subset, prediction.model)
+        filled = fill_in(prediction.forward_pass.pixels, mask, values[self.filling])
+        picture = filled[0].permute(1, 2, 0).round().byte().numpy()
+        masked = predictor.predict(picture, tta=prediction.agreement is not None)
+        return render(prediction, masked, mask, attribution_mass(predictor, prediction, mask))
+
+
+def build(registry: Registry, answer: gr.State) -> PerturbationPanel:
+    """Lay out the panel; `answer` holds the `Answer` that is displayed."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=300):
             editor = canvas(
                 show_label=False,
                 height=400,
-                canvas_size=(plots.SIDE, plots.SIDE),
+                canvas_size=(plots.DISPLAY_SIDE, plots.DISPLAY_SIDE),
                 fixed_canvas=True,
-                brush=gr.Brush(default_size=36, colors=["#ff00ff"], color_mode="fixed"),
+                brush=gr.Brush(default_size=36, colors=[BRUSH], color_mode="fixed"),
                 buttons=[],
                 elem_id="canvas",
             )
         with gr.Column(scale=5, min_width=300):
-            gr.HTML("<p class='quiet'>Paint over what you think matters, then ask the model again.</p>")
-            filling = gr.Radio(
-                [(text, name) for name, text in FILLINGS.items()],
-                value="blurred",
-                label="What takes its place",
-            )
-            again = gr.Button("Ask again", variant="primary", elem_id="ask-again")
-            result = gr.HTML(min_height=200, elem_id="erased")
-
-    def fill(prediction: Prediction):
-        return plots.enlarge(prediction.source), ""
-
-    @parts.show_user_errors
-    def predict_masked(prediction: Prediction, painted, filling):
-        if prediction is None or painted is None:
-            raise MedvitError(
-                "There is nothing painted yet. Put an image on the table, paint, and ask again."
-            )
-        erased = brush_mask(prediction.source, imaging.open_image(painted))
-        if not erased.any():
-            raise MedvitError("Nothing is painted over. Paint a region of the image first.")
-        predictor = registry.predictor(prediction.subset, prediction.model)
-        changed = fill_in(prediction.forward_pass.pixels, erased, filling)
-        picture = changed[0].permute(1, 2, 0).round().byte().numpy()
-        after = predictor.predict(picture, tta=prediction.agreement is not None).display_probs
-        attribution_mass = _attribution_mass(predictor, prediction, erased)
-        return parts.thumbnail(picture, "the image without it") + _table(
-            prediction, after, erased, attribution_mass
-        )
-
-    again.click(
-        predict_masked, [seen, editor, filling], result, api_visibility="private", concurrency_id="model"
+            gr.HTML(html.note("Paint over a region that you think matters, then predict without it."))
+            choices = [(text, name) for name, text in FILLINGS.items()]
+            filling = gr.Radio(choices, value="blurred", label="Replace the region by")
+            predict = gr.Button("Predict without it", variant="primary", elem_id="predict-masked")
+            result = gr.HTML(min_height=200, elem_id="masked")
+    panel = PerturbationPanel(registry, answer, editor, filling, predict, result)
+    predict.click(
+        panel.predict_masked, {answer, editor, filling}, result, concurrency_id="model", **PRIVATE
     )
-    return fill, [editor, result]
+    return panel
 
 
-def brush_mask(source: np.ndarray, painted) -> Tensor:
-    """The source pixels of which more than half is covered, bool (s, s); the brush is magenta."""
+def brush_mask(source: np.ndarray, painted: Image.Image) -> Tensor:
+    """The source pixels of which more than half is painted over, bool (s, s)."""
     side = source.shape[0]
-    shown = np.asarray(painted.resize((plots.SIDE, plots.SIDE)), np.int16)
-    original = np.asarray(plots.enlarge(source).resize((plots.SIDE, plots.SIDE)), np.int16)
-    differs = torch.from_numpy((np.abs(shown - original).max(-1) > 24).astype(np.float32))
+    after = np.asarray(painted.resize((plots.DISPLAY_SIDE, plots.DISPLAY_SIDE)), np.int16)
+    before = np.asarray(plots.enlarge(source).resize((plots.DISPLAY_SIDE, plots.DISPLAY_SIDE)), np.int16)
+    differs = torch.from_numpy((np.abs(after - before).max(-1) > 24).astype(np.float32))
     return F.interpolate(differs[None, None], (side, side), mode="area")[0, 0] > 0.5
 
 
-def fill_in(pixels: Tensor, erased: Tensor, filling: str) -> Tensor:
-    """Pixels (1, 3, s, s), the `erased` part (s, s) "blurred", or the "mean" of what is near."""
+def fill_in(pixels: Tensor, mask: Tensor, filling: str) -> Tensor:
+    """Pixels (1, 3, s, s) with those under the mask (s, s) "blurred", or replaced by the "mean" around them."""
     pixels = pixels.float()
     if filling == "mean":
-        near = F.max_pool2d(erased[None, None].float(), 5, stride=1, padding=2)[0, 0] > 0
-        ring = near & ~erased
-        around = ring if ring.any() else ~erased if (~erased).any() else erased
-        filled = pixels[..., around].mean(-1)[..., None, None].expand_as(pixels)
+        dilated = F.max_pool2d(mask[None, None].float(), 5, stride=1, padding=2)[0, 0] > 0
+        ring = dilated & ~mask
+        around = ring if ring.any() else ~mask if (~mask).any() else mask
+        replacement = pixels[..., around].mean(-1)[..., None, None].expand_as(pixels)
     else:
-        filled = blur(pixels)
-    return torch.where(erased, filled, pixels)
+        replacement = blur(pixels)
+    return torch.where(mask, replacement, pixels)
 
 
-def _attribution_mass(predictor, prediction: Prediction, erased: Tensor) -> list[tuple[str, float]]:
-    """For each kind of map, the share of its mass (what speaks for the class) in the erased part."""
-    probs = []
+def attribution_mass(predictor: Predictor, prediction: Prediction, mask: Tensor) -> list[tuple[str, float]]:
+    """(title, fraction of the positive mass of the map under the mask) of each kind of map, largest first."""
+    fractions = []
     for name in predictor.methods():
-        values = torch.from_numpy(predictor.heatmap(prediction, name)).clamp(min=0)
-        spread = F.interpolate(values[None, None], erased.shape, mode="bilinear")[0, 0]
-        share = float(spread[erased].sum() / spread.sum()) if spread.sum() > 0 else 0.0
-        probs.append((explain.METHODS[name].title, share))
-    return sorted(probs, key=lambda pair: -pair[1])
+        heatmap = torch.from_numpy(predictor.heatmap(prediction, name)).clamp(min=0)
+        heatmap = F.interpolate(heatmap[None, None], mask.shape, mode="bilinear")[0, 0]
+        total = float(heatmap.sum())
+        fractions.append((explain.METHODS[name].title, float(heatmap[mask].sum()) / total if total > 0 else 0.0))
+    return sorted(fractions, key=lambda pair: -pair[1])
 
 
-def _table(prediction: Prediction, after: np.ndarray, erased: Tensor, attribution_mass) -> str:
-    before, area = prediction.display_probs, float(erased.float().mean())
+def render(
+    prediction: Prediction, masked: Prediction, mask: Tensor, masses: list[tuple[str, float]]
+) -> str:
+    """The prediction before and after as HTML, and the attribution mass of each map under the mask."""
+    before, after = prediction.display_probs, masked.display_probs
+    area = float(mask.float().mean())
     order = np.argsort(-np.maximum(before, after))[:4]
-    rows = "".join(
-        f"<tr><th scope='row'>{parts.class_name_html(prediction.classes[i])}</th>"
-        f"<td>{before[i]:.1%}</td><td>{after[i]:.1%}</td><td>{after[i] - before[i]:+.1%}</td></tr>"
+    probs = [
+        (
+            html.class_name(prediction.classes[i]),
+            f"{before[i]:.1%}",
+            f"{after[i]:.1%}",
+            f"{after[i] - before[i]:+.1%}",
+        )
         for i in order
-    )
-    now = parts.class_name_html(prediction.classes[int(after.argmax())])
-    verdict = "The model still says" if after.argmax() == prediction.top else "Now the model says"
-    maps = "".join(
-        f"<tr><th scope='row'>{name}</th><td>{share:.0%}</td><td>{share / area:.1f} ×</td></tr>"
-        for name, share in attribution_mass
-    )
-    return (
-        f"<p role='status'>{verdict} <b>{now}</b>, with {area:.0%} of the image erased.</p>"
-        "<table class='plain'><thead><tr><td></td><th scope='col'>before</th><th scope='col'>after</th>"
-        f"<th scope='col'>change</th></tr></thead><tbody>{rows}</tbody></table>"
-        "<p class='small'>What each map foresaw: the share of its mass in the erased part, and how many "
-        "times the share of the area that is. Above 1 × it expected a loss.</p>"
-        "<table class='plain'><thead><tr><td></td><th scope='col'>mass there</th><th scope='col'>to area</th>"
-        f"</tr></thead><tbody>{maps}</tbody></table>"
+    ]
+    return html.render(
+        "perturbation.html",
+        picture=masked.source,
+        label=masked.label,
+        same=masked.label == prediction.label,
+        area=area,
+        probs=probs,
+        masses=[(title, f"{mass:.0%}", f"{mass / area:.1f} ×") for title, mass in masses],
     )

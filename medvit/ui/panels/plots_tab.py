@@ -6,12 +6,14 @@ from functools import lru_cache, partial
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from medvit import plots
 from medvit.checkpoint import Checkpoint
 from medvit.evaluation.metrics import probabilities
+from medvit.evaluation.one_vs_rest import precision_recall_curves, roc_curves
 from medvit.inference.registry import Registry
-from medvit.ui.components.embedding_plot import points, split_map
+from medvit.ui.components.embedding_plot import embedding_plot, points
 from medvit.ui.html import note
 from medvit.ui.panels import tables
 from medvit.ui.state import AT_ONCE, Values, require_state, show_user_errors
@@ -21,7 +23,8 @@ ABOUT_EMBEDDING = (
     "neighbourhoods are meaningful; distances between groups are not. Click a point to open its image."
 )
 NO_EMBEDDING = (
-    "This checkpoint has no t-SNE embedding. With the data on disk, `medvit evaluate {folder} --tsne` computes it."
+    "This checkpoint has no t-SNE embedding. With the data on disk, "
+    "`medvit evaluate {folder} --tsne` computes it."
 )
 
 
@@ -80,7 +83,7 @@ def build(registry: Registry, selection: gr.State) -> PlotsTab:
 
 def _layout(title: str) -> tuple[gr.components.Component, ...]:
     if title == "Embedding":
-        plot, missing = split_map(elem_id="embedding"), gr.Markdown(visible=False)
+        plot, missing = embedding_plot(elem_id="embedding"), gr.Markdown(visible=False)
         gr.HTML(note(ABOUT_EMBEDDING))
         return plot, missing
     if title in ("Per class", "Published results"):
@@ -88,33 +91,33 @@ def _layout(title: str) -> tuple[gr.components.Component, ...]:
     return (gr.Plot(show_label=False, container=False),)
 
 
-def _roc(checkpoint: Checkpoint) -> list[Any]:
-    probs = probabilities(checkpoint.test_logits, checkpoint.subset.multi_label)
-    return [plots.roc_curves(checkpoint.test_labels, probs, checkpoint.subset.classes)]
-
-
-def _precision_recall(checkpoint: Checkpoint) -> list[Any]:
-    probs = probabilities(checkpoint.test_logits, checkpoint.subset.multi_label)
-    return [plots.precision_recall_curves(checkpoint.test_labels, probs, checkpoint.subset.classes)]
+def _test_split(checkpoint: Checkpoint) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Labels, probabilities (N, C) and classes of the test split."""
+    probs = probabilities(checkpoint.test_logits, checkpoint.dataset.multi_label)
+    return checkpoint.test_labels, probs, checkpoint.dataset.classes
 
 
 def _embedding(checkpoint: Checkpoint) -> list[Any]:
-    """The plot, or the command that computes it. Multi-label images are grouped by whether they have a label."""
-    if checkpoint.test_map is None:
-        return [gr.HTML({}, visible=False), gr.Markdown(NO_EMBEDDING.format(folder=checkpoint.folder), visible=True)]
-    labels, classes = checkpoint.test_labels, checkpoint.subset.classes
-    probs = probabilities(checkpoint.test_logits, checkpoint.subset.multi_label)
+    """The plot, or the command that computes it. Multi-label images form two groups: any label or none."""
+    if checkpoint.test_tsne is None:
+        return [
+            gr.HTML({}, visible=False),
+            gr.Markdown(NO_EMBEDDING.format(folder=checkpoint.folder), visible=True),
+        ]
+    labels, probs, classes = _test_split(checkpoint)
     truth, predicted = labels, probs.argmax(1)
     correct = predicted == labels if labels.ndim == 1 else ((probs > 0.5) == labels).all(1)
     if labels.ndim == 2:
         truth, predicted, classes = labels.max(1), (probs > 0.5).max(1), ("no label", "any label")
-    value = points(checkpoint.test_map, truth, predicted, correct, probs.max(1), classes)
+    value = points(checkpoint.test_tsne, truth, predicted, correct, probs.max(1), classes)
     return [gr.HTML(value, visible=True), gr.Markdown(visible=False)]
 
 
 DRAW: dict[str, Callable[[Checkpoint], list[Any]]] = {
-    "ROC": _roc,
-    "Precision-recall": _precision_recall,
+    "ROC": lambda checkpoint: [plots.roc_curves(roc_curves(*_test_split(checkpoint)))],
+    "Precision-recall": lambda checkpoint: [
+        plots.precision_recall_curves(precision_recall_curves(*_test_split(checkpoint)))
+    ],
     "Per class": lambda checkpoint: [tables.render(tables.per_class_table(checkpoint))],
     "Embedding": _embedding,
     "Learning curve": lambda checkpoint: [plots.learning_curve(checkpoint.card["history"])],

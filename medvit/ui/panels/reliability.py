@@ -1,6 +1,6 @@
-"""How far to trust a model: calibration, prediction sets, out-of-distribution detection, corruptions, others."""
+"""How far to trust a model: calibration, prediction sets, out-of-distribution detection and robustness."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -12,10 +12,11 @@ import plotly.graph_objects as go
 from medvit import plots
 from medvit.checkpoint import Checkpoint
 from medvit.data import medmnist
+from medvit.evaluation.calibration_error import compare_with_floor, confidence
 from medvit.evaluation.metrics import mcnemar, probabilities
+from medvit.evaluation.model_card import coverage_sentences
 from medvit.inference.registry import Registry
-from medvit.reliability import calibration
-from medvit.reliability.fit import Trust
+from medvit.reliability import apply
 from medvit.ui import html
 from medvit.ui.html import Cell
 from medvit.ui.panels import operating_point
@@ -28,13 +29,13 @@ from medvit.ui.state import Values
 class Reliability:
     """The components of the panel."""
 
-    registry: Registry
     operating_point: OperatingPoint
     diagram: gr.Plot
     calibration: gr.HTML
     tables: gr.HTML
     corruptions: gr.Column
     robustness: gr.Plot
+    draw: Callable[[str, str], tuple[Any, ...]]  # (subset, model) -> values of the four above, and Checkpoint
 
     @property
     def outputs(self) -> set[Any]:
@@ -42,20 +43,15 @@ class Reliability:
         own = {self.diagram, self.calibration, self.tables, self.corruptions, self.robustness}
         return own | self.operating_point.outputs
 
-    @lru_cache(128)  # noqa: B019: one panel lives as long as the app
     def update(self, subset: str, model: str) -> Values:
         """Display a model."""
-        checkpoint = self.registry.checkpoint(subset, model)
-        names = [name for _, name in self.registry.model_choices(subset) if name != model]
-        other_models = [self.registry.checkpoint(subset, name) for name in names]
-        robustness = checkpoint.card.get("robustness")
-        bars = plots.robustness(robustness["errors"], robustness["clean"]) if robustness else None
+        checkpoint, diagram, calibration, others, robustness = self.draw(subset, model)
         return {
-            self.diagram: reliability_diagram(checkpoint),
-            self.calibration: calibration_html(checkpoint),
-            self.tables: render(*tables(checkpoint, other_models)),
-            self.corruptions: gr.Column(visible=bool(robustness)),
-            self.robustness: bars,
+            self.diagram: diagram,
+            self.calibration: calibration,
+            self.tables: others,
+            self.corruptions: gr.Column(visible=robustness is not None),
+            self.robustness: robustness,
         } | self.operating_point.update(checkpoint)
 
 
@@ -76,19 +72,34 @@ def build(registry: Registry, displayed: gr.State) -> Reliability:
     with gr.Column(visible=False) as corruptions:
         gr.HTML(html.panel_title("Robustness to corruptions (MedMNIST-C, 5 severities)"))
         robustness = gr.Plot(show_label=False, container=False)
+
+    @lru_cache(128)
+    def draw(subset: str, model: str) -> tuple[Any, ...]:
+        checkpoint = registry.checkpoint(subset, model)
+        names = [name for _, name in registry.model_choices(subset) if name != model]
+        other_models = [registry.checkpoint(subset, name) for name in names]
+        corrupted = checkpoint.card.get("robustness")
+        return (
+            checkpoint,
+            reliability_diagram(checkpoint),
+            calibration_html(checkpoint),
+            render(*tables(checkpoint, other_models)),
+            plots.corruption_errors(corrupted["errors"], corrupted["clean"]) if corrupted else None,
+        )
+
     return Reliability(
-        registry, operating, diagram, calibration_table, reliability_tables, corruptions, robustness
+        operating, diagram, calibration_table, reliability_tables, corruptions, robustness, draw
     )
 
 
 def reliability_diagram(checkpoint: Checkpoint) -> go.Figure:
     """Plot accuracy over confidence on the test split, before and after calibration."""
-    logits, multi_label = checkpoint.test_logits.astype(np.float64), checkpoint.subset.multi_label
+    logits, multi_label = checkpoint.test_logits.astype(np.float64), checkpoint.dataset.multi_label
     probs = {"uncalibrated": probabilities(logits, multi_label)}
-    if trust := Trust.of(checkpoint):
+    if trust := apply.Reliability.of(checkpoint):
         probs["calibrated"] = trust.calibrated(logits, multi_label)
     labels = checkpoint.test_labels
-    return plots.reliability({name: calibration.confidence(each, labels) for name, each in probs.items()})
+    return plots.reliability_diagram({name: confidence(each, labels) for name, each in probs.items()})
 
 
 def calibration_html(checkpoint: Checkpoint) -> str:
@@ -105,16 +116,16 @@ def tables(checkpoint: Checkpoint, other_models: Sequence[Checkpoint]) -> list[T
     result = []
     if section:
         result.append(ood_table(section, checkpoint))
-        if "sets" in section:
-            result.append(prediction_sets_table(section["sets"]))
-    if other_models and not checkpoint.subset.multi_label:
+        if "prediction_sets" in section:
+            result.append(prediction_sets_table(section["prediction_sets"]))
+    if other_models and not checkpoint.dataset.multi_label:
         result.append(other_models_table(checkpoint, other_models))
     return result
 
 
 def calibration_table(section: dict[str, Any]) -> Table:
     """Calibration error, Brier score and log-loss before and after calibration and with augmentation."""
-    tta, n = section["views"], section["n"]
+    tta, n = section["tta"], section["n"]
     accuracy = f"{tta['accuracy_before']:.1%}" if tta["n"] == n else ""
     lines = [("uncalibrated", section["before"], accuracy), ("calibrated", section["after"], accuracy)]
     if tta["n"] != n:
@@ -129,66 +140,55 @@ def calibration_table(section: dict[str, Any]) -> Table:
         rows,
         "ECE: mean distance between confidence and accuracy, in 15 bins of equally many images. By chance "
         "alone: the ECE of a perfectly calibrated model on as many images. Calibrated: "
-        f"{calibration.verdict(section['after'])}. The views of test-time augmentation agree to "
-        f"{tta['stability']:.1%}.",
+        f"{compare_with_floor(section['after'])}. The views of test-time augmentation agree to "
+        f"{tta['tta_agreement']:.1%}.",
     )
 
 
 def prediction_sets_table(sets: dict[str, Any]) -> Table:
     """Coverage and size of the prediction sets at each level."""
-    fitted_on = sets["fitted_on"]
     rows: list[Sequence[Cell]] = []
     for level, metrics in sets["levels"].items():
         if not metrics["possible"]:
             rows.append((f"{float(level):.0%}", "not possible", "–", "–"))
             continue
         by_size = "\n".join(
-            f"{size}: {part['coverage']:.0%} of {part['images']:,}" for size, part in metrics["by_size"].items()
+            f"{size}: {part['coverage']:.0%} of {part['images']:,}"
+            for size, part in metrics["by_size"].items()
         )
         coverage = f"{metrics['coverage']:.1%} ({interval(metrics['coverage_interval'])})"
         rows.append((f"{float(level):.0%}", coverage, f"{metrics['mean_size']:.2f}", by_size))
-    level = sets["default_level"]
-    metrics = sets["levels"][f"{level:.2f}"]
     return Table(
         ("level", "coverage", "mean size", "coverage by size"),
         rows,
-        f"A prediction set ({sets['method'].upper()}, fitted on {fitted_on:,} validation images) should "
-        f"contain the true class as often as its level says. At {level:.0%}, {interval(metrics['expected'])} is "
-        f"expected where test images resemble those of validation; {coverage_verdict(metrics)}.",
+        "A prediction set should contain the true class as often as its level says. "
+        f"{coverage_sentences(sets)}",
         "Prediction sets",
         css="lines",
     )
 
 
-def coverage_verdict(metrics: dict[str, Any]) -> str:
-    """Compare the coverage of prediction sets with its expected range, in words."""
-    low, high = metrics["expected"]
-    position = "below" if metrics["coverage"] < low else "above" if metrics["coverage"] > high else "within"
-    return f"the coverage on the test split is {position} that range"
-
-
 def ood_table(section: dict[str, Any], checkpoint: Checkpoint) -> Table:
     """How many images of each kind are accepted as in distribution."""
-    ood = section["foreign"]
+    ood = section["ood"]
     title = "Out-of-distribution detection"
     if "kinds" not in ood:
         return Table((), (), ood.get("missing", ""), title)
-    own = f"test images of {checkpoint.subset.title}"
+    own = f"test images of {checkpoint.dataset.title}"
     rows: list[Sequence[Cell]] = [
         (own, f"{ood['test_accepted']:.1%}", interval(ood["test_accepted_interval"]), "–")
     ]
     rows += [
         (_kind(kind) + suffix, f"{metrics['accepted']:.1%}", interval(metrics["accepted_interval"]),
          f"{metrics['auroc']:.3f}")
-        for group, suffix in (("kinds", ""), ("near", " (near-OOD)"))
+        for group, suffix in (("kinds", ""), ("near_ood", " (near-OOD)"))
         for kind, metrics in ood[group].items()
     ]  # fmt: skip
-    model = "the OOD reference model" if ood["model"] == "shared" else "this model"
     return Table(
         ("images", "accepted", "95 % interval", "AUROC"),
         rows,
-        f"Score: {ood['score']} on the features of {model}; its threshold accepts 95 % of validation images. "
-        "Near-OOD images resemble the dataset, and the threshold is not meant to reject them.",
+        "Score: Mahalanobis distance in the features of the OOD reference model; its threshold accepts 95 % of "
+        "validation images. Near-OOD images resemble the dataset, and the threshold is not meant to reject them.",
         title,
     )
 
@@ -203,7 +203,9 @@ def other_models_table(checkpoint: Checkpoint, other_models: Sequence[Checkpoint
     rows = []
     for other_model in other_models:
         only, other_only, p = mcnemar(correct, other_model.test_logits.argmax(1) == other_model.test_labels)
-        rows.append((other_model.title, f"{only:,}", f"{other_only:,}", "< 0.001" if p < 0.001 else f"{p:.3f}"))
+        rows.append(
+            (other_model.title, f"{only:,}", f"{other_only:,}", "< 0.001" if p < 0.001 else f"{p:.3f}")
+        )
     return Table(
         ("other model", "only this model correct", "only the other correct", "p (McNemar)"),
         rows,

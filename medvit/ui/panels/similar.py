@@ -1,151 +1,152 @@
-"""Similar cases, a section of the Explore tab: the images that the model itself takes for most alike."""
+"""Similar images: the nearest training and test images by the model's own features."""
 
-import html
-import threading
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import gradio as gr
+import numpy as np
 
-from medvit.data import short_name
-from medvit.data.medmnist import download_command
-from medvit.errors import MedvitError
+from medvit.data import medmnist, short_name
+from medvit.inference.index_builder import IndexBuilder
 from medvit.inference.predictor import Prediction
 from medvit.inference.registry import Registry
 from medvit.inference.retrieval import SPLITS, Index, Neighbour
-from medvit.ui.components.gallery import Item, gallery, render
-from medvit.ui.parts import show_user_errors
+from medvit.ui import html
+from medvit.ui.components.gallery import Item, gallery
+from medvit.ui.components.gallery import render as render_gallery
+from medvit.ui.state import NO_SPINNER, Values, require_state, show_user_errors
 
-SHOWN = 8
-
-
-@dataclass
-class Builder:
-    """Computes one index at a time, in the background; safe to share between visitors."""
-
-    progress: dict[str, tuple[int, int]] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-    _turn: threading.Lock = field(default_factory=threading.Lock)
-    _starting: threading.Lock = field(default_factory=threading.Lock)
-
-    def start(self, index: Index) -> None:
-        """Begin, unless it has begun; what is waiting its turn has begun too."""
-        key = index.checkpoint.card["sha256"]
-        with self._starting:
-            if key in self.progress:
-                return
-            self.progress[key] = (0, 0)
-            self.failed.pop(key, None)
-        threading.Thread(target=self._run, args=(key, index), daemon=True).start()
-
-    def _run(self, key: str, index: Index) -> None:
-        def report(done: int, total: int) -> None:
-            self.progress[key] = (done, total)
-
-        try:
-            with self._turn:
-                index.build(report)
-        except (MedvitError, OSError) as error:
-            self.failed[key] = str(error)
-        finally:
-            del self.progress[key]
+COUNT = 8
+POLL_SECONDS = 1.5
 
 
-def build(registry: Registry, seen: gr.State, answer: gr.HTML) -> gr.HTML:
-    """Lay the section out. It shows the images nearest to that of the `Prediction` in `seen`.
+@dataclass(frozen=True, eq=False)
+class SimilarPanel:
+    """The images nearest to the current one; computed while the section is open.
 
-    Args:
-        answer: what changes with every new prediction.
-
-    Returns:
-        The gallery, whose `select` event has `index`, that of a test image.
+    The `select` event of `pictures` has `index`, that of a test image.
     """
-    builder = Builder()
-    open_now = gr.State(False)
-    with gr.Accordion("Similar cases", open=False) as section:
-        start = gr.Button("Compute the model's features of all images", size="sm", visible=False)
-        pictures = gallery(elem_id="similar")
-        tick = gr.Timer(1.5, active=False)
 
-    def waiting(index: Index) -> str | None:
-        """What stands in the way, in words; None where all is there."""
-        key = index.checkpoint.card["sha256"]
-        if index.ready:
-            return None
-        if progress := builder.progress.get(key):
-            done, total = progress
-            share = f"{done:,} of {total:,} images" if total else "waiting to start"
-            return f"Computing the model's features: {share}. You can go on meanwhile."
-        if key in builder.failed:
-            return f"That did not work: {builder.failed[key]}"
-        return "The features of the training and test images have to be computed once; that takes minutes."
+    registry: Registry
+    builder: IndexBuilder
+    answer: gr.State
+    is_open: gr.State
+    start: gr.Button
+    pictures: gr.HTML
+    timer: gr.Timer
 
     @show_user_errors
-    def show(seen: Prediction | None, open_now):
-        """The button, the gallery, the timer."""
-        if not open_now or seen is None:
-            return gr.skip()
-        if not registry.has_data(seen.subset):
-            size = registry.checkpoint(seen.subset, seen.model).card["source_size"]
-            text = (
-                "Similar cases need the images, which are not on this machine; "
-                f"{download_command(seen.subset, size)} fetches them."
+    def update(self, values: Values) -> Values:
+        """The nearest images while the section is open, or why there are none yet."""
+        return self._update(values) if values[self.is_open] and values[self.answer] else gr.skip()
+
+    def _update(self, values: Values) -> Values:
+        answer = values[self.answer]
+        prediction = answer.prediction
+        checkpoint = self.registry.checkpoint(prediction.subset, prediction.model)
+        if not self.registry.has_data(prediction.subset):
+            command = medmnist.download_command(prediction.subset, checkpoint.card["source_size"])
+            return self._message(
+                f"Similar images need the data, which are not on this machine; {command} downloads them."
             )
-            return gr.Button(visible=False), _note(text), gr.Timer(active=False)
-        predictor = registry.predictor(seen.subset, seen.model)
-        index = Index(predictor.checkpoint, registry.data_root)
-        obstacle = waiting(index)
-        if obstacle is not None:
-            running = index.checkpoint.card["sha256"] in builder.progress
-            return gr.Button(visible=not running), _note(obstacle), gr.Timer(active=running)
-        vector = predictor.features(seen.source)
-        near = {split: index.nearest(vector, split, SHOWN, seen.source) for split in SPLITS}
-        page = _page(seen, near, index.size("train"))
-        return gr.Button(visible=False), page, gr.Timer(active=False)
+        index = Index(checkpoint, self.registry.data_root)
+        if not index.ready:
+            running = self.builder.is_running(index)
+            return self._message(self.builder.status(index), can_start=not running, poll=running)
+        features = self.registry.predictor(prediction.subset, prediction.model).features(prediction.source)
+        neighbours = {split: index.nearest(features, split, COUNT, prediction.source) for split in SPLITS}
+        return self._display(render(prediction, neighbours, index.size("train")))
 
-    def begin(seen: Prediction, open_now):
-        builder.start(Index(registry.checkpoint(seen.subset, seen.model), registry.data_root))
-        return show(seen, open_now)
+    @show_user_errors
+    def compute(self, values: Values) -> Values:
+        """Start to compute the features of all images, in the background."""
+        prediction = require_state(values[self.answer]).prediction
+        checkpoint = self.registry.checkpoint(prediction.subset, prediction.model)
+        self.builder.start(Index(checkpoint, self.registry.data_root))
+        return self._update(values)
 
-    inputs, outputs = [seen, open_now], [start, pictures, tick]
-    quiet: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
-    section.expand(lambda: True, None, open_now, **quiet).then(show, inputs, outputs, **quiet)
-    section.collapse(lambda: (False, gr.Timer(active=False)), None, [open_now, tick], **quiet)
-    answer.change(show, inputs, outputs, **quiet)
-    start.click(begin, inputs, outputs, **quiet)
-    tick.tick(show, inputs, outputs, **quiet)
-    return pictures
+    @show_user_errors
+    def open(self, values: Values) -> Values:
+        """The section was opened."""
+        return {self.is_open: True} | (self._update(values) if values[self.answer] else {})
+
+    def close(self) -> Values:
+        """The section was closed."""
+        return {self.is_open: False, self.timer: gr.Timer(active=False)}
+
+    def _message(self, text: str, can_start: bool = False, poll: bool = False) -> Values:
+        return self._display(html.note(text), can_start, poll)
+
+    def _display(self, pictures: str, can_start: bool = False, poll: bool = False) -> Values:
+        return {
+            self.pictures: pictures,
+            self.start: gr.Button(visible=can_start),
+            self.timer: gr.Timer(active=poll),
+        }
 
 
-def _note(text: str) -> str:
-    return f"<p class='note'>{html.escape(text)}</p>"
+def build(registry: Registry, answer: gr.State, answer_text: gr.HTML) -> SimilarPanel:
+    """Lay out the section.
+
+    Args:
+        answer: holds the `Answer` that is displayed.
+        answer_text: changes with every new answer.
+    """
+    is_open = gr.State(False)
+    with gr.Accordion("Similar images", open=False) as section:
+        panel = SimilarPanel(
+            registry,
+            IndexBuilder(),
+            answer,
+            is_open,
+            gr.Button("Compute the model's features of all images", size="sm", visible=False),
+            gallery(elem_id="similar"),
+            gr.Timer(POLL_SECONDS, active=False),
+        )
+    inputs, outputs = {answer, is_open}, {panel.start, panel.pictures, panel.timer}
+    section.expand(panel.open, inputs, outputs | {is_open}, **NO_SPINNER)
+    section.collapse(panel.close, None, {is_open, panel.timer}, **NO_SPINNER)
+    answer_text.change(panel.update, inputs, outputs, **NO_SPINNER)
+    panel.start.click(panel.compute, inputs, outputs, **NO_SPINNER)
+    panel.timer.tick(panel.update, inputs, outputs, **NO_SPINNER)
+    return panel
 
 
-def _page(prediction: Prediction, near: dict[str, list[Neighbour]], size: int) -> str:
-    """The nearest images of both splits, and how far their truth agrees with the answer."""
-    names = {"train": f"training images (of {size:,} looked at)", "test": "test images"}
-    pages = []
-    for split, ones in near.items():
-        truths = [_truth(prediction.classes, one) for one in ones]
-        agree = sum(truth == prediction.label for truth in truths)
-        counts = ", ".join(f"{n} {short_name(name)}" for name, n in Counter(truths).most_common())
-        note = f"{agree} of {len(ones)} have the truth that the model says here. Truth: {counts}."
-        items = [
-            Item(
-                one.index if split == "test" else None,
-                f"{'✓' if truth == prediction.label else '✗'} {one.similarity:.3f}",
-                f"{'Test' if split == 'test' else 'Training'} image {one.index}: truth {truth}, "
-                f"similarity {one.similarity:.3f}",
-            )
-            for one, truth in zip(ones, truths, strict=True)
-        ]
-        title = f"Nearest {names[split]}, by cosine similarity of the features"
-        pages.append(render(title, note, items, [one.pixels for one in ones]))
+def render(prediction: Prediction, neighbours: dict[str, list[Neighbour]], indexed: int) -> str:
+    """The nearest images of each split as HTML, and how many of them have the predicted class.
+
+    Args:
+        indexed: number of training images that were compared.
+    """
+    titles = {"train": f"training images (of {indexed:,} compared)", "test": "test images"}
+    pages = [_page(prediction, split, titles[split], images) for split, images in neighbours.items()]
     return "".join(pages)
 
 
-def _truth(classes: tuple[str, ...], one: Neighbour) -> str:
-    if one.label.ndim == 0:
-        return classes[int(one.label)]
-    return ", ".join(name for name, has in zip(classes, one.label, strict=True) if has) or "no label"
+def _page(prediction: Prediction, split: str, title: str, neighbours: list[Neighbour]) -> str:
+    truths = [_true_class(prediction.classes, neighbour.label) for neighbour in neighbours]
+    agreeing = sum(truth == prediction.label for truth in truths)
+    counts = ", ".join(f"{count} {short_name(name)}" for name, count in Counter(truths).most_common())
+    items = [
+        Item(
+            neighbour.index if split == "test" else None,
+            f"{'✓' if truth == prediction.label else '✗'} {neighbour.similarity:.3f}",
+            f"{'Test' if split == 'test' else 'Training'} image {neighbour.index}: true class {truth}, "
+            f"similarity {neighbour.similarity:.3f}",
+        )
+        for neighbour, truth in zip(neighbours, truths, strict=True)
+    ]
+    return render_gallery(
+        f"Nearest {title}, by cosine similarity of the features",
+        f"{agreeing} of {len(neighbours)} have the predicted class. True classes: {counts}.",
+        items,
+        [neighbour.pixels for neighbour in neighbours],
+    )
+
+
+def _true_class(classes: tuple[str, ...], label: np.ndarray) -> str:
+    """The class of a label, or the names of several labels."""
+    if label.ndim == 0:
+        return classes[int(label)]
+    names = [name for name, has in zip(classes, label, strict=True) if has]
+    return ", ".join(names) or "no label"

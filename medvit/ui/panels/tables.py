@@ -47,7 +47,7 @@ def with_interval(value: float, limits: Iterable[float] | None, form: str = ".1%
 
 def per_class_table(checkpoint: Checkpoint) -> Table:
     """Precision, recall and F1 of each class with their intervals, its AUC and its average precision."""
-    probs = probabilities(checkpoint.test_logits, checkpoint.subset.multi_label)
+    probs = probabilities(checkpoint.test_logits, checkpoint.dataset.multi_label)
     rows = [
         (
             html.class_name(metrics.name),
@@ -58,7 +58,7 @@ def per_class_table(checkpoint: Checkpoint) -> Table:
             _number(metrics.auc),
             _number(metrics.average_precision),
         )
-        for metrics in per_class(checkpoint.test_labels, probs, checkpoint.subset.classes)
+        for metrics in per_class(checkpoint.test_labels, probs, checkpoint.dataset.classes)
     ]
     return Table(
         ("class", "images", "precision", "recall", "F1", "AUC", "average precision"),
@@ -91,9 +91,9 @@ def published_table(checkpoint: Checkpoint) -> Table:
             result.protocol,
             result.source,
         )
-        for result in settings.of(checkpoint.subset.name).published
+        for result in settings.of(checkpoint.dataset.name).published
     ]
-    if not checkpoint.subset.multi_label:
+    if not checkpoint.dataset.multi_label:
         most_frequent = max(metrics["support"] for metrics in test["per_class"].values()) / test["n"]
         name, source = "always the most frequent class", "the labels of the test split"
         rows.append((name, "", "", f"{most_frequent:.1%}", "no model", source))

@@ -1,4 +1,4 @@
-"""What a host may ask for: a login, MCP tools, a place on Hugging Face Spaces."""
+"""Options of a host: a login, MCP tools, Hugging Face Spaces with ZeroGPU."""
 
 import importlib.util
 import os
@@ -6,11 +6,11 @@ import os
 from medvit.errors import MedvitError
 
 
-def credentials(text: str | None) -> tuple[str, str] | None:
-    """USER:PASSWORD as Gradio takes it; None where there is none. The text is never repeated.
+def parse_login(text: str | None) -> tuple[str, str] | None:
+    """Split USER:PASSWORD as Gradio takes it; None stays None.
 
     Raises:
-        MedvitError: not of that form.
+        MedvitError: not of that form. The message does not repeat the text.
     """
     if text is None:
         return None
@@ -21,9 +21,9 @@ def credentials(text: str | None) -> tuple[str, str] | None:
 
 
 def check_mcp(login: tuple[str, str] | None) -> None:
-    """Raises MedvitError where the packages for --mcp are missing, or a login is asked for."""
+    """Raise MedvitError if the package for --mcp is missing, or a login is required."""
     if login:
-        raise MedvitError("--mcp does not go with a login: its tools would answer without. Choose one.")
+        raise MedvitError("--mcp cannot be combined with a login: its tools need none. Choose one.")
     if importlib.util.find_spec("mcp") is None:
         raise MedvitError("--mcp needs a package that is missing. Install it: pip install 'gradio[mcp]'")
 
@@ -34,14 +34,13 @@ def in_space() -> bool:
 
 
 def declare_gpu() -> None:
-    """Satisfy ZeroGPU, which refuses to start a Space that has no function for its GPU.
+    """Satisfy ZeroGPU, which refuses to start a Space without a GPU function.
 
-    The models here answer in milliseconds on its CPU, while calling a GPU function starts a process: none is
-    called.
+    The models take milliseconds on its CPU, while a GPU function starts a process: it is never called.
     """
     if importlib.util.find_spec("spaces") is None:
         return
-    import spaces
+    import spaces  # exists in ZeroGPU Spaces only
 
     @spaces.GPU(duration=5)
     def unused() -> None:

@@ -1,6 +1,6 @@
-"""Watches a form go by, so that its parts stay few and its fields small.
+"""Counts the parts of a form and the bytes of its fields while it arrives.
 
-Gradio writes files to disk as they come, but keeps a field without a file name in memory, whatever its size.
+Gradio writes files to disk, but keeps a field without a file name in memory, whatever its size.
 """
 
 from typing import Any
@@ -10,8 +10,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
 
-class Multipart:
-    """Counts, in a multipart body, the `parts`, and the `field_bytes` that belong to no file."""
+class MultipartCounter:
+    """Counts `parts` of a multipart body, and `field_bytes` that belong to no file."""
 
     def __init__(self, content_type: bytes):
         boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
@@ -28,8 +28,8 @@ class Multipart:
         }
         self._parser = MultipartParser(boundary, callbacks) if boundary else None
 
-    def take(self, chunk: bytes) -> None:
-        """Take the next piece of the body; what is no multipart at all counts as a field."""
+    def write(self, chunk: bytes) -> None:
+        """Count the next chunk of the body; all of it counts as a field if the body is not multipart."""
         if self._parser is None:
             self.field_bytes += len(chunk)
             return

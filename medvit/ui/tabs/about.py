@@ -1,54 +1,80 @@
-"""The About tab: where a model comes from, how it learned, and what it is not."""
+"""The About tab: how a model was made, and its limitations."""
 
-from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
 from medvit import limits, plots
+from medvit.evaluation.model_card import ModelCard
 from medvit.inference.registry import Registry
-from medvit.ui import parts
+from medvit.ui.html import panel_title, render
+from medvit.ui.state import Values, require_state
 
-LIMITS = """
-### Limits
-
-- **Not for diagnosis.** The models saw 28-pixel thumbnails from single published collections. They are for
-  learning how such models behave.
-- They name one of the known classes for any picture, a holiday photograph included. Where a picture looks
-  foreign, a notice says so; that check, too, is a model and can be wrong.
-- The subsets carry no ages, sexes or origins, so nothing can be said about how a model fares on groups of
-  people.
-- PathMNIST's test split comes from another centre than its training split; the others come from one source.
-- An attention map shows where weight went, not why. Treat it as a question to ask, not as an answer.
-
-### Sources
-
-MedMNIST v2 (Yang et al., Scientific Data 2023) · ViT (Dosovitskiy et al., 2021) · Shifted Patch Tokenization
-and Locality Self-Attention (Lee, Lee and Song, 2021) · ResNet (He et al., 2016) · attention rollout (Abnar
-and Zuidema, 2020) · Grad-CAM (Selvaraju et al., 2017). The fine-tuned models start from
-WinKawaks/vit-tiny-patch16-224 (Apache-2.0), pretrained on ImageNet.
-"""
+LIMITATIONS = (
+    "A notice appears where a picture is out of distribution, but that check is a model as well and can be "
+    "wrong.",
+    "The test split of PathMNIST comes from another centre than its training split; the other datasets have "
+    "one source.",
+    "A heatmap shows which patches influenced the answer, not why.",
+)
+SOURCES = (
+    "MedMNIST v2 (Yang et al., Scientific Data 2023) · ViT (Dosovitskiy et al., 2021) · Shifted Patch "
+    "Tokenization and Locality Self-Attention (Lee, Lee and Song, 2021) · ResNet (He et al., 2016) · "
+    "attention rollout (Abnar and Zuidema, 2020) · Grad-CAM (Selvaraju et al., 2017). The fine-tuned models "
+    "start from WinKawaks/vit-tiny-patch16-224 (Apache-2.0), pretrained on ImageNet."
+)
 
 
-def build(registry: Registry) -> tuple[Callable, list]:
-    """Lay out the tab; return `fill(picked)` and the outputs to fill."""
+@dataclass(frozen=True, eq=False)
+class About:
+    """The components of the tab."""
+
+    registry: Registry
+    selection: gr.State
+    card: gr.HTML
+    curve: gr.Plot
+    limitations: gr.HTML
+
+    @property
+    def inputs(self) -> set[Any]:
+        """What `update` reads."""
+        return {self.selection}
+
+    @property
+    def outputs(self) -> set[Any]:
+        """What `update` changes."""
+        return {self.card, self.curve, self.limitations}
+
+    def update(self, values: Values) -> Values:
+        """Display the selected model."""
+        checkpoint = self.registry.checkpoint(*require_state(values[self.selection]).checkpoint)
+        card = ModelCard.of(checkpoint)
+        paragraphs = [
+            text for text in (card.seeds, card.calibration, card.prediction_sets, card.data) if text
+        ]
+        limitations = [*card.limitations, *LIMITATIONS]
+        return {
+            self.card: render("model_card.html", card=card, paragraphs=paragraphs),
+            self.curve: plots.learning_curve(checkpoint.card["history"]),
+            self.limitations: render("list.html", title="Limitations", items=limitations),
+        }
+
+
+def build(registry: Registry, selection: gr.State) -> About:
+    """Lay out the tab.
+
+    Args:
+        selection: the state that holds the `Selection` of the pickers.
+    """
     with gr.Row(equal_height=False):
+        with gr.Column(scale=6, min_width=320):
+            card = gr.HTML(elem_id="model-card")
         with gr.Column(scale=5, min_width=320):
-            card = gr.Markdown()
-        with gr.Column(scale=5, min_width=320):
-            gr.HTML("<div class='panel-title'>How it learned</div>")
+            gr.HTML(panel_title("Learning curve"))
             curve = gr.Plot(show_label=False, container=False)
-    gr.Markdown(LIMITS)
-    gr.Markdown(f"### Uploads\n\n{limits.describe()}")
+            limitations = gr.HTML()
     if registry.problems:
-        gr.Markdown("### Left out\n\n" + "\n".join(f"- {reason}" for reason in registry.problems.values()))
-
-    @parts.show_user_errors
-    @lru_cache(128)
-    def fill(picked):
-        if picked is None:
-            return gr.skip()  # the page is being loaded
-        found = registry.checkpoint(*picked)
-        return parts.model_card(found), plots.learning_curve(found.card["history"])
-
-    return fill, [card, curve]
+        gr.HTML(render("list.html", title="Checkpoints left out", items=list(registry.problems.values())))
+    gr.HTML(render("list.html", title="Uploads and sources", items=[limits.describe(), SOURCES]))
+    return About(registry, selection, card, curve, limitations)

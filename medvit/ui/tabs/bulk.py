@@ -1,9 +1,10 @@
-"""The Batch tab: many pictures or a zip in; a table, a CSV and a summary out."""
+"""The Bulk tab: classify many pictures or a zip into a table, a CSV and a plot."""
 
 import io
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +16,126 @@ from medvit.errors import MedvitError
 from medvit.inference import bulk
 from medvit.inference.registry import Registry
 from medvit.limits import BULK_BYTES, BULK_FILES, BULK_LOOSE_FILES, IMAGE_BYTES, RETENTION_SECONDS
-from medvit.ui import parts
 from medvit.ui.components import download_button
-from medvit.ui.components.base import variant
+from medvit.ui.components.upload import files_input
+from medvit.ui.html import DISCLAIMER, note, panel_title, status
+from medvit.ui.state import AT_ONCE, NO_SPINNER, Values, require_state, show_user_errors
 
 LIMITS = (
     f"Up to {BULK_LOOSE_FILES:,} pictures of {IMAGE_BYTES >> 20} MB each, or zips with up to "
     f"{BULK_FILES:,} in all; {BULK_BYTES >> 20} MB together. Zips are not extracted."
 )
-HEADERS = ["file", "label", "probability", "set", "in distribution", "note"]
-SAY_EVERY = 0.3  # seconds between two steps of the progress bar
+HEADERS = ["file", "label", "probability", "prediction set", "in distribution", "note"]
+EXAMPLE = [
+    ["cell_001.png", "neutrophil", 0.9712, "neutrophil", "yes", "an example of a row"],
+    ["cell_002.png", "monocyte", 0.5841, "monocyte; immature granulocytes", "yes", "an uncertain answer"],
+    ["holiday.jpg", "platelet", 0.4215, "platelet; erythroblast", "no", "an out-of-distribution picture"],
+]
+PROGRESS_SECONDS = 0.3  # between two updates of the progress bar
 
 
-def build(registry: Registry, subset: gr.Dropdown, model: gr.Dropdown) -> None:
-    """Lay out the tab, and connect what happens inside it."""
-    rows = gr.State([], time_to_live=3600)
-    running = gr.State(time_to_live=3600)  # an Event that stops the batch
+@dataclass(frozen=True, eq=False)
+class BulkTab:
+    """The components of the tab. `rows` holds the results, `running` the event that stops the run."""
+
+    registry: Registry
+    selection: gr.State
+    rows: gr.State
+    running: gr.State
+    files: gr.File
+    start: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    plot: gr.Plot
+    table: gr.Dataframe
+
+    @property
+    def outputs(self) -> set[Any]:
+        """What `run` changes."""
+        return {self.rows, self.running, self.start, self.stop, self.status, self.plot, self.table}
+
+    @show_user_errors
+    def run(self, values: Values) -> Iterator[Values]:
+        """Classify the files; a generator, so that the run ends when the visitor leaves."""
+        predictor = self.registry.predictor(*require_state(values[self.selection]).checkpoint)
+        files = bulk.list_files(uploaded_files(values[self.files] or ()))
+        title = f"{predictor.checkpoint.dataset.title} · {predictor.checkpoint.title}"
+        stopped = threading.Event()
+        began = last_update = time.monotonic()
+        yield {
+            self.running: stopped,
+            self.status: _progress(title, 0, len(files)),
+            self.start: gr.Button(interactive=False),
+            self.stop: gr.Button(interactive=True),
+        }
+        rows: list[bulk.Row] = []
+        with bulk.Reader() as reader:
+            batches = bulk.predict(predictor, files, reader)
+            for batch in batches:
+                rows += batch
+                if stopped.is_set():
+                    batches.close()
+                    break
+                if time.monotonic() - last_update > PROGRESS_SECONDS:
+                    last_update = time.monotonic()
+                    yield {self.status: _progress(title, len(rows), len(files))}
+        outcome = outcome_text(title, rows, len(files), time.monotonic() - began)
+        answers = [(row.label, row.probability) for row in rows if row.probability is not None]
+        yield {
+            self.rows: rows,
+            self.running: None,
+            self.status: status(outcome),
+            self.plot: plots.label_counts(answers),
+            self.table: [table_row(row) for row in rows],
+        } | self.ready()
+
+    def ready(self) -> Values:
+        """The buttons before a run and after it."""
+        return {self.start: gr.Button(interactive=True), self.stop: gr.Button(interactive=False)}
+
+    def to_csv(self, values: Values) -> tuple[str, str]:
+        """Return the file name and the text of the results as CSV."""
+        if not values[self.rows]:
+            raise MedvitError("There are no results to save yet. Classify some pictures first.")
+        text = io.StringIO()
+        bulk.write_header(text)
+        bulk.write_rows(text, values[self.rows])
+        return "results.csv", text.getvalue()
+
+
+def build(registry: Registry, selection: gr.State) -> BulkTab:
+    """Lay out the tab and connect its events.
+
+    Args:
+        selection: the state that holds the `Selection` of the pickers.
+    """
+    tab = _layout(registry, selection)
+    with gr.Row():
+        download_button.button("Save as CSV", tab.to_csv, {tab.rows}, size="sm", scale=0, min_width=140)
+        gr.HTML(note(f"{DISCLAIMER} Click a column's heading to sort by it."))
+    tab.files.change(lambda paths: gr.Button(interactive=bool(paths)), tab.files, tab.start, **AT_ONCE)
+    run = tab.start.click(tab.run, {selection, tab.files}, tab.outputs, concurrency_id="bulk", **NO_SPINNER)
+    run.failure(tab.ready, None, {tab.start, tab.stop}, **NO_SPINNER)
+    tab.stop.click(lambda event: event and event.set(), tab.running, None, **AT_ONCE)
+    return tab
+
+
+def _layout(registry: Registry, selection: gr.State) -> BulkTab:
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=280):
-            gr.HTML("<div class='panel-title'>Pictures</div>")
-            files = _files_input(show_label=False, height=170, elem_id="batch-files")
-            gr.HTML(f"<p class='quiet small'>{LIMITS}</p>")
+            gr.HTML(panel_title("Pictures"))
+            files = files_input(show_label=False, height=170, elem_id="bulk-files")
+            gr.HTML(note(LIMITS))
             with gr.Row():
                 start = gr.Button("Classify all", variant="primary", interactive=False)
                 stop = gr.Button("Stop", interactive=False)
-            status = gr.HTML(
-                _status("Pick a subset and a model above, and drop pictures here."), min_height=72
-            )
+            hint = status("Select a dataset and a model above, and drop pictures here.")
+            status_line = gr.HTML(hint, min_height=72)
         with gr.Column(scale=7, min_width=320):
-            gr.HTML("<div class='panel-title'>What the model says, and how surely</div>")
-            summary = gr.Plot(show_label=False, container=False)
+            gr.HTML(panel_title("Predicted classes by probability"))
+            plot = gr.Plot(show_label=False, container=False)
     table = gr.Dataframe(
+        value=EXAMPLE,
         headers=HEADERS,
         datatype=["str", "str", "number", "str", "str", "str"],
         column_count=len(HEADERS),
@@ -56,108 +146,42 @@ def build(registry: Registry, subset: gr.Dropdown, model: gr.Dropdown) -> None:
         show_search="search",
         buttons=["fullscreen"],
         column_widths=["230px", "190px", "120px", "190px", "120px", "320px"],
-        elem_id="batch-table",
+        elem_id="bulk-table",
     )
-    with gr.Row():
-        download_button.button(
-            "Save as CSV", lambda rows: ("results.csv", _csv(rows)), [rows], size="sm", scale=0, min_width=140
-        )
-        gr.HTML(f"<p class='quiet small'>{parts.DISCLAIMER} Click a column's head to sort by it.</p>")
-
-    outputs = [rows, running, status, start, stop, summary, table]
-
-    def run(subset, model, paths):
-        # A generator, so that a visitor who leaves is noticed at the next step.
-        try:
-            predictor = registry.predictor(subset, model)
-            found = bulk.list_files(_uploaded(paths or ()))
-            title = f"{predictor.checkpoint.subset.title} · {predictor.checkpoint.title}"
-            stopped, done, began, said = threading.Event(), [], time.monotonic(), 0.0
-            busy = [gr.skip(), stopped, _progress(title, 0, len(found)), _button(False), _button(True)]
-            yield [*busy, gr.skip(), gr.skip()]
-            with bulk.Reader() as reader:
-                steps = bulk.predict(predictor, found, reader)
-                for step in steps:
-                    done += step
-                    if stopped.is_set():
-                        steps.close()
-                        break
-                    if time.monotonic() - said > SAY_EVERY:
-                        said = time.monotonic()
-                        now = _progress(title, len(done), len(found))
-                        yield [gr.skip(), gr.skip(), now, *[gr.skip()] * 4]
-        except MedvitError as error:
-            raise gr.Error(str(error), title="That did not work", print_exception=False) from error
-        words = _outcome(title, done, len(found), time.monotonic() - began)
-        figure = plots.batch_summary([(row.label, row.probability) for row in done if not row.note])
-        yield [done, None, _status(words), _button(True), _button(False), figure, _table(done)]
-
-    private: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
-    files.change(lambda paths: _button(bool(paths)), files, start, queue=False, **private)
-    job = start.click(run, [subset, model, files], outputs, concurrency_id="batch", **private)
-    job.failure(lambda: (_button(True), _button(False)), None, [start, stop], **private)
-    stop.click(lambda event: event and event.set(), running, None, queue=False, **private)
+    rows, running = gr.State([], time_to_live=3600), gr.State(time_to_live=3600)
+    return BulkTab(registry, selection, rows, running, files, start, stop, status_line, plot, table)
 
 
-def _files_input(**options: Any) -> gr.File:
-    """A gr.File of many files that hands their paths over; Gradio would put an empty file beside each."""
+def uploaded_files(paths: Iterable[str]) -> list[Path]:
+    """Return the uploads as paths.
 
-    def paths(_, payload) -> list[str]:
-        return [one.path for one in payload.root] if payload else []
-
-    return variant(gr.File, preprocess=paths)(file_count="multiple", **options)
-
-
-def _uploaded(paths: Iterable[str]) -> list[Path]:
-    """The files; a visitor could name the folder of all uploads, and `find` would list everyone's."""
+    Raises:
+        MedvitError: one of them is not a file: a visitor could name the folder of all uploads.
+    """
     files = [Path(path) for path in paths]
     if not all(path.is_file() for path in files):
         raise MedvitError(
-            f"Not every file is here any more: uploads are kept for {RETENTION_SECONDS // 60} minutes. "
+            f"Not all files are here any more: uploads are kept for {RETENTION_SECONDS // 60} minutes. "
             "Drop the pictures here again."
         )
     return files
 
 
-def _button(interactive: bool) -> gr.Button:
-    return gr.Button(interactive=interactive)
+def outcome_text(title: str, rows: list[bulk.Row], total: int, seconds: float) -> str:
+    """How many files were classified in how much time, and how many could not be read."""
+    unreadable = sum(bool(row.note) for row in rows)
+    count = "1 file" if total == 1 else f"{total:,} files"
+    if len(rows) < total:
+        count = f"stopped after {len(rows):,} of {count}"
+    problem = f"; {unreadable:,} could not be read, see their notes" if unreadable else ""
+    return f"{title}: {count} in {seconds:.1f} s{problem}."
 
 
-def _status(words: str, bar: str = "") -> str:
-    return f"<div role='status'>{bar}<p>{words}</p></div>"
+def table_row(row: bulk.Row) -> list[Any]:
+    """One row of the table."""
+    probability = None if row.probability is None else round(row.probability, 4)
+    return [row.file, short_name(row.label), probability, row.set, row.in_distribution, row.note]
 
 
 def _progress(title: str, done: int, total: int) -> str:
-    bar = f"<progress value='{done}' max='{total}' aria-label='Files classified'></progress>"
-    return _status(f"{title}: {done:,} of {total:,} files", bar)
-
-
-def _outcome(title: str, done: list[bulk.Row], total: int, seconds: float) -> str:
-    unread = sum(bool(row.note) for row in done)
-    files = "1 file" if total == 1 else f"{total:,} files"
-    what = files if len(done) == total else f"stopped after {len(done):,} of {files}"
-    bad = f"; {unread:,} could not be read, see their notes" if unread else ""
-    return f"{title}: {what} in {seconds:.1f} s{bad}."
-
-
-def _table(done: list[bulk.Row]) -> list[list]:
-    return [
-        [
-            row.file,
-            short_name(row.label),
-            None if row.probability is None else round(row.probability, 4),
-            row.set,
-            row.in_distribution,
-            row.note,
-        ]
-        for row in done
-    ]
-
-
-def _csv(done: list[bulk.Row]) -> str:
-    if not done:
-        raise MedvitError("There are no results to save yet. Classify some pictures first.")
-    text = io.StringIO()
-    bulk.write_header(text)
-    bulk.write_rows(text, done)
-    return text.getvalue()
+    return status(f"{title}: {done:,} of {total:,} files", done, total, "Files classified")

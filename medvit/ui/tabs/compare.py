@@ -1,75 +1,97 @@
-"""The Compare tab: the image on the table through every model of its subset, side by side."""
+"""The Compare tab: the current image through every model of its dataset, side by side."""
 
-import html
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import gradio as gr
+from PIL import Image
 
 from medvit import explain, plots
 from medvit.data import short_name
 from medvit.inference.predictor import Prediction, Predictor
 from medvit.inference.registry import Registry, Sample
-from medvit.ui import parts
+from medvit.ui import html
+from medvit.ui.panels import answer
+from medvit.ui.pickers import headline, model_choices
+from medvit.ui.state import PRIVATE, Values, require_state, show_user_errors
 
 
-def build(registry: Registry) -> tuple[Callable, gr.Radio, gr.HTML]:
-    """Lay out the tab; return `fill(picked, case, method)`, the choice of method, and the output to fill."""
-    method = gr.Radio(
-        [(one.title, name) for name, one in explain.METHODS.items()],
-        value="grad_cam",
-        label="The same map for each",
-        elem_id="compared-map",
-    )
-    result = gr.HTML(min_height=480, elem_id="compared")
+@dataclass(frozen=True, eq=False)
+class Compare:
+    """The tab. `selection` holds the `Selection` of the page."""
 
-    @parts.show_user_errors
-    def fill(picked, case: Sample | None, method):
-        if picked is None:
-            return gr.skip()  # the page is being loaded
-        case, (subset, _) = parts.require_state(case), picked
-        if case.subset != subset:
-            return gr.skip()  # another subset was picked meanwhile, and is drawn next
-        predictors = [registry.predictor(subset, name) for _, name in registry.model_choices(subset)]
-        predictions = [one.predict(one.source(case.source)) for one in predictors]
-        columns = "".join(
-            _column(predictor, prediction, case, method)
+    registry: Registry
+    selection: gr.State
+    method: gr.Radio
+    result: gr.HTML
+
+    @property
+    def inputs(self) -> set:
+        """What `update` reads."""
+        return {self.selection, self.method}
+
+    @property
+    def outputs(self) -> set:
+        """What `update` sets."""
+        return {self.result}
+
+    @show_user_errors
+    def update(self, values: Values) -> Values:
+        """The answers and maps of all models for the current image."""
+        selection = require_state(values[self.selection])
+        sample, method = selection.sample, values[self.method]
+        choices = model_choices(self.registry, selection.subset)
+        predictors = [self.registry.predictor(selection.subset, name) for _, name in choices]
+        predictions = [predictor.predict(predictor.source(sample.source)) for predictor in predictors]
+        columns = [
+            _column(predictor, prediction, sample, method)
             for predictor, prediction in zip(predictors, predictions, strict=True)
-        )
-        line = f"<p class='agreement' role='status'>{agreement(predictions)}</p>"
-        return f"{line}<div class='models'>{columns}</div>"
-
-    return fill, method, result
+        ]
+        return {self.result: html.render("compare.html", votes=votes(predictions), columns=columns)}
 
 
-def agreement(predictions: list[Prediction]) -> str:
-    """How far the models agree, in one line of HTML."""
-    votes = Counter(one.label for one in predictions).most_common()
-    names = [f"<b>{parts.class_name_html(label)}</b>" for label, _ in votes]
-    if len(votes) == 1:
-        return f"All {len(predictions)} models say {names[0]}."
-    said = ", ".join(
-        f"{count} {'says' if count == 1 else 'say'} {name}"
-        for (_, count), name in zip(votes, names, strict=True)
+def build(registry: Registry, selection: gr.State) -> Compare:
+    """Lay out the tab."""
+    tab = Compare(
+        registry,
+        selection,
+        gr.Radio(
+            [(kind.title, name) for name, kind in explain.METHODS.items()],
+            value="grad_cam",
+            label="The same map for each model",
+            elem_id="compared-map",
+        ),
+        gr.HTML(min_height=480, elem_id="compared"),
     )
-    return f"The {len(predictions)} models disagree: {said}."
-
-
-def _column(predictor: Predictor, prediction: Prediction, case: Sample, method: str) -> str:
-    title = html.escape(predictor.checkpoint.title)
-    return (
-        f"<section aria-label='{title}'><h3>{title}</h3>{parts.headline(predictor.checkpoint)}"
-        f"{_map(predictor, prediction, method)}{parts.answer(prediction, case, shown=3)}</section>"
+    tab.method.input(
+        tab.update, tab.inputs, tab.outputs, concurrency_id="model", show_progress_on=tab.result, **PRIVATE
     )
+    return tab
 
 
-def _map(predictor: Predictor, prediction: Prediction, method: str) -> str:
-    if method not in predictor.methods():
-        return (
-            f"<div class='nomap'>{explain.METHODS[method].title} needs attention; this model has none.</div>"
-        )
+def votes(predictions: Sequence[Prediction]) -> list[tuple[str, int]]:
+    """(class, number of models that predict it), most frequent first."""
+    return Counter(prediction.label for prediction in predictions).most_common()
+
+
+def _column(predictor: Predictor, prediction: Prediction, sample: Sample, method: str) -> dict:
+    """What one model says and where it looks."""
+    picture, description = _map(predictor, prediction, method)
+    return {
+        "title": predictor.checkpoint.title,
+        "headline": headline(predictor.checkpoint),
+        "picture": picture,
+        "description": description,
+        "answer": answer.render(prediction, sample, count=3),
+    }
+
+
+def _map(predictor: Predictor, prediction: Prediction, method: str) -> tuple[Image.Image | None, str]:
+    """The map over the image and what it shows; (None, why) for a model that cannot give it."""
     kind = explain.METHODS[method]
-    values = explain.scale(predictor.heatmap(prediction, method), kind.signed)
-    alt = f"{kind.title} map for {short_name(prediction.label)}. {explain.describe(values)}"
-    picture = plots.data_url(plots.overlay(prediction.source, values, side=224))
-    return f"<img src='{picture}' alt='{html.escape(alt, quote=True)}'>"
+    if method not in predictor.methods():
+        return None, f"{kind.title} needs attention; this model has none."
+    heatmap = explain.scale(predictor.heatmap(prediction, method), kind.signed)
+    description = f"{kind.title} map for {short_name(prediction.label)}. {explain.describe(heatmap)}"
+    return plots.overlay(prediction.source, heatmap, side=224), description

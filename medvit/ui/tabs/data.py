@@ -1,8 +1,9 @@
-"""The Data tab: what each subset is and looks like; absent ones can be fetched."""
+"""The Data tab: facts and images of a dataset, and the download of one that is not on disk."""
 
-import html
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,181 +12,222 @@ import gradio as gr
 
 from medvit import plots
 from medvit.data import SPLITS, Dataset, medmnist, summary
+from medvit.data.summary import DatasetSummary
 from medvit.errors import MedvitError
 from medvit.inference.registry import Registry
-from medvit.ui import parts
+from medvit.ui.html import panel_title, render, status
+from medvit.ui.state import NO_SPINNER, PRIVATE, Values, require_state
 
 SIZE = 28
-SAY_EVERY = 0.3  # seconds between two steps of the progress bar
+PROGRESS_SECONDS = 0.3  # between two updates of the progress bar
+TASKS = {
+    "multi-class": "one of the classes",
+    "binary-class": "one of two classes",
+    "ordinal-regression": "an ordered grade",
+    "multi-label, binary-class": "any number of the labels",
+}
 
 
-def build(registry: Registry, subset: gr.Dropdown, tab: gr.Tab) -> Any:
-    """Lay out the tab; it follows the picker above the tabs whenever it is opened.
+@dataclass(frozen=True, eq=False)
+class DataTab:
+    """The components of the tab.
 
-    Returns:
-        the event that comes after a transfer, to hang others on.
+    It displays the dataset of the pickers, or one of those without a model, chosen in `others`. `followed`
+    holds the dataset of the pickers that was displayed last; `running` the event that stops a download.
+    `download_finished` is a listener.
     """
-    choices = [(medmnist.get(name).title, name) for name in medmnist.names()]
-    shown = gr.State()  # what the picker above said when the tab was last opened
-    running = gr.State(time_to_live=3600)  # an Event that stops the transfer
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=5, min_width=300):
-            chosen = gr.Dropdown(
-                choices, value=choices[0][1], label="Subset of MedMNIST", elem_id="data-subset"
-            )
-            facts = gr.HTML(elem_id="data-facts")
-            with gr.Row():
-                fetch = gr.Button("Download", variant="primary", visible=False, size="sm")
-                stop = gr.Button("Cancel", visible=False, size="sm")
-            status = gr.HTML()
-        with gr.Column(scale=6, min_width=320):
-            gr.HTML("<div class='panel-title'>Class balance</div>")
-            balance = gr.Plot(show_label=False, container=False)
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=7, min_width=320):
-            gr.HTML("<div class='panel-title'>Training images of each class</div>")
-            examples = gr.HTML(elem_id="data-examples")
-        with gr.Column(scale=4, min_width=280):
-            gr.HTML("<div class='panel-title'>Mean image and intensities</div>")
-            mean = gr.HTML()
-            intensities = gr.Plot(show_label=False, container=False)
 
-    look = [status, fetch, balance, examples, mean, intensities]
+    registry: Registry
+    selection: gr.State
+    followed: gr.State
+    running: gr.State
+    others: gr.Radio
+    facts: gr.HTML
+    download: gr.Button
+    stop: gr.Button
+    status: gr.HTML
+    balance: gr.Plot
+    examples: gr.HTML
+    mean: gr.HTML
+    intensities: gr.Plot
 
-    def pictures(name: str) -> list[Any]:
-        path = medmnist.archive_path(name, SIZE, registry.data_root)
+    @property
+    def inputs(self) -> set[Any]:
+        """What `update` reads."""
+        return {self.selection, self.followed}
+
+    @property
+    def outputs(self) -> set[Any]:
+        """What `update` changes."""
+        return {self.followed, self.others, self.facts, self.status} | self.images
+
+    @property
+    def images(self) -> set[Any]:
+        """The components that show the images of the dataset, or offer their download."""
+        return {self.download, self.balance, self.examples, self.mean, self.intensities}
+
+    def update(self, values: Values) -> Values:
+        """Display the dataset of the pickers, unless it has not changed since."""
+        name = require_state(values[self.selection]).subset
+        if values[self.followed] == name:
+            return gr.skip()
+        return {self.followed: name, self.others: gr.Radio(value=None)} | self.show(name)
+
+    def show(self, name: str) -> Values:
+        """Display a dataset."""
+        return {self.facts: facts_html(medmnist.get(name))} | self._show_images(name)
+
+    def _show_images(self, name: str) -> Values:
+        path = medmnist.archive_path(name, SIZE, self.registry.data_root)
         try:
-            found = _overview(name, str(path), path.stat().st_mtime_ns)
+            data = _summarize(name, str(path), path.stat().st_mtime_ns)
         except (MedvitError, OSError) as error:
-            absent = isinstance(error, FileNotFoundError)
-            words = "The images are not on this machine." if absent else html.escape(str(error))
-            hidden = gr.Plot(visible=False)
-            return [_status(words), gr.Button(visible=absent), hidden, "", "", hidden]
-        return [
-            "",
-            gr.Button(visible=False),
-            gr.Plot(plots.class_balance(found.counts, found.dataset.classes), visible=True),
-            _examples(found),
-            _mean(found),
-            gr.Plot(plots.intensities(found.histogram), visible=True),
-        ]
+            missing = isinstance(error, FileNotFoundError)
+            text = "The images are not on this machine." if missing else str(error)
+            return {
+                self.status: status(text),
+                self.download: gr.Button(visible=missing),
+                self.balance: gr.Plot(visible=False),
+                self.examples: "",
+                self.mean: "",
+                self.intensities: gr.Plot(visible=False),
+            }
+        return {
+            self.status: "",
+            self.download: gr.Button(visible=False),
+            self.balance: gr.Plot(plots.class_balance(data.counts, data.dataset.classes), visible=True),
+            self.examples: examples_html(data),
+            self.mean: render("mean_image.html", mean=data.mean, sampled=data.sampled, total=data.total),
+            self.intensities: gr.Plot(plots.intensity_histogram(data.histogram), visible=True),
+        }
 
-    def choose(name: str):
-        return [_facts(medmnist.get(name)), *pictures(name)]
-
-    def open_tab(above: str, before: str | None, name: str):
-        if above == before:
-            return [gr.skip()] * (3 + len(look))
-        return [above, above, *choose(above)]
-
-    def download(name: str):
-        # A generator, so that a visitor who leaves is noticed, and the transfer ends.
-        stopped, step = threading.Event(), (0, 0)
+    def fetch(self, values: Values) -> Iterator[Values]:
+        """Download the displayed dataset; a generator, so that the transfer ends when the visitor leaves."""
+        name = self._displayed(values)
+        title = medmnist.get(name).title
+        stopped, transferred = threading.Event(), (0, 0)
 
         def progress(done: int, total: int) -> None:
-            nonlocal step
-            step = (done, total)
+            nonlocal transferred
+            transferred = done, total
             if stopped.is_set():
-                raise MedvitError(f"Stopped at {_megabytes(done)}; Download goes on from there.")
+                raise MedvitError(f"Stopped at {_megabytes(done)}; Download resumes from there.")
 
         with ThreadPoolExecutor(1) as pool:
-            job = pool.submit(medmnist.download, name, SIZE, registry.data_root, progress)
+            job = pool.submit(medmnist.download, name, SIZE, self.registry.data_root, progress)
             try:
                 while not job.done():
-                    bar = _progress(medmnist.get(name).title, *step)
-                    yield [stopped, gr.Button(visible=True), bar, gr.Button(visible=False)]
-                    wait([job], SAY_EVERY)
+                    yield {
+                        self.running: stopped,
+                        self.stop: gr.Button(visible=True),
+                        self.status: _progress(title, *transferred),
+                        self.download: gr.Button(visible=False),
+                    }
+                    wait([job], PROGRESS_SECONDS)
             finally:
                 stopped.set()
         error = job.exception()
         if error and not isinstance(error, MedvitError):
             raise error
-        yield [None, gr.Button(visible=False), _status(html.escape(str(error))) if error else "", gr.skip()]
+        message = status(str(error)) if error else ""
+        yield {self.running: None, self.stop: gr.Button(visible=False), self.status: message}
 
-    def redraw(name: str):
-        """All but the status: by now another subset may be chosen than the one that was fetched."""
-        return pictures(name)[1:]
+    def redraw(self, values: Values) -> Values:
+        """Draw the images, but not the status, as another dataset may be displayed by now."""
+        images = self._show_images(self._displayed(values))
+        return {component: value for component, value in images.items() if component is not self.status}
 
-    private: dict[str, Any] = dict(api_visibility="private", concurrency_id="data")
-    tab.select(
-        open_tab,
-        [subset, shown, chosen],
-        [shown, chosen, facts, *look],
-        show_progress_on=[examples],
-        **private,
+    def _displayed(self, values: Values) -> str:
+        return values[self.others] or require_state(values[self.followed])
+
+
+def build(registry: Registry, selection: gr.State) -> tuple[DataTab, Callable]:
+    """Lay out the tab.
+
+    Args:
+        selection: the state that holds the `Selection` of the pickers.
+
+    Returns:
+        the tab, and a function that adds an event after a download.
+    """
+    tab = _layout(registry, selection)
+    displayed = {tab.others, tab.followed}
+    tab.others.select(
+        lambda name: tab.show(name), tab.others, tab.outputs, concurrency_id="data", **NO_SPINNER
     )
-    chosen.select(choose, chosen, [facts, *look], show_progress_on=[examples], **private)
-    transfer = fetch.click(
-        download, chosen, [running, stop, status, fetch], show_progress="hidden", api_visibility="private",
+    finished = tab.download.click(
+        tab.fetch,
+        displayed,
+        {tab.running, tab.stop, tab.status, tab.download},
         concurrency_id="download",
+        **NO_SPINNER,
+    )
+    tab.stop.click(lambda event: event and event.set(), tab.running, None, queue=False, **PRIVATE)
+    return tab, finished.then(tab.redraw, displayed, tab.images, concurrency_id="data", **NO_SPINNER).then
+
+
+def _layout(registry: Registry, selection: gr.State) -> DataTab:
+    with_model = {name for _, name in registry.subset_choices()}
+    others = [(medmnist.get(name).title, name) for name in medmnist.names() if name not in with_model]
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=300):
+            facts = gr.HTML(elem_id="data-facts")
+            with gr.Row():
+                download = gr.Button("Download", variant="primary", visible=False, size="sm")
+                stop = gr.Button("Cancel", visible=False, size="sm")
+            status_line = gr.HTML()
+            radio = gr.Radio(
+                others, label="Datasets without a model here", visible=bool(others), elem_id="other-datasets"
+            )
+        with gr.Column(scale=6, min_width=320):
+            gr.HTML(panel_title("Class balance"))
+            balance = gr.Plot(show_label=False, container=False)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=7, min_width=320):
+            gr.HTML(panel_title("Training images of each class"))
+            examples = gr.HTML(elem_id="data-examples")
+        with gr.Column(scale=4, min_width=280):
+            gr.HTML(panel_title("Mean image and intensities"))
+            mean = gr.HTML()
+            intensities = gr.Plot(show_label=False, container=False)
+    return DataTab(
+        registry, selection, gr.State(), gr.State(time_to_live=3600), radio, facts, download, stop,
+        status_line, balance, examples, mean, intensities,
     )  # fmt: skip
-    stop.click(lambda event: event and event.set(), running, None, queue=False, api_visibility="private")
-    return transfer.then(redraw, chosen, look[1:], show_progress="hidden", **private)
 
 
 @lru_cache(12)
-def _overview(name: str, path: str, _changed: int) -> summary.DatasetSummary:
+def _summarize(name: str, path: str, _modified: int) -> DatasetSummary:
     return summary.summarize(name, SIZE, Path(path).parent)
 
 
-def _status(words: str, bar: str = "") -> str:
-    return f"<div role='status'>{bar}<p>{words}</p></div>"
+def facts_html(dataset: Dataset) -> str:
+    """Task, classes, images, licence and source of a dataset."""
+    form = "grey" if dataset.channels == 1 else "colour"
+    splits = " · ".join(f"{dataset.samples[split]:,} {split}" for split in SPLITS)
+    facts = {
+        "Task": f"{TASKS.get(dataset.task, dataset.task)} ({len(dataset.classes)})",
+        "Classes": " · ".join(dataset.classes),
+        "Images": f"{form}, {SIZE} × {SIZE} pixels; {splits}",
+        "Licence": dataset.licence,
+        "File": f"{medmnist.archive_path(dataset.name, SIZE).name}, md5 {dataset.md5[SIZE]}",
+    }
+    return render("dataset_facts.html", description=dataset.description, facts=facts, url=dataset.url[SIZE])
+
+
+def examples_html(data: DatasetSummary) -> str:
+    """A strip of training images of each class."""
+    examples = [
+        (name, len(images), summary.side_by_side(images) if len(images) else None)
+        for name, images in zip(data.dataset.classes, data.examples, strict=True)
+    ]
+    return render("class_examples.html", examples=examples)
 
 
 def _progress(title: str, done: int, total: int) -> str:
-    if not total:
-        return _status(f"Asking for {title} …", "<progress aria-label='Download'></progress>")
-    bar = f"<progress value='{done}' max='{total}' aria-label='Download'></progress>"
-    return _status(f"{title}: {_megabytes(done)} of {_megabytes(total)}", bar)
+    text = f"{title}: {_megabytes(done)} of {_megabytes(total)}" if total else f"Connecting for {title} …"
+    return status(text, done, total, "Download")
 
 
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
-
-
-def _facts(subset: Dataset) -> str:
-    tasks = {
-        "multi-class": "one of the classes",
-        "binary-class": "one of two classes",
-        "ordinal-regression": "an ordered grade",
-        "multi-label, binary-class": "any number of the labels",
-    }
-    form = "grey" if subset.channels == 1 else "colour"
-    splits = " · ".join(f"{subset.samples[split]:,} {split}" for split in SPLITS)
-    rows = {
-        "Asked for": f"{tasks.get(subset.task, subset.task)} ({len(subset.classes)})",
-        "Classes": " · ".join(subset.classes),
-        "Images": f"{form}, {SIZE} × {SIZE} pixels; {splits}",
-        "Licence": subset.licence,
-        "File": f"{medmnist.archive_path(subset.name, SIZE).name}, md5 {subset.md5[SIZE]}",
-    }
-    cells = "".join(f"<dt>{name}</dt><dd>{html.escape(text)}</dd>" for name, text in rows.items())
-    address = html.escape(subset.url[SIZE], quote=True)
-    links = (
-        "<a href='https://medmnist.com' target='_blank' rel='noopener noreferrer'>MedMNIST</a> (Yang et al., "
-        f"2023), <a href='{address}' target='_blank' rel='noopener noreferrer'>Zenodo</a>"
-    )
-    return (
-        f"<p>{html.escape(subset.description)}</p><dl class='facts'>{cells}<dt>From</dt><dd>{links}</dd></dl>"
-    )
-
-
-def _examples(found: summary.DatasetSummary) -> str:
-    rows = ""
-    for name, images in zip(found.dataset.classes, found.examples, strict=True):
-        label = parts.class_name_html(name)
-        alt = html.escape(f"{len(images)} training images of {name}", quote=True)
-        pictures = (
-            f"<img src='{plots.data_url(summary.side_by_side(images))}' alt='{alt}'>" if len(images) else "none"
-        )
-        rows += f"<div><p>{label}</p>{pictures}</div>"
-    return f"<div class='examples-of-classes'>{rows}</div>"
-
-
-def _mean(found: summary.DatasetSummary) -> str:
-    total = found.total
-    part = "all" if found.sampled == total else f"{found.sampled:,}, evenly spaced, of"
-    return (
-        f"<div class='seen'><img src='{plots.data_url(found.mean)}' alt='Mean of the training images'>"
-        f"<p>The mean of {part} {total:,} training images, and their intensities below.</p></div>"
-    )

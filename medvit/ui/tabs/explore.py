@@ -1,177 +1,261 @@
-"""The Explore tab: an image, where the model looks, what it says."""
+"""The Explore tab: an image, where the model looks, and what it says."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from medvit.imaging import dicom
-from medvit.limits import IMAGE_BYTES
-from medvit.inference.predictor import Prediction
 from medvit.inference.registry import Registry, Sample
-from medvit.ui import parts
-from medvit.ui.components.thumbnail_strip import film
-from medvit.ui.components.thumbnail_strip import render as render_film
+from medvit.limits import IMAGE_BYTES
+from medvit.ui import html
+from medvit.ui.components import thumbnail_strip
+from medvit.ui.components.upload import file_button, picture_input
+from medvit.ui.panels import answer as answer_panel
 from medvit.ui.panels import faithfulness, heatmap, perturbation, report_button, similar
+from medvit.ui.panels.answer import AnswerPanel
+from medvit.ui.panels.faithfulness import FaithfulnessPanel
+from medvit.ui.panels.heatmap import HeatmapPanel
+from medvit.ui.panels.perturbation import PerturbationPanel
+from medvit.ui.pickers import Pickers
+from medvit.ui.state import (
+    NO_SPINNER,
+    PRIVATE,
+    STATE_SECONDS,
+    Answer,
+    Selection,
+    Values,
+    require_state,
+    show_user_errors,
+)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class ImageInputs:
+    """The ways to pick an image."""
+
+    upload: gr.Image
+    thumbnail: gr.HTML
+    examples: gr.HTML
+    random: gr.Button
+    misclassified: gr.Button
+    dicom: gr.UploadButton
+
+
+@dataclass(frozen=True, eq=False)
 class Explore:
-    """What the pickers above the tabs call.
+    """The tab. `answer` holds the `Answer` that is displayed; the selection may be ahead of it."""
 
-    `fill` gives, from the values of `inputs`, what `outputs` are to show. `case` holds the Case on the
-    table; `open` puts one there, and empties the upload box, by filling `table`. `draw_examples(picked)`
-    fills `strip`.
-    """
+    registry: Registry
+    pickers: Pickers
+    answer: gr.State
+    images: ImageInputs
+    heatmap: HeatmapPanel
+    text: AnswerPanel
+    faithfulness: FaithfulnessPanel
+    perturbation: PerturbationPanel
 
-    fill: Callable
-    inputs: list
-    outputs: list
-    case: gr.State
-    open: Callable
-    table: list
-    draw_examples: Callable
-    strip: list
+    @property
+    def inputs(self) -> set:
+        """What `update` and `predict` read."""
+        controls = {self.text.level, self.text.tta} | self.heatmap.controls
+        return self.pickers.inputs | {self.answer} | controls
+
+    @property
+    def outputs(self) -> set:
+        """What `update` and `predict` set."""
+        own = {self.pickers.selection, self.answer, self.images.upload, self.images.thumbnail, self.text.text}
+        panels = self.heatmap.outputs | self.faithfulness.outputs | self.perturbation.outputs
+        return own | self.examples | panels
+
+    @property
+    def examples(self) -> set:
+        """What `draw_examples` sets."""
+        return {self.images.examples, self.images.misclassified}
+
+    @property
+    def picked(self) -> set:
+        """What picking an image sets."""
+        return {self.pickers.selection, self.images.upload}
+
+    def update(self, values: Values) -> Values:
+        """Display the answer for the selection, unless it is displayed already."""
+        answer, selection = values[self.answer], values[self.pickers.selection]
+        if answer and selection.is_same(answer.selection):
+            return gr.skip()
+        return self._display(selection, values)
+
+    @show_user_errors
+    def predict(self, values: Values) -> Values:
+        """Display the answer for the selection as the controls ask for it."""
+        return self._display(self.pickers.resolve(values), values)
+
+    def _display(self, selection: Selection, values: Values) -> Values:
+        answer = values[self.answer]
+        changes: Values = {}
+        if answer is None or answer.selection.subset != selection.subset:
+            changes = {self.images.upload: None} | self._draw_examples(selection.subset)
+        _, tta = self.text.options(values)
+        predictor = self.registry.predictor(*selection.checkpoint)
+        prediction = predictor.predict(predictor.source(selection.sample.source), tta)
+        answer = Answer(selection, prediction)
+        values = self.heatmap.adapt(values, prediction)
+        return {
+            self.pickers.selection: selection,
+            self.answer: answer,
+            self.images.thumbnail: _thumbnail(prediction.source, selection.sample.origin),
+            **changes,
+            **self.text.update(answer, values),
+            **self.heatmap.update(prediction, values),
+            **self.faithfulness.update(prediction, values[self.heatmap.method]),
+            **self.perturbation.update(prediction),
+        }
+
+    def pick(self, values: Values, sample: Sample) -> Values:
+        """Select an image; the upload box is emptied, as its picture is no longer the current image."""
+        return self.pickers.select(values, sample) | {self.images.upload: None}
+
+    @show_user_errors
+    def pick_example(self, values: Values, event: gr.EventData) -> Values:
+        """Select the clicked example."""
+        examples = self.registry.examples(self.pickers.resolve(values).subset)
+        return self.pick(values, examples[int(event.index)])
+
+    @show_user_errors
+    def pick_test_image(self, values: Values, event: gr.EventData) -> Values:
+        """Select the clicked test image."""
+        subset = self.pickers.resolve(values).subset
+        return self.pick(values, self.registry.test_sample(subset, int(event.index)))
+
+    @show_user_errors
+    def pick_random(self, values: Values) -> Values:
+        """Select any image."""
+        return self.pick(values, self.registry.random_sample(self.pickers.resolve(values).subset))
+
+    @show_user_errors
+    def pick_misclassified(self, values: Values) -> Values:
+        """Select any test image that the model gets wrong."""
+        checkpoint = self.pickers.resolve(values).checkpoint
+        return self.pick(values, self.registry.random_misclassified(*checkpoint))
+
+    @show_user_errors
+    def pick_dicom(self, values: Values) -> Values:
+        """Select the uploaded DICOM file."""
+        return self.pick(values, self._open_upload(values, values[self.images.dicom]))
+
+    @show_user_errors
+    def pick_upload(self, values: Values) -> Values:
+        """Select the uploaded picture; nothing where the box was emptied."""
+        path = values[self.images.upload]
+        return gr.skip() if path is None else self.pickers.select(values, self._open_upload(values, path))
+
+    def _open_upload(self, values: Values, path: str) -> Sample:
+        return self.registry.open_upload(*self.pickers.resolve(values).checkpoint, path)
+
+    @show_user_errors
+    def change_level(self, values: Values) -> Values:
+        """The answer with a prediction set of another level."""
+        return self.text.update(require_state(values[self.answer]), values)
+
+    @show_user_errors
+    def draw_examples(self, values: Values) -> Values:
+        """The examples of the dataset; they are test images once its data are on disk."""
+        return self._draw_examples(self.pickers.resolve(values).subset)
+
+    def _draw_examples(self, subset: str) -> Values:
+        samples, has_data = self.registry.examples(subset), self.registry.has_data(subset)
+        title = "Examples from the test split" if has_data else "Synthetic examples (drawings, not data)"
+        pictures = [sample.source for sample in samples]
+        strip = thumbnail_strip.render(title, pictures, [sample.origin for sample in samples])
+        label = "Random misclassified" if has_data else "Random misclassified (needs data)"
+        return {
+            self.images.examples: strip,
+            self.images.misclassified: gr.Button(label, interactive=has_data),
+        }
 
 
-def build(registry: Registry, picked: gr.State) -> Explore:
-    """Lay out the tab, and connect what happens inside it. `picked` holds the (subset, model) to ask."""
-    case = gr.State(time_to_live=3600)
-    seen = gr.State(time_to_live=3600)
-    asked_about = gr.State(time_to_live=3600)  # the Case of `seen`; on the table may lie the next one already
+def build(registry: Registry, pickers: Pickers) -> Explore:
+    """Lay out the tab, and connect what happens inside it."""
+    answer = gr.State(time_to_live=STATE_SECONDS)
     with gr.Row(equal_height=False):
         with gr.Column(scale=4, min_width=280):
-            gr.HTML("<div class='panel-title'>Image</div>")
-            picture = parts.picture_input(
-                sources=["upload", "clipboard", "webcam"],
-                show_label=False,
-                height=170,
-                buttons=[],
-                placeholder=f"Drop an image here, or click\nany size, up to {IMAGE_BYTES >> 20} MB",
-                elem_id="picture",
-            )
-            thumbnail = gr.HTML(min_height=96)
-            examples = film(elem_id="examples")
-            with gr.Row():
-                surprise = gr.Button("Surprise me", size="sm", min_width=90)
-                random_misclassified = gr.Button("A mistake", size="sm", min_width=90)
-                # The box above takes what browsers call images, which DICOM files are not.
-                scan = parts.file_button(
-                    "DICOM file", size="sm", min_width=90, visible=dicom.available(), elem_id="dicom"
-                )
-        with gr.Column(scale=5, min_width=320):
-            gr.HTML("<div class='panel-title'>Where it looks</div>")
-            panel = heatmap.build(registry, seen)
+            gr.HTML(html.panel_title("Image"))
+            images = _build_images()
+        with gr.Column(scale=6, min_width=320):
+            gr.HTML(html.panel_title("Where it looks"))
+            maps = heatmap.build(registry, answer)
         with gr.Column(scale=4, min_width=280):
-            gr.HTML("<div class='panel-title'>What it says</div>")
-            answer = gr.HTML(min_height=300, elem_id="answer")
-            level, tta = parts.trust_controls()
-            report_button.build(registry, seen, asked_about, level)
-            judge, judged = faithfulness.build(registry, seen, panel.settings, panel.moved)
-    with gr.Accordion("Erase and ask again", open=False, elem_id="erase"):
-        prepare, canvas = perturbation.build(registry, seen)
-    alike = similar.build(registry, seen, answer)
+            gr.HTML(html.panel_title("What it says"))
+            text = answer_panel.build()
+            report_button.build(registry, answer, text.level)
+            verdict = faithfulness.build(registry, answer, maps)
+    with gr.Accordion("Perturbation test", open=False, elem_id="perturbation"):
+        perturbed = perturbation.build(registry, answer)
+    neighbours = similar.build(registry, answer, text.text)
+    tab = Explore(registry, pickers, answer, images, maps, text, verdict, perturbed)
+    _connect(tab, neighbours.pictures)
+    return tab
 
-    def answer_about(picked, case: Sample, level, tta, *settings):
-        predictor = registry.predictor(*picked)
-        prediction = predictor.predict(predictor.source(case.source), tta)
-        method, shown = panel.show(prediction, *settings)
-        return [
-            prediction,
-            case,
-            parts.thumbnail(prediction.source, case.origin),
-            parts.answer(prediction, case, level or None),
-            *shown,
-            *judge(prediction, method),
-            *prepare(prediction),
-        ]
 
-    @parts.show_user_errors
-    def ask(picked, case: Sample | None, *settings):
-        case = parts.require_state(case)
-        if case.subset != parts.require_state(picked)[0]:
-            return gr.skip()  # another subset was picked meanwhile, and is drawn next
-        return answer_about(picked, case, *settings)
-
-    @parts.show_user_errors
-    def fill(picked, case: Sample | None, seen: Prediction | None, asked_about, *settings):
-        if picked is None:
-            return gr.skip()  # the page is being loaded
-        case = parts.require_state(case)
-        shown = (seen.subset, seen.model) if seen else None
-        if case.subset != picked[0] or (shown == picked and asked_about is case):
-            return gr.skip()
-        table = [gr.skip()] * 3
-        if shown is None or shown[0] != picked[0]:
-            table = [None, *draw_examples(picked)]
-        return [*table, *answer_about(picked, case, *settings)]
-
-    @parts.show_user_errors
-    def upload(picked, path):
-        return gr.skip() if path is None else registry.open_upload(*parts.require_state(picked), path)
-
-    @parts.show_user_errors
-    def open_scan(picked, path):
-        return on_table(registry.open_upload(*parts.require_state(picked), path))
-
-    def on_table(chosen: Sample):
-        return chosen, None  # the upload box is emptied: what is on the table is no longer its picture
-
-    @parts.show_user_errors
-    def pick(picked, event: gr.EventData):
-        return on_table(registry.examples(parts.require_state(picked)[0])[int(event.index)])
-
-    @parts.show_user_errors
-    def open_alike(picked, event: gr.EventData):
-        return on_table(registry.test_sample(parts.require_state(picked)[0], int(event.index)))
-
-    @parts.show_user_errors
-    def draw_lot(picked):
-        return on_table(registry.random_sample(parts.require_state(picked)[0]))
-
-    @parts.show_user_errors
-    def draw_mistake(picked):
-        return on_table(registry.random_misclassified(*parts.require_state(picked)))
-
-    def draw_examples(picked):
-        subset, _ = parts.require_state(picked)
-        cases, real = registry.examples(subset), registry.has_data(subset)
-        title = "Examples from the test split" if real else "Phantoms (drawings, not data) to try it on"
-        row = render_film(title, [one.source for one in cases], [one.origin for one in cases])
-        return row, gr.Button("A mistake" if real else "A mistake (needs data)", interactive=real)
-
-    @parts.show_user_errors
-    def answer_at(prediction, case, level):
-        return parts.answer(parts.require_state(prediction), parts.require_state(case), level or None)
-
-    private: dict[str, Any] = dict(api_visibility="private")
-    settings = [level, tta, panel.layers, *panel.settings]
-    answered = [seen, asked_about, thumbnail, answer, *panel.outputs, *judged, *canvas]
-    asked: dict[str, Any] = dict(
-        fn=ask,
-        inputs=[picked, case, *settings],
-        outputs=answered,
-        **private,
-        concurrency_id="model",
-        show_progress_on=[answer],
-        trigger_mode="always_last",
+def _build_images() -> ImageInputs:
+    """Lay out the ways to pick an image."""
+    upload = picture_input(
+        sources=["upload", "clipboard", "webcam"],
+        show_label=False,
+        height=170,
+        buttons=[],
+        placeholder=f"Drop an image here, or click\nany size, up to {IMAGE_BYTES >> 20} MB",
+        elem_id="picture",
     )
-    # `change`, as `input` also comes, with the old picture, when the box is emptied.
-    uploaded = picture.change(upload, [picked, picture], case, **private)
-    uploaded.success(**asked)
-    uploaded.failure(lambda: None, None, picture, show_progress="hidden", **private)
-    table = [case, picture]
-    scan.upload(open_scan, [picked, scan], table, **private).success(**asked)
-    for listener, chosen in (
-        (examples.select, pick),
-        (alike.select, open_alike),
-        (surprise.click, draw_lot),
-        (random_misclassified.click, draw_mistake),
+    thumbnail = gr.HTML(min_height=96)
+    examples = thumbnail_strip.thumbnail_strip(elem_id="examples")
+    with gr.Row():
+        return ImageInputs(
+            upload,
+            thumbnail,
+            examples,
+            random=gr.Button("Random image", size="sm", min_width=90),
+            misclassified=gr.Button("Random misclassified", size="sm", min_width=90),
+            # The box above takes what browsers call images, which DICOM files are not.
+            dicom=file_button(
+                "DICOM file", size="sm", min_width=90, visible=dicom.available(), elem_id="dicom"
+            ),
+        )
+
+
+def _connect(tab: Explore, similar_images: gr.HTML) -> None:
+    """Connect picking an image to the prediction, and the controls of the answer to the answer."""
+    images, picked = tab.images, tab.picked
+    predict: dict[str, Any] = dict(
+        fn=tab.predict,
+        inputs=tab.inputs,
+        outputs=tab.outputs,
+        concurrency_id="model",
+        show_progress_on=[tab.text.text],
+        trigger_mode="always_last",
+        **PRIVATE,
+    )
+    # `change`, as `input` is also triggered, with the previous picture, when the box is emptied.
+    uploaded = images.upload.change(
+        tab.pick_upload, tab.pickers.inputs | {images.upload}, tab.pickers.selection, **PRIVATE
+    )
+    uploaded.success(**predict)
+    uploaded.failure(lambda: None, None, images.upload, **NO_SPINNER)
+    scan_inputs = tab.pickers.inputs | {images.dicom}
+    images.dicom.upload(tab.pick_dicom, scan_inputs, picked, **PRIVATE).success(**predict)
+    for listener, function in (
+        (images.examples.select, tab.pick_example),
+        (similar_images.select, tab.pick_test_image),
+        (images.random.click, tab.pick_random),
+        (images.misclassified.click, tab.pick_misclassified),
     ):
-        listener(chosen, picked, table, show_progress="hidden", **private).success(**asked)
-    tta.input(**asked)
-    level.select(answer_at, [seen, asked_about, level], answer, show_progress="hidden", **private)
-    strip = [examples, random_misclassified]
-    inputs, outputs = [picked, case, seen, asked_about, *settings], [picture, *strip, *answered]
-    return Explore(fill, inputs, outputs, case, on_table, table, draw_examples, strip)
+        listener(function, tab.pickers.inputs, picked, **NO_SPINNER).success(**predict)
+    tab.text.tta.input(**predict)
+    tab.text.level.select(tab.change_level, {tab.answer, tab.text.level, tab.text.tta}, tab.text.text, **NO_SPINNER)
+
+
+def _thumbnail(source: Any, origin: str) -> str:
+    """The source pixels, as the model sees them."""
+    side = len(source)
+    lines = ["What the model sees:", f"{origin},", f"{side} × {side} pixels"]
+    return html.thumbnail(source, f"{origin}, {side} by {side} pixels", lines)

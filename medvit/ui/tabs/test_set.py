@@ -79,12 +79,11 @@ class TestSet:
     @show_user_errors
     def update(self, values: Values) -> Values:
         """Display the selected model, unless it is on display: its comparison and gallery page stay."""
-        selection, displayed = values[self.selection], values[self.displayed]
-        if displayed == (selection and selection.checkpoint):
+        subset, model = require_state(values[self.selection]).checkpoint
+        if values[self.displayed] == (subset, model):
             return gr.skip()
-        subset, model = require_state(selection).checkpoint
         checkpoint = self.registry.checkpoint(subset, model)
-        choices = [] if checkpoint.subset.multi_label else self.registry.model_choices(subset)
+        choices = [] if checkpoint.dataset.multi_label else self.registry.model_choices(subset)
         choices = [NO_OTHER_MODEL, *((title, name) for title, name in choices if name != model)]
         return (
             {
@@ -175,8 +174,8 @@ def build(registry: Registry, selection: gr.State) -> TestSet:
     trust = reliability.build(registry, displayed)
     gr.HTML(html.note(html.DISCLAIMER))
     tab = TestSet(
-        registry, selection, displayed, gallery_selection, matrix, other_model, disagreements, pictures, tiles,
-        plots, trust,
+        registry, selection, displayed, gallery_selection, matrix, other_model, disagreements, pictures,
+        tiles, plots, trust,
     )  # fmt: skip
     events: list[tuple[Callable, Callable]] = [
         (matrix.click, tab.show_cell),  # type: ignore[attr-defined]
@@ -193,9 +192,9 @@ def build(registry: Registry, selection: gr.State) -> TestSet:
 
 def matrix_html(checkpoint: Checkpoint, other_model: Checkpoint | None = None) -> str:
     """The confusion matrix of a model, or its difference from that of another one."""
-    if checkpoint.subset.multi_label:
+    if checkpoint.dataset.multi_label:
         return html.note(NO_MATRIX)
-    counts, classes = confusion(checkpoint.test_logits, checkpoint.test_labels), checkpoint.subset.classes
+    counts, classes = confusion(checkpoint.test_logits, checkpoint.test_labels), checkpoint.dataset.classes
     if other_model is None:
         return render(counts, classes)
     other_counts = confusion(other_model.test_logits, other_model.test_labels)

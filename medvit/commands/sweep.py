@@ -1,0 +1,239 @@
+"""Train many models and seeds, several at once; compare recipes; reproduce checkpoints.
+
+medvit sweep --subsets breastmnist retinamnist --seeds 5 --budget-minutes 60
+medvit sweep --jobs 8 --budget-minutes 28 --export best            # on a GPU
+medvit sweep --cross-validate 5 --repeats 2 --subsets breastmnist --models spt_lsa \\
+    --variants '' '--set patch_dropout=0.5' --report cross_validation.csv
+medvit sweep --reproduce checkpoints                               # prints the commands; --run runs them
+
+Run the same command again to go on where it stopped. Any other option goes to `medvit train`.
+"""
+
+import argparse
+import json
+import re
+import signal
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medvit import checkpoint, models
+from medvit.checkpoint import Checkpoint
+from medvit.data import medmnist
+from medvit.errors import MedvitError
+from medvit.training import cross_validation, jobs, sweep
+from medvit.training.sweep import SweepJob
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the flags of `medvit sweep`."""
+    parser.set_defaults(unknown=[])  # filled with the options for `medvit train`
+    group = parser.add_argument_group("what to train")
+    add = group.add_argument
+    add(
+        "--subsets",
+        nargs="+",
+        choices=medmnist.names(),
+        default=medmnist.MAIN,
+        metavar="S",
+        help="[the five]",
+    )
+    add("--models", nargs="+", choices=models.NAMES, default=models.NAMES, metavar="M", help="[all four]")
+    add("--strategies", nargs="+", default=["full"], help="for vit_finetuned, see `medvit train` [full]")
+    add(
+        "--variants",
+        nargs="+",
+        default=[""],
+        metavar="OPTIONS",
+        help="make a recipe of each of these options of `medvit train`. An ablation: --models spt_lsa "
+        "--variants '' '--set spt=false' '--set lsa=false' '--set spt=false lsa=false'. Learning rates: "
+        "--variants '--learning-rate 5e-4' '--learning-rate 1e-3'",
+    )
+    add(
+        "--seeds",
+        type=int,
+        help="seeds 0 to N-1 [5; 3 for datasets whose test sets are large]",
+    )
+    add(
+        "--cross-validate",
+        type=int,
+        metavar="K",
+        help="compare recipes by K-fold cross-validation over training and validation images, in place of "
+        "training checkpoints; we recommend it where the validation split is small",
+    )
+    add("--repeats", type=int, default=1, help="of the cross-validation, each with other folds [1]")
+    add(
+        "--reproduce",
+        type=Path,
+        metavar="DIR",
+        help="print the commands that make the checkpoints below DIR from nothing, with what they reached",
+    )
+    add(
+        "--run",
+        action="store_true",
+        help="with --reproduce: run them, and compare the results with the cards",
+    )
+    _add_run(parser.add_argument_group("how to run it"))
+
+
+def _add_run(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--jobs",
+        type=int,
+        default=1,
+        help="processes side by side; 8 small models share one large GPU well [1]",
+    )
+    add(
+        "--budget-minutes",
+        type=float,
+        default=float("inf"),
+        help="stop then; what runs resumes next time [none]",
+    )
+    add("--out", type=Path, default=Path("runs/sweep"), help="folder of all runs [%(default)s]")
+    add(
+        "--export",
+        type=Path,
+        metavar="DIR",
+        help="copy the run with the lowest validation log-loss to DIR/<subset>/<model>: of the recipes by "
+        "mean, then of the seeds",
+    )
+    add(
+        "--no-trust",
+        action="store_true",
+        help="export without trust.npz; `medvit evaluate --all --fit --checkpoints DIR` makes it later",
+    )
+    add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write the table of all recipes as Markdown; with --cross-validate as csv, where rows of the "
+        "same dataset, model and variant are replaced",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, cross-validate or reproduce; 1 where a run failed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("medvit sweep: stopped; run it again to go on"))
+    if args.jobs < 1 or args.repeats < 1 or (args.seeds is not None and args.seeds < 1):
+        raise MedvitError("--jobs, --repeats and --seeds must be at least 1.")
+    if args.cross_validate is not None and args.cross_validate < 2:
+        raise MedvitError("--cross-validate needs at least 2 folds.")
+    options = list(args.unknown)
+    if args.data_root:
+        options += ["--data-root", args.data_root]
+    if args.reproduce:
+        return _reproduce(args, options)
+    combinations = sweep.combine(args.subsets, args.models, args.strategies, args.variants)
+    if args.cross_validate:
+        planned = sweep.plan_folds(combinations, args.cross_validate, args.repeats, args.out, options)
+        _run_jobs(planned, args)
+        _report_folds(planned, args.report)
+    else:
+        planned = sweep.plan(combinations, args.seeds, args.out, options)
+        _run_jobs(planned, args)
+        _report_runs(planned, args)
+    return _status(planned)
+
+
+def _run_jobs(planned: list[SweepJob], args: argparse.Namespace) -> None:
+    jobs.run(planned, args.jobs, args.budget_minutes * 60, LiveTable())
+
+
+def _status(planned: Sequence[SweepJob]) -> int:
+    return 1 if any(job.state == "failed" for job in planned) else 0
+
+
+def table(planned: Sequence[SweepJob]) -> list[str]:
+    """Return one line for each job."""
+    lines = [f"{'subset':15} {'recipe':30} {'':4} state"]
+    for job in planned:
+        metrics = re.search(r"eval_loss': '?([\d.]+).*'epoch': '?([\d.]+)", job.note)
+        note = f"epoch {metrics[2]}, validation log-loss {metrics[1]}" if metrics else job.note[:60]
+        lines.append(f"{job.subset:15} {job.recipe:30} {job.number:4} {job.state:12} {note}")
+    return lines
+
+
+class LiveTable:
+    """Prints the table where it changed: all of it in a terminal, only the new lines into a log."""
+
+    def __init__(self) -> None:
+        self.last: list[str] = []
+
+    def __call__(self, planned: Sequence[SweepJob]) -> None:
+        lines = table(planned)
+        if sys.stdout.isatty() and lines != self.last:
+            print("\x1b[H\x1b[2J" + "\n".join(lines), flush=True)
+        else:
+            for line in lines:
+                if line not in self.last:
+                    print(line, flush=True)
+        self.last = lines
+
+
+def _report_runs(planned: list[SweepJob], args: argparse.Namespace) -> None:
+    rows = sweep.summary(planned)
+    print(f"\n{sweep.report(rows)}", end="")
+    if args.report:
+        args.report.parent.mkdir(parents=True, exist_ok=True)
+        args.report.write_text(sweep.report(rows))
+    if args.export:
+        for folder in sweep.export(rows, args.export, args.data_root, trust=not args.no_trust):
+            print(f"Wrote {folder}")
+
+
+def _report_folds(planned: Sequence[SweepJob], path: Path | None) -> None:
+    """Print a row for each variant and its difference from the first one of its model, on the same folds."""
+    results: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for job in planned:
+        if job.state == "done":
+            key = (job.subset, job.model, job.variant)
+            results.setdefault(key, []).append(json.loads(job.result.read_text()))
+    rows = []
+    first: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for (subset, model, variant), folds in results.items():
+        row = cross_validation.row(model, variant, folds)
+        rows.append(row)
+        line = f"{subset} {model} {variant}: log-loss {row['log_loss']:.4f} ± {row['log_loss_se']:.4f}, "
+        line += f"AUC {row['auc']:.4f} ± {row['auc_se']:.4f}, accuracy {row['accuracy']:.4f}"
+        reference = first.setdefault((subset, model), folds)
+        if reference is not folds:
+            loss, auc = (cross_validation.difference(folds, reference, key) for key in ("loss", "auc"))
+            line += f"; difference from the first: log-loss {loss}, AUC {auc}"
+        print(line)
+    if path:
+        cross_validation.update_csv(path, rows)
+
+
+def _reproduce(args: argparse.Namespace, options: list[str]) -> int:
+    checkpoints, problems = checkpoint.discover(args.reproduce)
+    for problem in problems.values():
+        print(f"medvit sweep: left out: {problem}", file=sys.stderr)
+    for item in checkpoints:
+        place = f"{item.subset.name}/{item.model_name}"
+        command = item.card.get("command") or f"# {place}: not reproducible by one command"
+        print(f"{command}\n#   {place}: {_reached(item)}")
+    if not args.run:
+        return 0
+    planned = sweep.plan_reproduction(checkpoints, args.out / "reproduced", options)
+    _run_jobs(planned, args)
+    cards = {(item.subset.name, item.model_name): item for item in checkpoints}
+    for job in planned:
+        if job.state == "done":
+            accuracy = json.loads(job.result.read_text())["test"]["accuracy"]
+            item = cards[job.subset, job.model]
+            print(f"{job.subset}/{job.model}: reproduced {accuracy:.4f}; the card: {_reached(item)}")
+    return _status(planned)
+
+
+def _reached(item: Checkpoint) -> str:
+    """The test accuracy of a checkpoint, and of all seeds."""
+    text = f"test accuracy {item.card['test']['accuracy']:.4f}"
+    accuracies = item.seed_accuracies
+    if len(accuracies) < 2:
+        return text
+    mean, spread = statistics.fmean(accuracies), statistics.stdev(accuracies)
+    return f"{text}, {len(accuracies)} seeds {mean:.4f} ± {spread:.4f}"

@@ -1,0 +1,208 @@
+"""The model card: what a checkpoint is, how it was trained, how well it does and where it fails.
+
+`ModelCard.of(checkpoint)` is the one source of this text, as plain sentences and rows. `markdown` renders it
+as the README of the checkpoint folder, with the front matter of the Hugging Face hub; the app and the
+prediction report show its fields.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvit.checkpoint import Checkpoint
+from medvit.evaluation import selection
+from medvit.evaluation.calibration_error import BINS, calibration_error, confidence
+from medvit.evaluation.metrics import probabilities
+from medvit.templates import environment
+
+MAX_FAILURES = 10
+TEMPLATES = Path(__file__).with_name("templates")
+LIMITATIONS = (
+    "For research and teaching, not for diagnosis.",
+    "The model names one of its classes for any picture, whatever the picture shows.",
+    "The collection records no age, sex, origin or device, so performance on groups of people is unknown.",
+    "Whether the splits share patients is unknown.",
+    "The metrics are of one training run on one test split: their intervals cover the choice of test images, "
+    "not that of the seed, and nothing follows for other clinics, devices or people.",
+)
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The card of one checkpoint as text.
+
+    `facts`: {name: value}. `metrics`: rows (name, test, 95 % interval, validation). `classes`: rows (class,
+    images, precision, recall with its interval, F1, AUC). `failures`: rows (index in the test split, true
+    class, predicted class, probability). Paragraphs that do not apply are empty.
+    """
+
+    title: str
+    facts: dict[str, str]
+    data: str
+    metrics: list[Row]
+    classes: list[Row]
+    seeds: str
+    calibration: str
+    prediction_sets: str
+    failure_count: str
+    failures: list[Row]
+    limitations: tuple[str, ...] = LIMITATIONS
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> "ModelCard":
+        """The card of a checkpoint, from its card.json and test.npz alone."""
+        dataset = checkpoint.dataset
+        failure_count, failures = _failures(checkpoint)
+        return cls(
+            title=f"{checkpoint.title} on {dataset.title}",
+            facts=_facts(checkpoint),
+            data=f"{dataset.description} Licence: {dataset.licence}.",
+            metrics=_metrics(checkpoint),
+            classes=_classes(checkpoint),
+            seeds=seeds_sentence(checkpoint),
+            calibration=_calibration(checkpoint),
+            prediction_sets=coverage_sentences(checkpoint.card.get("trust", {}).get("prediction_sets")),
+            failure_count=failure_count,
+            failures=failures,
+        )
+
+
+def markdown(checkpoint: Checkpoint) -> str:
+    """The card as Markdown, with the front matter of the Hugging Face hub."""
+    template = environment(TEMPLATES).get_template("model_card.md")
+    return template.render(checkpoint=checkpoint, dataset=checkpoint.dataset, card=ModelCard.of(checkpoint))
+
+
+def _facts(checkpoint: Checkpoint) -> dict[str, str]:
+    card, dataset, test = checkpoint.card, checkpoint.dataset, checkpoint.card["test"]
+    recipe, preprocessing = card["recipe"], checkpoint.preprocessing
+    interpolation = card.get("interpolation")
+    enlarged = f", enlarged to {card['input_size']} ({interpolation})" if interpolation else ""
+    mean, std = (", ".join(f"{x:g}" for x in values) for values in (preprocessing.mean, preprocessing.std))
+    versions = ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items())
+    return {
+        "Model": f"{checkpoint.title}, {card['parameters']:,} parameters, {checkpoint.origin}",
+        "Training data": f"{card['trained_on']:,} of {dataset.samples['train']:,} images of {dataset.title}",
+        "Source images": f"{card['source_size']} x {card['source_size']} pixels{enlarged}; mean {mean}, "
+        f"standard deviation {std}",
+        "Recipe": f"{recipe['epochs']} epochs, batch size {recipe['batch_size']}, learning rate "
+        f"{recipe['learning_rate']:g}, weight decay {recipe['weight_decay']:g}, "
+        f"strategy {card.get('strategy') or 'full'}, seed {card['seed']}",
+        "Kept epoch": card["selection"],
+        "Training time": f"{card['seconds'] / 60:.0f} minutes on {card['hardware']}",
+        "Test accuracy": f"{test['accuracy']:.1%} ({_interval(test['accuracy_interval'], '.1%')} at 95 %; "
+        f"{test['n']:,} images)",
+        "Macro F1": f"{test['macro_f1']:.3f}",
+        "AUC": f"{test['auc']:.3f}" + _in_brackets(test.get("auc_interval")),
+        "Software": versions or "not recorded",
+        "Weights, sha256": card["sha256"],
+        "Data, md5": card.get("data_md5", "not recorded"),
+    }
+
+
+def _interval(limits: Any, form: str = ".3f") -> str:
+    return " to ".join(f"{limit:{form}}" for limit in limits)
+
+
+def _in_brackets(limits: Any) -> str:
+    return f" ({_interval(limits)})" if limits else ""
+
+
+def _metrics(checkpoint: Checkpoint) -> list[Row]:
+    test, validation = checkpoint.card["test"], checkpoint.card["validation"]
+    rows = []
+    for key, value in test.items():
+        if isinstance(value, float):
+            name = key.replace("_", " ").replace("auc", "AUC").replace("f1", "F1")
+            limits = test.get(f"{key}_interval")
+            validated = f"{validation[key]:.3f}" if key in validation else ""
+            rows.append((name, f"{value:.3f}", _interval(limits) if limits else "", validated))
+    return rows
+
+
+def _classes(checkpoint: Checkpoint) -> list[Row]:
+    return [
+        (
+            name,
+            f"{row['support']:,}",
+            f"{row['precision']:.3f}",
+            f"{row['recall']:.3f}{_in_brackets(row.get('recall_interval'))}",
+            f"{row['f1']:.3f}",
+            f"{row['auc']:.3f}",
+        )
+        for name, row in checkpoint.card["test"]["per_class"].items()
+    ]
+
+
+def seeds_sentence(checkpoint: Checkpoint) -> str:
+    """Mean and standard deviation of the test accuracy over the seeds of the recipe; empty for one seed."""
+    reached = checkpoint.seed_accuracies
+    if len(reached) < 2:
+        return ""
+    each = ", ".join(f"{accuracy:.3f}" for accuracy in reached)
+    return (
+        f"Test accuracy of the same recipe with {len(reached)} seeds, this one included: {each}; "
+        f"mean {np.mean(reached):.3f}, standard deviation {np.std(reached, ddof=1):.3f}."
+    )
+
+
+def _calibration(checkpoint: Checkpoint) -> str:
+    if checkpoint.dataset.multi_label:
+        return ""
+    confidences, correct = confidence(probabilities(checkpoint.test_logits), checkpoint.test_labels)
+    sentence = (
+        f"Expected calibration error on the test split, {BINS} bins of equally many images: "
+        f"{calibration_error(confidences, correct):.3f} before calibration (mean confidence "
+        f"{confidences.mean():.3f}, accuracy {correct.mean():.3f})"
+    )
+    calibrated = checkpoint.card.get("trust", {}).get("after")
+    return sentence + (f", {calibrated['ece']:.3f} after it." if calibrated else ".")
+
+
+def coverage_sentences(prediction_sets: dict[str, Any] | None) -> str:
+    """How often prediction sets hold the true class on the test split, and where that is less than expected.
+
+    Args:
+        prediction_sets: the section trust.prediction_sets of a card, or None.
+    """
+    if not prediction_sets:
+        return ""
+    level = f"{prediction_sets['default_level']:.2f}"
+    measured = prediction_sets["levels"][level]
+    fitted_on, size = prediction_sets["fitted_on"], measured["mean_size"]
+    if not measured["possible"]:
+        return f"{fitted_on:,} validation images are too few for prediction sets at {float(level):.0%}."
+    sentence = (
+        f"At {float(level):.0%}, the prediction sets hold the true class of {measured['coverage']:.1%} of "
+        f"the test images ({_interval(measured['coverage_interval'], '.1%')}), with {size:.2f} "
+        f"classes on average. Fitted on {fitted_on:,} validation images, "
+        f"{_interval(measured['expected'], '.1%')} is expected where test images are like validation images."
+    )
+    below = [
+        f"{float(level):.0%}" for level, row in prediction_sets["levels"].items() if row.get("below_expected")
+    ]
+    if below:
+        sentence += f" The coverage on the test split is below the expected range at {' and '.join(below)}."
+    return sentence
+
+
+def _failures(checkpoint: Checkpoint) -> tuple[str, list[Row]]:
+    """How many test images are misclassified, and the most confident of them."""
+    if checkpoint.dataset.multi_label:
+        return "", []
+    probs, labels, classes = (
+        probabilities(checkpoint.test_logits),
+        checkpoint.test_labels,
+        checkpoint.dataset.classes,
+    )
+    predicted = probs.argmax(1)
+    wrong = selection.misclassified(probs, labels)
+    rows = [
+        (str(i), classes[labels[i]], classes[predicted[i]], f"{probs[i, predicted[i]]:.3f}")
+        for i in wrong[:MAX_FAILURES]
+    ]
+    return f"{len(wrong):,} of {len(labels):,} test images are misclassified", rows

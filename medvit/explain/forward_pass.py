@@ -1,0 +1,127 @@
+"""What a map is computed from: one image's forward pass, and the options of the map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from medvit.explain import display
+
+if TYPE_CHECKING:
+    from medvit.explain.explainer import Explainer
+
+
+@dataclass(frozen=True)
+class MapOptions:
+    """Options of a map; each method uses those that apply to it.
+
+    Attributes:
+        target: class index.
+        layer: index, negative from the end.
+        head: index, or None for the mean of all.
+        patch: index (row by row) of the patch whose attention is shown, None for what the classifier reads.
+        head_fusion: how rollout fuses heads, "mean", "max" or "min".
+        discard_ratio: fraction of each layer's attention, the weakest, that rollout discards; 0 to below 1.
+    """
+
+    target: int
+    layer: int = -1
+    head: int | None = None
+    patch: int | None = None
+    head_fusion: str = "mean"
+    discard_ratio: float = 0.0
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients of one class's logit.
+
+    Attributes:
+        attentions: with respect to every attention weight, (layers, heads, T, T); None where the model has no
+            attention, or where only the CAM layer was differentiated.
+        cam_activations, cam_gradients: output of the CAM layer and the gradient with respect to it,
+            (1, C, h, w); None where the model has no such layer.
+    """
+
+    attentions: Tensor | None
+    cam_activations: Tensor | None
+    cam_gradients: Tensor | None
+
+
+@dataclass
+class ForwardPass:
+    """One image through a model.
+
+    Attributes:
+        explainer: the explainer that computed it.
+        pixels: (1, 3, H, W) in 0..255, as given.
+        logits: (classes,)
+        features: (D,), the input of the model's `classifier`; None where there is no such module.
+        attentions: (layers, heads, T, T), or None where the model has none that can be read. The last
+            `grid[0] * grid[1]` tokens are the patches, row by row; before them stand prefix tokens such as the
+            class token.
+        grid: patches down and across; without attention, the cells that occlusion masks.
+        readout: (T,), the weight with which the classifier reads each token, summing to one; see
+            `structure.Structure`.
+        gradients: by class, the gradients computed so far; see `Explainer.gradients`.
+        heatmaps: by method and options, the maps computed so far.
+    """
+
+    explainer: Explainer
+    pixels: Tensor
+    logits: Tensor
+    features: Tensor | None
+    attentions: Tensor | None
+    grid: tuple[int, int]
+    readout: Tensor | None = None
+    gradients: dict[int, Gradients] = field(default_factory=dict)
+    heatmaps: dict[tuple[str, MapOptions], Tensor] = field(default_factory=dict)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(classes,)"""
+        return self.explainer.probabilities(self.logits)
+
+    @property
+    def top(self) -> int:
+        """The class of the highest logit."""
+        return int(self.logits.argmax())
+
+    @property
+    def picture(self) -> np.ndarray:
+        """The pixels as uint8 (H, W, 3)."""
+        return display.to_picture(self.pixels[0])
+
+    @property
+    def patches(self) -> slice:
+        """The tokens that are patches."""
+        return slice(-self.grid[0] * self.grid[1], None)
+
+    def to_grid(self, values: Tensor) -> Tensor:
+        """Values of the patches (..., gh * gw) to (..., gh, gw)."""
+        return values.unflatten(-1, self.grid)
+
+    def heatmap(self, method: str, target: int | None = None, **options: Any) -> np.ndarray:
+        """The saliency map of a class by any method; see `explain.heatmap`.
+
+        Args:
+            target: class index, the predicted class by default.
+            options: other fields of `MapOptions`.
+
+        Returns:
+            float32 (gh, gw), in the method's own unit.
+        """
+        target = self.top if target is None else target
+        return self.explainer.heatmap(self, method, MapOptions(target, **options))
+
+    def overlay(
+        self, method: str, target: int | None = None, opacity: float = 0.5, **options: Any
+    ) -> Image.Image:
+        """The map laid over the picture; arguments as `heatmap` takes them."""
+        values = self.heatmap(method, target, **options)
+        return display.overlay(self.picture, display.scale(values, self.explainer.is_signed(method)), opacity)

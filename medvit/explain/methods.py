@@ -1,0 +1,97 @@
+"""The table of maps. A new one is a file with a function like these, and a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from medvit.explain.attention import attention
+from medvit.explain.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
+from medvit.explain.forward_pass import ForwardPass, MapOptions
+from medvit.explain.occlusion import occlusion
+from medvit.explain.relevance import relevance
+from medvit.explain.rollout import gradient_rollout, rollout
+
+if TYPE_CHECKING:
+    from medvit.explain.explainer import Explainer
+
+
+@dataclass(frozen=True)
+class Method:
+    """A kind of map.
+
+    Attributes:
+        title: its name on screens.
+        about: what it shows, one sentence.
+        compute: the function that computes it, one value a patch (gh, gw).
+        needs_attention: whether it needs a model with attention over all patches.
+        by_class: whether it depends on the class.
+        signed: whether it may be negative, against the class.
+    """
+
+    title: str
+    about: str
+    compute: Callable[[Explainer, ForwardPass, MapOptions], Tensor]
+    needs_attention: bool = True
+    by_class: bool = True
+    signed: bool = False
+
+
+METHODS = {
+    "attention": Method(
+        "Attention",
+        "What the class token, or a patch, attends to in one layer.",
+        attention,
+        by_class=False,
+    ),
+    "rollout": Method(
+        "Rollout",
+        "Attention followed through all layers (Abnar and Zuidema, 2020).",
+        rollout,
+        by_class=False,
+    ),
+    "gradient_rollout": Method(
+        "Gradient rollout",
+        "Rollout in which attention counts as much as it raises the chosen class.",
+        gradient_rollout,
+    ),
+    "relevance": Method(
+        "Relevance",
+        "Attention times gradient, through all layers (Chefer et al., 2021).",
+        relevance,
+    ),
+    "grad_cam": Method(
+        "Grad-CAM",
+        "What raises the chosen class (Selvaraju et al., 2017).",
+        grad_cam,
+        needs_attention=False,
+    ),
+    "grad_cam_plus_plus": Method(
+        "Grad-CAM++",
+        "Grad-CAM for a class that appears in several places (Chattopadhay et al., 2018).",
+        grad_cam_plus_plus,
+        needs_attention=False,
+    ),
+    "hires_cam": Method(
+        "HiResCAM",
+        "Each place by its own gradient (Draelos and Carin, 2020).",
+        hires_cam,
+        needs_attention=False,
+    ),
+    "layer_cam": Method(
+        "LayerCAM",
+        "Each place by the positive part of its own gradient (Jiang et al., 2021).",
+        layer_cam,
+        needs_attention=False,
+    ),
+    "occlusion": Method(
+        "Occlusion",
+        "The probability that the chosen class loses when a patch is blurred (Zeiler and Fergus, 2014).",
+        occlusion,
+        needs_attention=False,
+        signed=True,
+    ),
+}

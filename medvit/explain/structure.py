@@ -1,0 +1,112 @@
+"""What an explainer has to know of a model, found out by running it once on an image."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from medvit.explain.attention_recorder import AttentionRecorder
+
+MAX_PREFIX_TOKENS = 8  # class, distillation and register tokens before the patches
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The attention layers of a model and what its classifier reads of their tokens.
+
+    Attributes:
+        layers: number of attention layers that can be read; 0 where there are none.
+        problem: why there are none, a sentence; empty where there are some.
+        prefix_tokens: indices of the prefix tokens, such as the class token, that the classifier reads.
+        reads_patches: whether it reads the patch tokens, as a model with mean pooling does.
+        cam_layer: the module at whose output a class activation map is computed, or None. In a transformer it
+            is the LayerNorm before the last attention: where the classifier reads the class token alone, the
+            gradient of the patches is exactly zero behind that attention. Otherwise it is the last
+            convolutional block.
+    """
+
+    layers: int
+    problem: str
+    prefix_tokens: tuple[int, ...]
+    reads_patches: bool
+    cam_layer: nn.Module | None
+
+    def readout(self, tokens: int, patches: int) -> Tensor:
+        """The weight (T,) with which the classifier reads each token; what of the same kind it reads counts alike.
+
+        All of it on the class token, evenly on the patches of a model with mean pooling, or half and half where
+        both are read.
+        """
+        weights = torch.zeros(tokens)
+        weights[list(self.prefix_tokens)] = 1 / max(1, len(self.prefix_tokens))
+        if self.reads_patches:
+            weights[-patches:] = 1 / patches
+        return weights / weights.sum()
+
+
+def inspect_model(model: nn.Module, logits: Callable[[Tensor], Tensor], inputs: Tensor) -> Structure:
+    """Find the structure of a model by running it on inputs (B, 3, H, W).
+
+    Args:
+        logits: the forward pass, inputs (B, 3, H, W) to logits (B, classes).
+    """
+    inputs = inputs[:1]
+    with torch.no_grad(), AttentionRecorder() as recorder:
+        logits(inputs)
+    weights = [layer for layer in recorder.weights if layer.shape[-2] > 1]  # without attention pooling
+    cam_layer = find_cam_layer(model, recorder.norm_weight)
+    name = type(model).__name__
+    if not weights:
+        return Structure(0, f"No attention of {name} can be read", (), False, cam_layer)
+    tokens = weights[0].shape[-1]
+    same = all(layer.shape == weights[0].shape for layer in weights) and len(weights[0]) == 1
+    grid = patch_grid(model, inputs.shape[-2:], tokens) if same else None
+    if grid is None:
+        problem = f"The attention layers of {name} do not all span the whole image, patch by patch"
+        return Structure(0, problem, (), False, cam_layer)
+    with torch.no_grad(), AttentionRecorder(gradients_from=len(weights) - 1) as recorder:
+        output = logits(inputs)[0]
+        last = recorder.weights[len(weights) - 1]
+        (gradient,) = torch.autograd.grad(output[output.argmax()], [last])
+    read = gradient[0].abs().sum((0, 2)) > 0  # (T,): the others do not change the logit
+    prefix = tokens - grid[0] * grid[1]
+    prefix_tokens = tuple(read[:prefix].nonzero().flatten().tolist())
+    return Structure(len(weights), "", prefix_tokens, bool(read[prefix:].any()), cam_layer)
+
+
+def patch_grid(model: nn.Module, size: tuple[int, int] | torch.Size, tokens: int) -> tuple[int, int] | None:
+    """Patches down and across for inputs of `size` (H, W) pixels that become `tokens` tokens, or None.
+
+    From the patch size where the model tells it, else the largest square that leaves few prefix tokens.
+    """
+    patch_sizes = [getattr(getattr(model, "config", None), "patch_size", None)]
+    patch_sizes += [
+        module.kernel_size
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.kernel_size == module.stride
+    ]
+    for patch in filter(None, patch_sizes):
+        height, width = (patch, patch) if isinstance(patch, int) else tuple(patch)
+        grid = size[0] // height, size[1] // width
+        if 0 <= tokens - grid[0] * grid[1] <= MAX_PREFIX_TOKENS:
+            return grid
+    side = math.isqrt(tokens)
+    return (side, side) if size[0] == size[1] and tokens - side**2 <= MAX_PREFIX_TOKENS else None
+
+
+def find_cam_layer(model: nn.Module, norm_weight: Tensor | None) -> nn.Module | None:
+    """The module at whose output a CAM is computed; see `Structure`.
+
+    Args:
+        norm_weight: weight of the LayerNorm before the last attention, None where there is no attention.
+    """
+    if norm_weight is not None:
+        for module in model.modules():
+            if getattr(module, "weight", None) is norm_weight:
+                return module
+    # In medvit's CNN the output of the last residual block, not of the last convolution inside it.
+    layers = list(getattr(model, "blocks", []))
+    layers = layers or [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    return layers[-1] if layers else None

@@ -1,0 +1,147 @@
+"""Repeated stratified cross-validation of recipes over the training and validation images together.
+
+A validation split of 78 images cannot tell recipes apart. Here each fold is a run of its own: it trains on
+the other folds, predicts its fold after the last epoch, and writes its metrics. The test split is not read.
+"""
+
+import csv
+import datetime
+import json
+import math
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medvit import files
+from medvit.data import medmnist
+from medvit.errors import MedvitError
+from medvit.evaluation.inference import predict
+from medvit.evaluation.metrics import summary
+from medvit.training.distillation import fit_with_distillation, stratified_folds
+from medvit.training.fit_model import TrainingSetup, build
+from medvit.training.train import prepare_work, sample, work_folder
+from medvit.training.trainer import training_arguments
+
+COLUMNS = (
+    "date", "dataset", "model", "variant", "learning_rate", "folds",
+    "log_loss", "log_loss_se", "auc", "auc_se", "accuracy",
+)  # fmt: skip
+KEY = ("dataset", "model", "variant")
+
+
+def evaluate_fold(
+    setup: TrainingSetup,
+    fold: int,
+    folds: int,
+    out: Path,
+    *,
+    size: int = 28,
+    data_root: str | Path | None = None,
+    resume: bool = False,
+) -> Path:
+    """Train without one fold, predict it after the last epoch, and write the metrics to the JSON file `out`.
+
+    Args:
+        fold: counts through all repeats: fold // folds seeds the split, fold % folds is the fold in it.
+        resume: go on from the state that a killed run left.
+
+    Raises:
+        MedvitError: as `medvit.training.train.train`, or no such fold.
+    """
+    if folds < 2 or fold < 0:
+        raise MedvitError(f"There is no fold {fold} of {folds}: at least 2 folds, counted from 0.")
+    out = Path(out).resolve()
+    if out.is_file() and resume:
+        return out
+    built = build(setup)
+    images, labels = (
+        np.concatenate(arrays)
+        for arrays in zip(
+            *(medmnist.load_split(setup.dataset.name, split, size, data_root) for split in ("train", "val")),
+            strict=True,
+        )
+    )
+    rest, held_out = list(stratified_folds(labels, folds, seed=fold // folds))[fold % folds]
+    training = sample((images[rest], labels[rest]), setup.recipe, setup.seed)
+    description = {
+        "subset": setup.dataset.name,
+        "model": setup.model_name,
+        "seed": setup.seed,
+        "recipe": asdict(replace(setup.recipe, image_size=built.preprocessing.size)),
+        "fold": fold,
+        "folds": folds,
+    }
+    work = work_folder(out)
+    args = training_arguments(setup.recipe, work, setup.seed)
+    prepare_work(work, args, json.loads(json.dumps(description)), resume)
+    fitted, seconds = fit_with_distillation(setup, built, training, None, work)
+    if fitted.args.process_index == 0:
+        logits, _ = predict(fitted.model, fitted.preprocessing, images[held_out])
+        metrics = summary(logits, labels[held_out], setup.dataset.task)
+        today = datetime.date.today().isoformat()
+        result = description | metrics | {"n": len(held_out), "seconds": round(seconds, 1), "date": today}
+        with files.atomic_file(out) as file:
+            file.write(json.dumps(result, indent=1).encode())
+        shutil.rmtree(work)
+    return out
+
+
+def mean_and_error(values: Sequence[float], folds: int) -> tuple[float, float]:
+    """Return the mean over folds and its standard error, NaN for a single value.
+
+    The error is corrected for the overlap of the training sets: variance * (1/n + 1/(folds - 1)) in place of
+    variance / n (Nadeau and Bengio, Machine Learning 52, 2003).
+    """
+    if len(values) < 2:
+        return float(np.mean(values)), math.nan
+    variance = float(np.var(values, ddof=1))
+    return float(np.mean(values)), math.sqrt(variance * (1 / len(values) + 1 / (folds - 1)))
+
+
+def row(model: str, variant: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return one row of the table, `COLUMNS`, from the results of a variant's folds."""
+    folds = results[0]["folds"]
+    log_loss, log_loss_se = mean_and_error([result["loss"] for result in results], folds)
+    auc, auc_se = mean_and_error([result["auc"] for result in results], folds)
+    return {
+        "date": max(result["date"] for result in results),
+        "dataset": results[0]["subset"],
+        "model": model,
+        "variant": variant,
+        "learning_rate": results[0]["recipe"]["learning_rate"],
+        "folds": len(results),
+        "log_loss": round(log_loss, 5),
+        "log_loss_se": round(log_loss_se, 5),
+        "auc": round(auc, 5),
+        "auc_se": round(auc_se, 5),
+        "accuracy": round(float(np.mean([result["accuracy"] for result in results])), 5),
+    }
+
+
+def difference(results: Sequence[dict[str, Any]], reference: Sequence[dict[str, Any]], key: str) -> str:
+    """Return the difference of a metric from a reference on the folds that both have, with its error."""
+    values = {result["fold"]: result[key] for result in reference}
+    pairs = [result[key] - values[result["fold"]] for result in results if result["fold"] in values]
+    if not pairs:
+        return "no fold in common"
+    mean, error = mean_and_error(pairs, results[0]["folds"])
+    return f"{mean:+.4f} ± {error:.4f}"
+
+
+def update_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows to a csv file; rows of the same dataset, model and variant are replaced, all others kept."""
+    rows = list(rows)
+    replaced = {tuple(str(row[key]) for key in KEY) for row in rows}
+    kept = []
+    if path.is_file():
+        with path.open(newline="") as file:
+            kept = [old for old in csv.DictReader(file) if tuple(old[key] for key in KEY) not in replaced]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.atomic_file(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows([*kept, *rows])

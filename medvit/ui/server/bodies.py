@@ -1,0 +1,160 @@
+"""Limits on request bodies, enforced while they arrive: size, time, parts of a form, shape of JSON."""
+
+import re
+import time
+from typing import Any
+
+import anyio
+import orjson
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
+
+from medvit import limits
+from medvit.ui.server.multipart import MultipartCounter
+from medvit.ui.server.request_log import API
+from medvit.ui.server.responses import RefusedError, malformed, too_large
+
+# The largest body of a request by the start of its path; `limits.BODY_BYTES` for all others.
+LARGEST = {
+    f"{API}/upload": limits.UPLOAD_BYTES,
+    f"{API}/component_server": limits.FORM_BYTES,
+    f"{API}/mcp": limits.MCP_BYTES,
+}
+MAX_CONTENT_TYPE = 256  # bytes; the boundary of a form is part of it
+JSON_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+\\?(?:"|\Z)', re.DOTALL)  # linear for any input
+SESSION_HASH = re.compile(rf"[\w.-]{{1,{limits.SESSION_HASH_CHARACTERS}}}", re.ASCII)
+MAX_INTEGER = 2**31
+
+
+class BodyLimiter:
+    """Receives the body of one request and refuses it as soon as a limit is exceeded, declared or not.
+
+    A form is passed on as it arrives. Any other body is received completely and checked first, so that an
+    unfinished one occupies nothing but a socket.
+
+    `received`: bytes so far. `refused`: the reason, once there is one. `complete`: no more will arrive.
+    """
+
+    def __init__(self, receive: Receive, path: str, headers: Headers):
+        self._receive = receive
+        self._headers = headers
+        self._deadline = time.monotonic() + limits.BODY_SECONDS
+        content_type = headers.get("content-type", "").encode("latin-1")[:MAX_CONTENT_TYPE]
+        self._form = MultipartCounter(content_type)
+        self._is_form = content_type.lower().startswith(b"multipart/")
+        self._buffer: bytes | None = None
+        self.limit = next((size for start, size in LARGEST.items() if path.startswith(start)), limits.BODY_BYTES)
+        self.is_upload = self.limit == limits.UPLOAD_BYTES
+        self.received = 0
+        self.refused: RefusedError | None = None
+        self.complete = False
+
+    async def read_ahead(self) -> None:
+        """Check the headers; receive and check a body that is no form; raises RefusedError."""
+        if len(self._headers.get("content-type", "")) > MAX_CONTENT_TYPE:
+            raise malformed()
+        declared = self._headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared) > self.limit:
+            raise too_large(self.limit)
+        if self._is_form:
+            return
+        parts = []
+        while not self.complete:
+            message = await self._next()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            parts.append(message.get("body", b""))
+        self._buffer = b"".join(parts)
+        if self._buffer:
+            check_json(self._buffer)
+
+    async def __call__(self) -> Message:
+        """The next message for the app: the body, then what the server sends."""
+        if self._buffer is not None:
+            body, self._buffer = self._buffer, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await (self._receive() if self.complete else self._next())
+
+    async def drain(self) -> None:
+        """Discard the rest: a client that is cut off while it sends may never read the response."""
+        with anyio.move_on_after(limits.DRAIN_SECONDS):
+            while not self.complete and (await self._receive()).get("more_body"):
+                pass
+
+    async def _next(self) -> Message:
+        try:
+            with anyio.fail_after(max(0.0, self._deadline - time.monotonic())):
+                message = await self._receive()
+        except TimeoutError:
+            self.refused = RefusedError(408, "The request took too long to arrive.", {"connection": "close"})
+            raise self.refused from None
+        body = message.get("body", b"")
+        self.complete = not message.get("more_body", False)
+        self.received += len(body)
+        self._deadline += len(body) / limits.BODY_RATE
+        self._form.write(body)
+        self.refused = self._violation()
+        if self.refused:
+            raise self.refused
+        return message
+
+    def _violation(self) -> RefusedError | None:
+        if self.received > self.limit:
+            return too_large(self.limit)
+        if self._form.parts > limits.UPLOAD_FILES:
+            return RefusedError(413, f"At most {limits.UPLOAD_FILES} files can be uploaded in one request.")
+        if self.is_upload and self._form.field_bytes > limits.FIELD_BYTES:
+            return too_large(limits.FIELD_BYTES)
+        return None
+
+
+def check_json(body: bytes) -> None:
+    """Check the shape of a JSON body, and those of its values that the server keeps.
+
+    A body that is not JSON passes: the route decides about it.
+
+    Raises:
+        RefusedError: too deep, too many values, not text, or a value of another type or size than any client
+            sends.
+    """
+    structure = JSON_STRING.sub(b"", body)
+    if sum(map(structure.count, (b",", b"[", b"{"))) > limits.JSON_ELEMENTS:
+        raise RefusedError(413, f"A request may have at most {limits.JSON_ELEMENTS:,} values.")
+    depth = 0
+    for bracket in re.findall(rb"[][{}]", structure):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > limits.JSON_DEPTH:
+            raise RefusedError(400, f"A request may be nested at most {limits.JSON_DEPTH} levels deep.")
+    if body.count(b'"path"') > limits.UPLOAD_FILES:
+        raise RefusedError(413, f"A request may name at most {limits.UPLOAD_FILES} files.")
+    if rb"\u0000" in body:
+        raise malformed()
+    try:
+        values = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        if body.lstrip()[:1] in (b"{", b"["):
+            raise malformed() from None
+        return
+    if isinstance(values, dict):
+        _check_values(values)
+
+
+def check_session_hash(value: Any) -> None:
+    """Raise RefusedError unless the value can be the name of a session."""
+    if value is not None and not (isinstance(value, str) and SESSION_HASH.fullmatch(value)):
+        raise malformed()
+
+
+def _check_values(values: dict[str, Any]) -> None:
+    check_session_hash(values.get("session_hash"))
+    for name in ("fn_index", "trigger_id"):
+        value = values.get(name)
+        if value is not None and not (isinstance(value, int) and abs(value) < MAX_INTEGER):
+            raise malformed()
+    event_id = values.get("event_id")
+    if event_id is not None and not (isinstance(event_id, str) and SESSION_HASH.fullmatch(event_id)):
+        raise malformed()
+    event_data = values.get("event_data")
+    if event_data is not None and len(orjson.dumps(event_data)) > limits.EVENT_DATA_BYTES:
+        raise RefusedError(413, f"The details of an event may have {limits.EVENT_DATA_BYTES // 1000} kB.")

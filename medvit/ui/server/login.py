@@ -1,0 +1,69 @@
+"""What the server does for a login beyond Gradio: slow down guessing, and close the routes it leaves open."""
+
+import ipaddress
+import time
+from collections import OrderedDict, deque
+from http.cookies import CookieError, SimpleCookie
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from medvit import limits
+from medvit.ui.server.responses import RefusedError
+
+ADDRESSES = 10_000  # remembered at once
+# Routes that Gradio answers without a login.
+OPEN_ROUTES = ("/app_id", "/cancel", "/reset", "/heartbeat", "/startup-events")
+
+
+class LoginThrottle:
+    """Refuses further attempts from an address that sent too many wrong passwords."""
+
+    def __init__(self, attempts: int = limits.LOGIN_ATTEMPTS, seconds: float = limits.LOGIN_SECONDS):
+        self.attempts = attempts
+        self.seconds = seconds
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def begin(self, address: str) -> None:
+        """Count an attempt as failed until `succeed`; raises RefusedError (429) beyond the limit."""
+        times = self._failures.setdefault(network(address), deque())
+        self._failures.move_to_end(network(address))
+        while len(self._failures) > ADDRESSES:
+            self._failures.popitem(last=False)
+        now = time.monotonic()
+        while times and now - times[0] > self.seconds:
+            times.popleft()
+        if len(times) >= self.attempts:
+            wait = int(self.seconds - (now - times[0])) + 1
+            raise RefusedError(
+                429, f"Too many wrong passwords. Try again in {wait} seconds.", {"retry-after": str(wait)}
+            )
+        times.append(now)
+
+    def succeed(self, address: str) -> None:
+        """Forget the failures of an address."""
+        self._failures.pop(network(address), None)
+
+
+def network(address: str) -> str:
+    """The address itself; of IPv6 the /64 network, which is given to one customer."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def is_logged_in(scope: Scope) -> bool:
+    """Whether Gradio's app needs no login, or knows the token in the cookie of a request."""
+    app = scope["app"]
+    if app.auth is None:
+        return True
+    try:
+        cookies = SimpleCookie(Headers(scope=scope).get("cookie", ""))
+    except CookieError:
+        return False
+    names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+    return any(name in cookies and cookies[name].value in app.tokens for name in names)

@@ -1,0 +1,84 @@
+"""Responses of the server itself: one sentence of plain text, always with the security headers."""
+
+import errno
+import sys
+import traceback
+
+from starlette.types import Send
+
+from medvit import limits
+
+SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+}
+
+
+class RefusedError(Exception):
+    """A request that the server answers itself: a status and one sentence."""
+
+    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None):
+        super().__init__(text)
+        self.status = status
+        self.headers = headers or {}
+
+
+def too_large(limit: int) -> RefusedError:
+    """413: a body larger than `limit` bytes."""
+    return RefusedError(413, f"The request is larger than {limit // limits.MB} MB.")
+
+
+def malformed() -> RefusedError:
+    """400: a request that no client of this app sends."""
+    return RefusedError(400, "The request is malformed.")
+
+
+def busy(reason: str = "try again in a few seconds") -> RefusedError:
+    """503 with the header retry-after."""
+    return RefusedError(503, f"Busy: {reason}.", {"retry-after": "5"})
+
+
+def disk_full() -> RefusedError:
+    """507: no room for an upload."""
+    return RefusedError(507, "The disk of this server is full. Try again later.")
+
+
+def from_exception(error: Exception) -> RefusedError:
+    """Map an exception to a response; an unexpected one is logged without its text.
+
+    The text of an exception may repeat what a visitor sent, so only its type and place go to standard error.
+    """
+    if isinstance(error, RefusedError):
+        return error
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return disk_full()
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
+        return malformed()
+    log_exception(error)
+    return RefusedError(500, "Something went wrong here. Try again.")
+
+
+def log_exception(error: BaseException) -> None:
+    """Write type and place of an exception to standard error, without any value."""
+    traceback.print_tb(error.__traceback__, limit=-20)
+    print(type(error).__name__, file=sys.stderr, flush=True)
+
+
+async def send_text(send: Send, refused: RefusedError, more_body: bool = False) -> None:
+    """Send a plain-text response; with `more_body` the caller sends its end later."""
+    text = str(refused).encode()
+    headers = {
+        "content-type": "text/plain; charset=utf-8",
+        "content-length": str(len(text)),
+        **refused.headers,
+    }
+    if refused.status == 413:
+        headers["connection"] = "close"
+    await send(
+        {
+            "type": "http.response.start",
+            "status": refused.status,
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+    )
+    await send({"type": "http.response.body", "body": text, "more_body": more_body})

@@ -1,0 +1,225 @@
+"""Bulk classification: one row per file, whatever the files are."""
+
+import io
+import os
+import re
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import medvit
+from medvit import imaging, limits
+from medvit.data import synthetic
+from medvit.errors import MedvitError
+from medvit.inference import bulk
+
+
+@pytest.fixture(scope="module")
+def predictor(trained):
+    return medvit.load("breastmnist", "spt_lsa", trained)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Ten pictures in two folders, a broken one among them, and hidden files."""
+    root = tmp_path_factory.mktemp("pictures")
+    (root / "more").mkdir()
+    for i in range(10):
+        path = root / ("more" if i > 6 else ".") / f"{i}.png"
+        Image.fromarray(synthetic.draw("breastmnist", i)).save(path)
+    (root / "3b.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    (root / ".DS_Store").write_bytes(b"x")
+    return root
+
+
+def classify(predictor, *paths, **options):
+    with bulk.Reader() as reader:
+        files = bulk.list_files(paths)
+        return [row for rows in bulk.predict(predictor, files, reader, **options) for row in rows]
+
+
+def png(number=0) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(synthetic.draw("breastmnist", number)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def pack(path: Path, members: dict[str, bytes], compression=zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def open_files(folder: Path) -> list[str]:
+    """Files below a folder that this process has open."""
+    targets = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [target for target in targets if target.startswith(str(folder))]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="lists open files by /proc")
+def test_many_zips_are_not_all_kept_open(tmp_path):
+    zips = [pack(tmp_path / f"{i:02}.zip", {"a.png": png(i), "b.png": png(i + 1)}) for i in range(40)]
+    with bulk.Reader() as reader:
+        for file in bulk.list_files(zips):
+            assert imaging.open_image(reader(file)).width == 28
+            assert len(open_files(tmp_path)) <= bulk.OPEN_ZIPS
+        assert len(open_files(tmp_path)) == bulk.OPEN_ZIPS
+    assert not open_files(tmp_path)
+
+
+def test_a_folder_gives_the_answers_of_the_single_pictures_in_order(predictor, folder):
+    rows = classify(predictor, folder, batch_size=4)
+    assert [row.file for row in rows] == [
+        "0.png", "1.png", "2.png", "3.png", "3b.png", "4.png", "5.png", "6.png",
+        "more/7.png", "more/8.png", "more/9.png",
+    ]  # fmt: skip
+    for row in rows:
+        if row.file == "3b.png":
+            assert "damaged" in row.note or "not an image" in row.note
+            assert (row.label, row.probability) == ("", None)
+        else:
+            single = predictor(folder / row.file)
+            assert (row.label, row.note) == (single["label"], "")
+            assert row.probability == pytest.approx(max(single["calibrated"].values()), abs=1e-5)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_gives_the_rows_of_its_folder_and_is_not_extracted(predictor, folder, tmp_path, compression):
+    members = {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+    members["__MACOSX/._0.png"] = b"resource fork"
+    path = pack(tmp_path / "all.zip", members, compression)
+    from_zip, from_folder = classify(predictor, path), classify(predictor, folder)
+    assert [row.file for row in from_zip] == [row.file for row in from_folder]
+    assert [row.label for row in from_zip] == [row.label for row in from_folder]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_that_climbs_out_of_the_zip_is_only_text(predictor, tmp_path):
+    (tmp_path / "in").mkdir()
+    path = pack(tmp_path / "in" / "evil.zip", {"../../escaped.png": png()})
+    (row,) = classify(predictor, path)
+    assert row.file == "../../escaped.png"
+    assert row.label
+    assert not list(tmp_path.rglob("escaped*"))
+
+
+def lie_about_checksum(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    directory = data.rfind(b"PK\x01\x02")
+    data[directory + 16] ^= 0xFF  # CRC in the table of contents
+    path.write_bytes(bytes(data))
+
+
+def lock(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    directory = data.rfind(b"PK\x01\x02")
+    data[directory + 8] |= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("members", "damage", "message"),
+    [
+        ({"bomb.png": bytes(10**7)}, None, "bomb"),
+        ({"inner.zip": b"PK"}, None, "zip inside a zip"),
+        ({"locked.png": png()}, lock, "password"),
+        ({"wrong.png": png()}, lie_about_checksum, "damaged in the zip"),
+        ({"large.png": np.random.default_rng(0).bytes(limits.IMAGE_BYTES + 1)}, None, "at most 20 MB"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_a_bad_member_is_a_row_with_its_reason(predictor, tmp_path, members, damage, message):
+    path = pack(tmp_path / "some.zip", members)
+    if damage:
+        damage(path)
+    good = tmp_path / "good.png"
+    good.write_bytes(png())
+    rows = classify(predictor, path, good)
+    assert [bool(row.note) for row in rows] == [True, False]
+    assert message in rows[0].note
+    assert rows[1].label
+
+
+def test_a_packing_that_takes_memory_as_the_file_says_is_not_unpacked(predictor, tmp_path):
+    (row,) = classify(predictor, pack(tmp_path / "a.zip", {"a.png": png()}, zipfile.ZIP_LZMA))
+    assert "compression method" in row.note
+
+
+def test_a_zip_with_an_enormous_table_of_contents_is_refused(tmp_path):
+    entries = 100_000
+    with (tmp_path / "many.zip").open("wb") as file:
+        entry = struct.pack("<4s6H3L5H2L", b"PK\x01\x02", *(0,) * 6, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"a"
+        file.write(entry * entries)
+        file.write(struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, len(entry) * entries, 0, 0))
+    with pytest.raises(MedvitError, match="table of contents"):
+        bulk.list_files([tmp_path / "many.zip"])
+
+
+def test_what_is_no_zip_is_refused_by_name(tmp_path):
+    (tmp_path / "fake.zip").write_bytes(b"hello")
+    with pytest.raises(MedvitError, match=r"fake\.zip"):
+        bulk.list_files([tmp_path / "fake.zip"])
+
+
+def test_too_many_files_or_bytes_are_refused_before_one_is_read(folder, monkeypatch):
+    monkeypatch.setattr(limits, "BULK_FILES", 10)
+    with pytest.raises(MedvitError, match="10 files"):
+        bulk.list_files([folder])
+    assert len(bulk.list_files([folder], limited=False)) == 11
+    monkeypatch.setattr(limits, "BULK_FILES", 11)
+    monkeypatch.setattr(limits, "BULK_BYTES", 5000)
+    with pytest.raises(MedvitError, match="Split them"):
+        bulk.list_files([folder])
+
+
+def test_nothing_at_all_is_said_so(tmp_path):
+    with pytest.raises(MedvitError, match="no file"):
+        bulk.list_files([tmp_path])
+    with pytest.raises(MedvitError, match="nowhere"):
+        bulk.list_files([tmp_path / "nowhere"])
+
+
+def test_control_and_direction_characters_are_shown_escaped():
+    assert bulk.display_name("a\x1b[31m\u202egnp.exe\udcff\n") == r"a\x1b[31m\u202egnp.exe\udcff\n"
+    assert len(bulk.display_name("x" * 5000)) == 200
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@A1", "\tx", "\rx", "＝1+1", "＋1", "－1", "＠A1", " =1", "\n=1"]
+)
+def test_a_cell_that_a_spreadsheet_would_run_gets_an_apostrophe(text):
+    assert bulk.csv_cell(text).lstrip()[0] == "'"
+
+
+@pytest.mark.parametrize("text", ["a;=1+1", "a; ＝cmd", "a\t-1"])
+def test_formulas_after_a_separator_of_other_languages_get_one_too(text):
+    assert not re.search(r"[;\t]\s*[=＝-]", bulk.csv_cell(text))
+
+
+def test_other_cells_stay_as_they_are():
+    values = ("a=b", None, 0.5, "normal, benign; malignant", "a-b.png")
+    assert [bulk.csv_cell(value) for value in values] == ["a=b", "", "0.5000", *values[3:]]
+
+
+def test_hidden_zip_members_count_but_are_not_classified(tmp_path, monkeypatch):
+    path = pack(tmp_path / "a.zip", {f".{i}.png": b"x" for i in range(20)} | {"a.png": png()})
+    assert [file.name for file in bulk.list_files([path])] == ["a.png"]
+    monkeypatch.setattr(limits, "BULK_FILES", 20)
+    with pytest.raises(MedvitError, match="20 files"):
+        bulk.list_files([path])
+
+
+def test_closing_the_generator_stops_early(predictor, folder):
+    with bulk.Reader() as reader:
+        rows = bulk.predict(predictor, bulk.list_files([folder]), reader, batch_size=2)
+        first = next(rows)
+        rows.close()
+    assert [row.file for row in first] == ["0.png", "1.png"]
+    assert list(rows) == []

@@ -1,0 +1,141 @@
+"""The Data tab: facts, images and the download of a dataset."""
+
+import http.server
+import threading
+import time
+
+import gradio as gr
+import pytest
+
+from medvit import files
+from medvit.checkpoint import DEFAULT_ROOT
+from medvit.data import download, medmnist, synthetic
+from medvit.inference.registry import Registry
+from medvit.ui.state import Selection
+from medvit.ui.tabs import data
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def tab(root):
+    """The tab over an empty data root."""
+    with gr.Blocks():
+        return data.build(Registry.open(DEFAULT_ROOT, root), gr.State())[0]
+
+
+@pytest.fixture
+def slow_server(tmp_path, monkeypatch):
+    """Serve a synthetic archive as the official breastmnist, 4 kB every 20 ms."""
+    content = synthetic.write_archive("breastmnist", tmp_path / "official").read_bytes()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            for start in range(0, len(content), 4096):
+                time.sleep(0.02)
+                try:
+                    self.wfile.write(content[start : start + 4096])
+                except OSError:
+                    return
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        info = medmnist.package_info().INFO["breastmnist"]
+        monkeypatch.setitem(info, "url", f"http://127.0.0.1:{server.server_port}/x.npz")
+        monkeypatch.setitem(info, "MD5", files.md5sum(tmp_path / "official" / "breastmnist.npz"))
+        monkeypatch.setattr(data, "PROGRESS_SECONDS", 0.01)
+        monkeypatch.setattr(download, "BLOCK", 4096)
+        medmnist.get.cache_clear()
+        yield
+        server.shutdown()
+    medmnist.get.cache_clear()
+
+
+def displayed(tab, name):
+    """What the tab reads to find the displayed dataset."""
+    return {tab.others: None, tab.followed: name}
+
+
+@pytest.mark.parametrize("name", medmnist.names())
+def test_the_facts_of_all_twelve_datasets_need_no_images(tab, name):
+    values = tab.show(name)
+    assert medmnist.get(name).licence in values[tab.facts]
+    assert medmnist.get(name).md5[28] in values[tab.facts]
+    assert "not on this machine" in values[tab.status]
+    assert values[tab.download].visible
+
+
+def test_images_on_disk_are_displayed(tab, root):
+    synthetic.write_archive("bloodmnist", root)
+    values = tab.show("bloodmnist")
+    assert values[tab.status] == ""
+    assert not values[tab.download].visible
+    assert values[tab.balance].visible
+    assert values[tab.examples].count("<img") == 8
+    assert "all 48 training images" in values[tab.mean]
+
+
+def test_a_damaged_archive_is_reported_and_not_offered_again(tab, root):
+    synthetic.write_archive("bloodmnist", root).write_bytes(b"garbage")
+    values = tab.show("bloodmnist")
+    assert "cannot be read" in values[tab.status]
+    assert not values[tab.download].visible
+
+
+def test_the_tab_follows_the_picker_only_when_it_changed(tab):
+    values = {tab.selection: Selection("retinamnist", "cnn", None), tab.followed: None}
+    update = tab.update(values)
+    assert update[tab.followed] == "retinamnist"
+    assert "RetinaMNIST" in update[tab.facts]
+    assert set(update) <= tab.outputs
+    assert tab.update(values | {tab.followed: "retinamnist"}) == gr.skip()
+
+
+def test_datasets_without_a_model_are_chosen_in_the_tab(tab):
+    others = [name for _, name in tab.others.choices]
+    assert not set(others) & {name for _, name in tab.registry.subset_choices()}
+    assert len(others) + len(tab.registry.subset_choices()) == 12
+
+
+def test_a_download_displays_progress_and_then_the_images(tab, root, slow_server):
+    steps = list(tab.fetch(displayed(tab, "breastmnist")))
+    assert any("MB of" in step[tab.status] and "<progress value" in step[tab.status] for step in steps)
+    assert (root / "breastmnist.npz").is_file()
+    assert "<img" in tab.redraw(displayed(tab, "breastmnist"))[tab.examples]
+
+
+def test_a_download_draws_nothing_over_the_dataset_chosen_meanwhile(tab, slow_server):
+    for step in tab.fetch(displayed(tab, "breastmnist")):
+        assert set(step) <= {tab.running, tab.stop, tab.status, tab.download}
+    update = tab.redraw(displayed(tab, "breastmnist") | {tab.others: "octmnist"})
+    assert update[tab.download].visible
+    assert update[tab.examples] == ""
+    assert tab.status not in update
+
+
+def test_a_cancelled_download_is_resumed_by_the_next(tab, root, slow_server):
+    steps = tab.fetch(displayed(tab, "breastmnist"))
+    for step in steps:
+        if "<progress value" in step[tab.status]:
+            step[tab.running].set()
+            break
+    assert "Stopped at" in list(steps)[-1][tab.status]
+    assert (root / "breastmnist.npz.part").is_file()
+    list(tab.fetch(displayed(tab, "breastmnist")))
+    assert [path.name for path in root.iterdir()] == ["breastmnist.npz"]
+
+
+def test_a_visitor_who_leaves_ends_the_download(tab, root, slow_server):
+    steps = tab.fetch(displayed(tab, "breastmnist"))
+    next(steps)
+    steps.close()
+    assert not (root / "breastmnist.npz").exists()
