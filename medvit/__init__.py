@@ -3,6 +3,7 @@
     import medvit
 
     medvit.load("bloodmnist", "spt_lsa")("cell.png")   # {"label": ..., "probabilities": {...}, ...}
+    medvit.Explainer("google/vit-base-patch16-224")("cat.png").overlay("relevance").save("why.png")
 
 Importing the package is fast, and lets ``AutoModelForImageClassification.from_pretrained(folder)`` open every
 checkpoint folder: the architectures are registered once transformers' Auto classes are imported.
@@ -15,18 +16,26 @@ from medvit.errors import MedvitError
 from medvit.slow_imports import after_import
 
 if TYPE_CHECKING:
+    from medvit.explain import Explainer
     from medvit.inference.predictor import Prediction, Predictor, load
 
-__all__ = ["MedvitError", "Prediction", "Predictor", "load"]
+__all__ = ["Explainer", "MedvitError", "Prediction", "Predictor", "load"]
 __version__ = "0.2.0"
+
+_MODULES = {"Explainer": "medvit.explain"} | dict.fromkeys(
+    ("Prediction", "Predictor", "load"), "medvit.inference.predictor"
+)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module 'medvit' has no attribute {name!r}")
-    return getattr(importlib.import_module("medvit.inference.predictor"), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
-after_import(
-    "transformers.models.auto.modeling_auto", lambda: importlib.import_module("medvit.models").register()
-)
+def _call(function: str) -> None:
+    getattr(importlib.import_module("medvit.models"), function)()
+
+
+after_import("transformers.models.auto.configuration_auto", lambda: _call("register_configs"))
+after_import("transformers.models.auto.modeling_auto", lambda: _call("register_models"))

@@ -141,6 +141,8 @@ def load_model(folder: Path) -> PreTrainedModel:
     problems = [f"{kind.replace('_', ' ')}: {_few(keys)}" for kind, keys in report.items() if keys]
     if problems:
         raise MedvitError(f"The weights in {folder} do not fit config.json ({'; '.join(problems)}).")
+    if model.config.model_type == "vit":
+        model.set_attn_implementation("sdpa")  # the fused kernel; see `write_model`
     return model.eval()
 
 
@@ -262,8 +264,16 @@ def discover(root: str | Path | None = None) -> tuple[list[Checkpoint], dict[str
 
 
 def write_model(folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
-    """Write the Hugging Face files of a checkpoint, weights in fp16."""
+    """Write the Hugging Face files of a checkpoint, weights in fp16.
+
+    transformers' own ViT returns attentions only where it is not computed by the fused kernel, so the folder of
+    such a model names "eager" attention: `output_attentions=True` works for everyone who opens it.
+    """
     copy.deepcopy(model).cpu().half().save_pretrained(folder)
+    if model.config.model_type == "vit":
+        path = folder / "config.json"
+        config = json.loads(path.read_text()) | {"attn_implementation": "eager"}
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     (folder / WEIGHTS).chmod(0o644)  # written readable for its owner alone
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing.to_json(), indent=2) + "\n")
 

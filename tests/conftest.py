@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: synthetic archives, a tiny pretrained ViT, a trained checkpoint, a server."""
+"""Fixtures for all tests: synthetic archives, a tiny pretrained ViT, a trained checkpoint, a running app."""
 
 import contextlib
 import io
@@ -106,8 +106,8 @@ def trained(build_once, synthetic_root) -> Path:
     """A root with one checkpoint, breastmnist/spt_lsa, trained on synthetic images. Only read it."""
 
     def build(folder: Path) -> None:
-        done = run_script(
-            "train.py", "--subset", "breastmnist", "--model", "spt_lsa", "--epochs", "2",
+        done = run_command(
+            "train", "--subset", "breastmnist", "--model", "spt_lsa", "--epochs", "2",
             "--data-root", synthetic_root, "--out", folder / "breastmnist" / "spt_lsa",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -117,19 +117,24 @@ def trained(build_once, synthetic_root) -> Path:
 
 @dataclass(frozen=True)
 class Server:
-    """A running app: its address, a client of its API, and the file that its output goes to."""
+    """A running app: its address, a client of its API, the file with its output, the folder of uploads."""
 
     address: str
     client: Client
     log: Path
+    uploads: Path
 
 
 @pytest.fixture(scope="session")
 def app_server(trained, tmp_path_factory) -> Iterator[Server]:
     """One app over the trained checkpoint, without data; for tests that leave it as it is."""
     log = tmp_path_factory.mktemp("log") / "app.log"
-    with running_app("--checkpoints", trained, log=log) as address:
-        yield Server(address, Client(address, verbose=False), log)
+    temporary = tmp_path_factory.mktemp("temporary")
+    with running_app("--checkpoints", trained, "--log", log=log, temporary=temporary) as address:
+        uploads = next(temporary.glob("medvit-uploads-*"))
+        yield Server(address, Client(address, verbose=False), log, uploads)
+    assert not list(temporary.glob("medvit-uploads-*")), "the uploads outlived the server"
+    assert "Traceback" not in log.read_text()
 
 
 def run_command(*arguments: object) -> subprocess.CompletedProcess:
@@ -150,15 +155,31 @@ def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess:
 
 
 @contextmanager
-def running_app(*arguments: object, log: Path, data_root: Path = Path("/nonexistent")) -> Iterator[str]:
-    """Start app.py on a free port; yields its address, and stops it at the end."""
+def running_app(
+    *arguments: object,
+    log: Path,
+    data_root: Path = Path("/nonexistent"),
+    temporary: Path | None = None,
+    code: str | None = None,
+) -> Iterator[str]:
+    """Start app.py on a free port; yields its address, and stops it at the end.
+
+    Args:
+        temporary: folder for its temporary files, instead of the system's.
+        code: a program to run in place of app.py, with the same arguments.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, REPOSITORY / "app.py", "--port", str(port), *map(str, arguments)]
+    program = ["-c", code] if code else [REPOSITORY / "app.py"]
+    command = [sys.executable, *program, "--port", str(port), *map(str, arguments)]
     environment = os.environ | {"MEDVIT_DATA": str(data_root)}
+    if temporary:
+        environment["TMPDIR"] = str(temporary)
     with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=REPOSITORY
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(address, process, log)

@@ -12,7 +12,11 @@ from medvit import cli
 
 from .conftest import REPOSITORY, run_command
 
-SOURCES = [*(REPOSITORY / "medvit").rglob("*.py"), *(REPOSITORY / "scripts").glob("*.py"), REPOSITORY / "app.py"]
+SOURCES = [
+    *(REPOSITORY / "medvit").rglob("*.py"),
+    *(REPOSITORY / "scripts").glob("*.py"),
+    REPOSITORY / "app.py",
+]
 
 
 def test_the_import_contracts_hold():

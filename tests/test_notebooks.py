@@ -25,6 +25,7 @@ def test_a_notebook_is_stored_without_outputs(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_on_phantoms(path, synthetic_root, monkeypatch):
     monkeypatch.setenv("MEDVIT_DATA", str(synthetic_root))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("MEDVIT_EPOCHS", "2")
     monkeypatch.setenv("PLOTLY_RENDERER", "json")
     notebook = nbformat.read(path, 4)

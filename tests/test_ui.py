@@ -9,7 +9,6 @@ import gradio as gr
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import medvit
 from medvit import plots
@@ -231,8 +230,16 @@ def test_agreement_is_said_in_one_line():
 
 
 def judged(gain, error, shuffled=0.0):
-    one = {"gain": gain, "gain_error": error, "shuffled": shuffled}
-    other = {"gain": 0.3, "gain_error": 0.01, "shuffled": 0.0}
+    one = {
+        "insertion_deletion_gain": gain,
+        "insertion_deletion_gain_se": error,
+        "randomization_similarity": shuffled,
+    }
+    other = {
+        "insertion_deletion_gain": 0.3,
+        "insertion_deletion_gain_se": 0.01,
+        "randomization_similarity": 0.0,
+    }
     card = {"explanations": {"images": 50, "methods": {"attention": one, "grad_cam": other}}}
     return faithfulness.verdict(SimpleNamespace(card=card), "attention")
 

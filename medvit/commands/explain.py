@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medvit import checkpoint, explain
+from medvit import checkpoint, explain, imaging
 from medvit.errors import MedvitError
 from medvit.inference.predictor import Predictor
+from medvit.slow_imports import transformers
 
 PRINTED_CLASSES = 5
 
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Explain one image."""
+    transformers.utils.logging.disable_progress_bar()
     forward_pass, probs, classes = _predict(args.image, args.model)
     for index in np.argsort(-probs)[:PRINTED_CLASSES]:
         print(f"{probs[index]:7.1%}  {classes[index]}")
@@ -66,8 +68,10 @@ def _predict(image: Path, model: str) -> tuple[explain.ForwardPass, np.ndarray, 
     """
     if (Path(model) / "card.json").is_file():
         predictor = Predictor(checkpoint.load(model))
-        prediction = predictor.predict(predictor.source(image))
-        return prediction.forward_pass, prediction.display_probs, list(prediction.classes)
+        source = predictor.source(image)
+        prediction = predictor.predict(source)
+        forward_pass = predictor.explainer(imaging.to_tensor(source[None]))
+        return forward_pass, prediction.display_probs, list(prediction.classes)
     explainer = explain.Explainer(model)
     forward_pass = explainer(image)
     probs = forward_pass.probabilities.numpy()

@@ -213,14 +213,14 @@ def _reproduce(args: argparse.Namespace, options: list[str]) -> int:
     for problem in problems.values():
         print(f"medvit sweep: left out: {problem}", file=sys.stderr)
     for item in checkpoints:
-        place = f"{item.subset.name}/{item.model_name}"
+        place = f"{item.dataset.name}/{item.model_name}"
         command = item.card.get("command") or f"# {place}: not reproducible by one command"
         print(f"{command}\n#   {place}: {_reached(item)}")
     if not args.run:
         return 0
     planned = sweep.plan_reproduction(checkpoints, args.out / "reproduced", options)
     _run_jobs(planned, args)
-    cards = {(item.subset.name, item.model_name): item for item in checkpoints}
+    cards = {(item.dataset.name, item.model_name): item for item in checkpoints}
     for job in planned:
         if job.state == "done":
             accuracy = json.loads(job.result.read_text())["test"]["accuracy"]

@@ -204,14 +204,9 @@ def _run_fold(args: argparse.Namespace, recipe: recipes.Recipe) -> Path:
         args.backbone,
         args.initial_checkpoint,
         tuple(args.teachers),
+        args.size,
+        args.data_root,
         args.engine,
     )
-    return cross_validation.evaluate_fold(
-        setup,
-        fold,
-        folds,
-        args.out or Path("runs") / f"folds{folds}" / args.subset / args.model / f"fold{fold}.json",
-        size=args.size,
-        data_root=args.data_root,
-        resume=args.resume,
-    )
+    out = args.out or Path("runs") / f"folds{folds}" / args.subset / args.model / f"fold{fold}.json"
+    return cross_validation.evaluate_fold(setup, fold, folds, out, args.resume)

@@ -15,10 +15,10 @@ from medvit.data import drawings
 HALDER = "Halder et al., Scientific Reports 14, 12567 (2024)"
 YANG = "Yang et al., MedMNIST v2, Scientific Data 10, 41 (2023)"
 
-# Augmentation. JPEG and noise make a model robust to saving an image as JPEG. Rotations by arbitrary angles blur
-# an image, while test images are sharp: with quarter turns instead, the validation accuracy of the CNN on
-# PathMNIST rose from 80 to 87 %, and that of the fine-tuned ViT on BloodMNIST after three epochs from 93.2 to
-# 95.4 %.
+# Augmentation: fields of `medvit.training.augment.Augmentation` that differ from its defaults. JPEG and noise
+# make a model robust to saving an image as JPEG. Rotations by arbitrary angles blur an image, while test
+# images are sharp: with quarter turns instead, the validation accuracy of the CNN on PathMNIST rose from 80
+# to 87 %, and that of the fine-tuned ViT on BloodMNIST after three epochs from 93.2 to 95.4 %.
 COLOUR: dict[str, Any] = dict(
     flip_y=True, rot90=True, degrees=0, scale=0, translate=0, saturation=0.1, jpeg=0.5, noise=3
 )
@@ -64,13 +64,17 @@ def _resnet18(accuracy: float) -> PublishedResult:
 class DatasetSettings:
     """Settings of one dataset.
 
-    `positive_class`: of two classes, the one that sensitivity is about. `conformal_level`: default coverage
-    of prediction sets. `rotatable`: the images have no upright, so test-time augmentation uses all eight
-    flips and quarter turns, not the mirror image alone. `augmentation`: fields of
-    `medvit.training.augment.Augmentation` that differ from its defaults. `from_scratch`, `fine_tuning`:
-    fields of the training recipes. `learning_rates`: {model: rate} of the models from scratch. `seeds`: how
-    many a reported result averages. `corruptions`: {MedMNIST-C corruption: parameter at
-    severities 1 to 5}. `draw`: draws a synthetic example (28, 28, 3) in 0..1 from a random generator.
+    `positive_class`: of two classes, the one that sensitivity refers to.
+    `conformal_level`: default coverage of prediction sets.
+    `rotatable`: whether the images have no upright orientation, so that test-time augmentation uses all eight
+        flips and quarter turns and not only the mirror image.
+    `augmentation`: of training images, see above.
+    `from_scratch`, `fine_tuning`: fields of the training recipes.
+    `learning_rates`: {model: rate} of the models that are trained from scratch.
+    `seeds`: number of training runs that a reported result averages.
+    `corruptions`: {MedMNIST-C corruption: its parameter at severities 1 to 5}.
+    `draw`: function that draws a synthetic example, (28, 28, 3) in 0..1, from a random generator.
+    `published`: test accuracies from the literature.
     """
 
     positive_class: int = 1

@@ -1,6 +1,7 @@
 """Saliency maps of any image classifier, and how faithful they are to it.
 
-One method a file: a function of an `Explainer`, a `ForwardPass` and `MapOptions` that gives one value a patch.
+One method a file: a function of an `Explainer`, a `ForwardPass` and `MapOptions` that gives one value a
+    patch.
 
     explainer = Explainer("google/vit-base-patch16-224")
     result = explainer("cat.png")

@@ -5,7 +5,8 @@
     recorder.attentions()  # (layers, B, heads, T, T)
 
 Inside the block, calls of ``F.scaled_dot_product_attention``, of ``nn.MultiheadAttention`` and of a softmax
-over (B, heads, T, T) are computed here, with the same result, so that the weights can be kept. The model is not
+over (B, heads, T, T) are computed here, with the same result, so that the weights can be kept. The model is
+not
 changed, and other threads that use it are not affected: the mode belongs to this thread alone.
 """
 
@@ -23,8 +24,8 @@ class AttentionRecorder(TorchFunctionMode):
     """Records the attention weights of the models that are called inside the block.
 
     Args:
-        gradients_from: index of the first attention whose weights are part of the graph, so that a logit can be
-            differentiated with respect to them; the block has to be under ``torch.no_grad()``, and what is
+        gradients_from: index of the first attention whose weights are part of the graph, so that a logit can
+            be differentiated with respect to them; the block has to be under ``torch.no_grad()``, and what is
             computed before that attention costs no more than without gradients. None for no gradients.
         layers: number of attention layers of the model, where it is known: saves a copy of the weights.
     """
@@ -112,9 +113,7 @@ class AttentionRecorder(TorchFunctionMode):
         masks = kwargs.get("key_padding_mask"), kwargs.get("attn_mask"), bias_k
         unusual = any(mask is not None for mask in masks) or add_zero_attn or in_weight is None
         if unusual or kwargs.get("use_separate_proj_weight") or query.ndim != 3 or query is not key:
-            return F.multi_head_attention_forward(
-                query, key, value, embed_dim, num_heads, *args, **kwargs
-            )
+            return F.multi_head_attention_forward(query, key, value, embed_dim, num_heads, *args, **kwargs)
         qkv = F.linear(query.transpose(0, 1), in_weight, in_bias)  # (B, T, 3 dim)
         q, k, v = qkv.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4)  # 3 x (B, heads, T, head_dim)
         output = self._scaled_dot_product_attention(q, k, v)  # (B, heads, T, head_dim)

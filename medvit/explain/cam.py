@@ -46,8 +46,8 @@ def cam(kind: str, explainer: Explainer, forward_pass: ForwardPass, options: Map
         kind: a class of pytorch_grad_cam.
 
     Returns:
-        (h, w) of that layer, not negative. Where nothing raises the logit, how little each place lowers it, so
-        that a map is never empty.
+        (h, w) of that layer, not negative. Where nothing raises the logit, how little each place lowers it,
+        so that a map is never empty.
 
     Raises:
         MedvitError: the model has no layer for a CAM.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from weakref import proxy
 
 import numpy as np
 import torch
@@ -69,7 +70,9 @@ class Explainer:
             MedvitError: the picture cannot be read.
         """
         pixels = self.preparation.open(image)
-        return self.many(pixels)[0] if target is None else self._differentiate(pixels, target)
+        forward_pass = self.many(pixels)[0] if target is None else self._differentiate(pixels, target)
+        forward_pass.explainer = self
+        return forward_pass
 
     def many(self, pixels: Tensor) -> list[ForwardPass]:
         """One forward pass over several images, pixels (N, 3, H, W) in 0..255."""
@@ -205,7 +208,7 @@ class Explainer:
         if recorder is None:
             cell = max(1, round(pixels.shape[-1] / CELLS))
             grid = pixels.shape[-2] // cell, pixels.shape[-1] // cell
-            return [ForwardPass(self, *image, None, grid) for image in each]
+            return [ForwardPass(proxy(self), *image, None, grid) for image in each]
         structure = self.structure()
         attentions = recorder.attentions(structure.layers)  # (layers, B, heads, T, T)
         tokens = attentions.shape[-1]
@@ -213,7 +216,7 @@ class Explainer:
         readout = structure.readout(tokens, grid[0] * grid[1]).to(attentions)
         # A copy for each of several: a forward pass that is kept must not keep the whole batch.
         own = [attentions[:, i].clone() if count > 1 else attentions[:, i] for i in range(count)]
-        return [ForwardPass(self, *image, own[i], grid, readout) for i, image in enumerate(each)]
+        return [ForwardPass(proxy(self), *image, own[i], grid, readout) for i, image in enumerate(each)]
 
 
 @contextmanager
@@ -237,7 +240,7 @@ def _in_graph(layer: nn.Module | None) -> Iterator[list[Tensor]]:
 
 
 def _as_map(values: Tensor, grid: tuple[int, int], structure: Structure) -> Tensor:
-    """Output of the CAM layer to (1, C, h, w): tokens (1, T, C), or maps with channels last, of a LayerNorm."""
+    """The CAM layer's output as a map (1, C, h, w); a LayerNorm gives tokens (1, T, C) or (1, h, w, C)."""
     if isinstance(structure.cam_layer, nn.Conv2d) or (values.ndim == 4 and not _is_norm(structure.cam_layer)):
         return values
     if values.ndim == 4:
@@ -259,4 +262,3 @@ def in_evaluation_mode(model: nn.Module) -> nn.Module:
         return model
     copied = copy.deepcopy(model).eval()
     return copied.float() if half else copied
-

@@ -1,7 +1,8 @@
 """Is a map faithful to the model? Mask what it marks, and randomise the weights of the model.
 
 Deletion and insertion: Petsiuk, Das and Saenko: RISE (BMVC 2018). ROAD: Rong et al. (ICML 2022), through
-pytorch-grad-cam. Model-parameter randomisation: Adebayo et al.: Sanity Checks for Saliency Maps (NeurIPS 2018).
+pytorch-grad-cam. Model-parameter randomisation: Adebayo et al.: Sanity Checks for Saliency Maps (NeurIPS
+2018).
 """
 
 import copy
@@ -144,10 +145,10 @@ def measure(explainer: Explainer, images: Tensor, methods: Iterable[str]) -> dic
         methods: names in `methods.METHODS`.
 
     Returns:
-        For each method the means over the images of: the areas of `Curves`; `insertion_deletion_gain`, insertion
-        less deletion over that of random orders (0 is chance), with `insertion_deletion_gain_se`, the standard
-        error of its mean; `road`; and `randomization_similarity`, the rank correlation with the same map of the
-        randomised model.
+        For each method the means over the images of: the areas of `Curves`; `insertion_deletion_gain`,
+        insertion less deletion over that of random orders (0 is chance), with `insertion_deletion_gain_se`,
+        the standard error of its mean; `road`; and `randomization_similarity`, the rank correlation with the
+        same map of the randomised model.
     """
     randomized = randomized_model(explainer)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in methods}

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -58,13 +57,14 @@ class ForwardPass:
     """One image through a model.
 
     Attributes:
-        explainer: the explainer that computed it.
+        explainer: the explainer that computed it; only a weak reference where it was computed by
+            `Explainer.many`, so that forward passes that are kept do not keep the model in memory.
         pixels: (1, 3, H, W) in 0..255, as given.
         logits: (classes,)
         features: (D,), the input of the model's `classifier`; None where there is no such module.
         attentions: (layers, heads, T, T), or None where the model has none that can be read. The last
-            `grid[0] * grid[1]` tokens are the patches, row by row; before them stand prefix tokens such as the
-            class token.
+            `grid[0] * grid[1]` tokens are the patches, row by row; before them stand prefix tokens such as
+            the class token.
         grid: patches down and across; without attention, the cells that occlusion masks.
         readout: (T,), the weight with which the classifier reads each token, summing to one; see
             `structure.Structure`.
@@ -107,7 +107,7 @@ class ForwardPass:
         return values.unflatten(-1, self.grid)
 
     def heatmap(self, method: str, target: int | None = None, **options: Any) -> np.ndarray:
-        """The saliency map of a class by any method; see `explain.heatmap`.
+        """The saliency map of a class by any method; see `Explainer.heatmap`.
 
         Args:
             target: class index, the predicted class by default.

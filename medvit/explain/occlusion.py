@@ -45,7 +45,7 @@ def mask_cells(pixels: Tensor, cells: Tensor, filling: Tensor | None = None) -> 
 
 
 def blur(pixels: Tensor) -> Tensor:
-    """Blur images (B, 3, H, W) with a Gaussian of sigma H / 8, in which no detail of a patch's size remains."""
+    """Blur images (B, 3, H, W) with a Gaussian of sigma H / 8; no detail of a patch's size remains."""
     sigma = pixels.shape[-2] / 8
     radius = min(round(2 * sigma), pixels.shape[-1] - 1, pixels.shape[-2] - 1)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float32, device=pixels.device)

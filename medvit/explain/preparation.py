@@ -66,8 +66,8 @@ class Preparation:
         """A picture, pixels (1, 3, H, W) as uint8, or an input (1, 3, H, W) as float, to pixels.
 
         Raises:
-            MedvitError: the picture cannot be read, the tensor has another shape, or the preparation of pictures
-                is not known.
+            MedvitError: the picture cannot be read, the tensor has another shape, or the preparation of
+                pictures is not known.
         """
         if not isinstance(image, Tensor):
             return self.open_picture(image)
@@ -100,7 +100,7 @@ class Preparation:
 
 
 def input_size(model: nn.Module) -> tuple[int, int]:
-    """The usual size (H, W) of a model's input, from what transformers, timm and torchvision keep in a model."""
+    """The usual size (H, W) of a model's input, as transformers, timm and torchvision store it."""
     config = getattr(model, "config", None)
     config = getattr(config, "vision_config", config)
     for size in (
@@ -132,7 +132,7 @@ def open_model(source: str | Path) -> tuple[nn.Module, Any]:
 
 
 def _own_preprocess(model: nn.Module) -> Any:
-    """The preprocessing that a model brings along: timm's configuration, or a processor beside its weights."""
+    """The preprocessing that belongs to a model: timm's configuration, or the processor in its folder."""
     if getattr(model, "pretrained_cfg", None):
         return timm_data.create_transform(**timm_data.resolve_model_data_config(model), is_training=False)
     path = getattr(getattr(model, "config", None), "name_or_path", "")
@@ -177,6 +177,6 @@ def _transform(
 
 def _refuse(name: str, picture: imaging.ImageInput) -> Tensor:
     raise MedvitError(
-        f"How pictures are prepared for {name} is not known. Give Explainer(model, preprocess=...), or an input "
-        "tensor (1, 3, H, W) instead of a picture."
+        f"How pictures are prepared for {name} is not known. Give Explainer(model, preprocess=...), or an "
+        "input tensor (1, 3, H, W) instead of a picture."
     )

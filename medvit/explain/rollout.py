@@ -3,9 +3,9 @@
 Abnar and Zuidema: Quantifying Attention Flow in Transformers (ACL 2020). Weighting each attention by the
 positive part of its gradient makes it specific to a class.
 
-The widely used code, jacobgil/vit-explain, differs in two ways: when it discards the weakest attention it keeps
-entry 0 of the flattened layer, the class token's attention to itself; and its gradient rollout takes the
-positive part after fusing the heads, where here it is taken of each head before.
+The widely used code, jacobgil/vit-explain, differs in two ways: when it discards the weakest attention it
+keeps entry 0 of the flattened layer, the class token's attention to itself; and its gradient rollout takes
+the positive part after fusing the heads, where here it is taken of each head before.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def rollout(_: Explainer, forward_pass: ForwardPass, options: MapOptions) -> Tensor:
-    """Attention followed through all layers, from what the classifier reads to the patches. Returns (gh, gw)."""
+    """Attention followed through all layers, from what the classifier reads. Returns (gh, gw)."""
     assert forward_pass.attentions is not None
     return _patches(forward_pass, fuse_heads(forward_pass.attentions, options.head_fusion), options)
 
@@ -52,8 +52,8 @@ def attention_flow(layers: Tensor, discard_ratio: float = 0.0, start: Tensor | N
 
     Args:
         layers: (layers, T, T), not negative.
-        discard_ratio: fraction of each layer's entries, the smallest, that are set to zero first. Where entries
-            are equal, fewer are discarded.
+        discard_ratio: fraction of each layer's entries, the smallest, that are set to zero first. Where
+            entries are equal, fewer are discarded.
         start: (T,), the weights of the tokens to start from; by default the first token, the class token.
 
     Returns:

@@ -34,10 +34,10 @@ class Structure:
     cam_layer: nn.Module | None
 
     def readout(self, tokens: int, patches: int) -> Tensor:
-        """The weight (T,) with which the classifier reads each token; what of the same kind it reads counts alike.
+        """The weight (T,) with which the classifier reads each token.
 
-        All of it on the class token, evenly on the patches of a model with mean pooling, or half and half where
-        both are read.
+        All of it is on the class token, or spread evenly over the patches of a model with mean pooling; where
+        the classifier reads both, half is on each.
         """
         weights = torch.zeros(tokens)
         weights[list(self.prefix_tokens)] = 1 / max(1, len(self.prefix_tokens))

@@ -30,7 +30,7 @@ def open_image(source: ImageInput) -> Image.Image:
     """Decode an image of unknown origin into an upright 8-bit RGB image.
 
     Of an animation the first frame is taken; transparent pixels are blended with white; 16-bit grey is scaled
-    to 8 bits and not clipped; the EXIF orientation is applied. Single-frame DICOM files are read where pydicom
+    to 8 bits and not clipped; the EXIF orientation is applied. Single-frame DICOM files are read if pydicom
     is installed.
 
     Args:

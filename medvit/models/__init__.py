@@ -1,13 +1,14 @@
-"""The architectures; `register` makes the Auto classes of transformers know them."""
+"""The architectures, one a file: build a new model by name, and make transformers know their classes."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medvit.data import Dataset
 from medvit.errors import MedvitError
 from medvit.imaging.preprocess import Preprocessing
+from medvit.slow_imports import slow_module, transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,69 +21,71 @@ TITLES = {
 }
 NAMES = tuple(TITLES)
 DEFAULT_BACKBONE = "WinKawaks/vit-tiny-patch16-224"
+pretrained = slow_module("medvit.models.pretrained")
 
 
 @cache
-def register() -> dict[str, type[PreTrainedModel]]:
-    """Make transformers know the architectures of this package; return those that are trained from scratch.
+def architectures() -> dict[str, type[PreTrainedModel]]:
+    """The model classes that are trained from scratch, by name."""
+    from medvit.models.resnet import CnnForImageClassification  # importing transformers takes seconds
+    from medvit.models.spt_lsa import SptLsaForImageClassification
+    from medvit.models.vit import VitForImageClassification
 
-    `import medvit` arranges that this runs when transformers' Auto classes are imported. It holds no lock of
-    its own: it runs inside an import, which other threads already wait for.
-    """
-    from transformers import AutoConfig, AutoModelForImageClassification  # takes seconds
-
-    from medvit.models.resnet import CnnConfig, CnnForImageClassification
-    from medvit.models.spt_lsa import SptLsaConfig, SptLsaForImageClassification
-    from medvit.models.vit import VitConfig, VitForImageClassification
-
-    architectures: dict[str, tuple[Any, Any]] = {
-        "cnn": (CnnConfig, CnnForImageClassification),
-        "vit": (VitConfig, VitForImageClassification),
-        "spt_lsa": (SptLsaConfig, SptLsaForImageClassification),
+    return {
+        "cnn": CnnForImageClassification,
+        "vit": VitForImageClassification,
+        "spt_lsa": SptLsaForImageClassification,
     }
-    for config, model in architectures.values():  # exist_ok: importing the Auto classes above registers too
-        AutoConfig.register(config.model_type, config, exist_ok=True)
-        AutoModelForImageClassification.register(config, model, exist_ok=True)
-    return {name: model for name, (_, model) in architectures.items()}
+
+
+def register_configs() -> None:
+    """Make transformers' AutoConfig know the architectures; `import medvit` arranges that this is called."""
+    for model_class in architectures().values():
+        config_class = model_class.config_class
+        transformers.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+
+
+def register_models() -> None:
+    """Make transformers' AutoModelForImageClassification know them; arranged in the same way."""
+    for model_class in architectures().values():
+        auto_class = transformers.AutoModelForImageClassification
+        auto_class.register(model_class.config_class, model_class, exist_ok=True)
 
 
 def build(
     name: str,
-    subset: Dataset,
+    dataset: Dataset,
     backbone: str = DEFAULT_BACKBONE,
     image_size: int | None = None,
     **config_kwargs,
 ) -> tuple[PreTrainedModel, Preprocessing]:
-    """A new model for a subset, and the preprocessing that goes with it.
+    """Build a new model for a dataset, and the preprocessing that goes with it.
 
     Args:
         name: one of `NAMES`.
-        image_size: input side in pixels, where it is not the architecture's default (28, or the backbone's
-            own).
+        backbone: hub id or folder of the pretrained ViT, for "vit_finetuned".
+        image_size: side of the input in pixels; by default 28, or the backbone's own.
         config_kwargs: more fields of the architecture's configuration, such as ``width=64`` or ``lsa=False``.
 
     Raises:
         MedvitError: unknown name, an unusable backbone, or sizes that do not go together.
     """
-    labels: dict[str, Any] = dict(
-        id2label=dict(enumerate(subset.classes)),
-        label2id={label: i for i, label in enumerate(subset.classes)},
-        problem_type="multi_label_classification" if subset.multi_label else "single_label_classification",
+    config_kwargs |= dict(
+        id2label=dict(enumerate(dataset.classes)),
+        label2id={label: i for i, label in enumerate(dataset.classes)},
+        problem_type="multi_label_classification" if dataset.multi_label else "single_label_classification",
     )
-    from_scratch = register()
-    if name == "vit_finetuned":
-        from medvit.models.pretrained import from_backbone
-
-        return from_backbone(backbone, image_size, **labels, **config_kwargs)
-    if name not in from_scratch:
+    if name not in NAMES:
         raise MedvitError(f"There is no model {name!r}. The models are: {', '.join(NAMES)}.")
-    model_class = from_scratch[name]
+    if name == "vit_finetuned":
+        return pretrained.from_backbone(backbone, image_size, **config_kwargs)
     if image_size:
         config_kwargs["image_size"] = image_size
-        if name != "cnn":  # a grid of 7 or 8 patches a side, as 4 pixels give it at 28
+        if name != "cnn":  # a grid of 7 or 8 patches a side, as patches of 4 pixels give it at 28
             config_kwargs.setdefault("patch_size", max(4, image_size // (8 if image_size % 7 else 7)))
+    model_class = architectures()[name]
     try:
-        config = model_class.config_class(**labels, **config_kwargs)
+        config = model_class.config_class(**config_kwargs)
     except ValueError as error:
         raise MedvitError(f"There is no such {name}: {error}.") from error
     return model_class(config), Preprocessing(config.image_size)

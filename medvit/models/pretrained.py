@@ -55,8 +55,8 @@ def resize(model: ViTForImageClassification, image_size: int) -> None:
     """Change the input size of a ViT in place, so that the saved model needs no special call.
 
     A multiple of the patch size gives another number of patches. Any other size gives smaller patches, of the
-    greatest common divisor: a model with patches of 16 pixels takes images of 28 as 7 x 7 patches of 4, as many
-    as of the same images enlarged to 112.
+    greatest common divisor: a model with patches of 16 pixels takes images of 28 as 7 x 7 patches of 4, as
+    many as of the same images enlarged to 112.
 
     Raises:
         MedvitError: the patches would be smaller than 4 pixels.

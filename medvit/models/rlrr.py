@@ -1,4 +1,4 @@
-"""Low-rank rescaled residual fine-tuning (RLRR): few parameters per layer, merged into the weights afterwards.
+"""Low-rank rescaled residual fine-tuning (RLRR): few new parameters, merged into the weights afterwards.
 
 Dong et al.: Low-Rank Rescaled Vision Transformer Fine-Tuning: A Residual Design Approach (CVPR 2024). Each
 weight matrix W of a block becomes W + W * row * column, with one factor for each row and one for each column;

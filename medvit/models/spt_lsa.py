@@ -18,7 +18,7 @@ from medvit.models.vit import (
 
 
 class SptLsaConfig(VitConfig):
-    """As `VitConfig`, with `spt` (shifted patch tokenization) and `lsa` (locality self-attention) on or off."""
+    """As `VitConfig`, with `spt` (shifted patch tokenization) and `lsa` (locality self-attention)."""
 
     model_type = "medvit_spt_lsa"
 

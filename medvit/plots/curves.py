@@ -13,8 +13,7 @@ MACRO_LINE = dict(color=INK, dash="dash", width=3)
 LEGEND = dict(font_size=11, y=0.02, yanchor="bottom")
 GRID = np.linspace(0, 1, 201)  # where curves are averaged
 
-
-# {class: (x, y, area)}, as `medvit.evaluation.one_vs_rest` computes them.
+# {class: (x, y, area)}, as `medvit.evaluation.one_vs_rest` computes them
 ClassCurves = Mapping[str, tuple[np.ndarray, np.ndarray, float]]
 
 

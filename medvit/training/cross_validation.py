@@ -10,20 +10,19 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medvit import files
-from medvit.data import medmnist
 from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import summary
 from medvit.training.distillation import fit_with_distillation, stratified_folds
 from medvit.training.fit_model import TrainingSetup, build
-from medvit.training.train import prepare_work, sample, work_folder
+from medvit.training.train import describe, prepare_work, sample, work_folder
 from medvit.training.trainer import training_arguments
 
 COLUMNS = (
@@ -33,16 +32,7 @@ COLUMNS = (
 KEY = ("dataset", "model", "variant")
 
 
-def evaluate_fold(
-    setup: TrainingSetup,
-    fold: int,
-    folds: int,
-    out: Path,
-    *,
-    size: int = 28,
-    data_root: str | Path | None = None,
-    resume: bool = False,
-) -> Path:
+def evaluate_fold(setup: TrainingSetup, fold: int, folds: int, out: Path, resume: bool = False) -> Path:
     """Train without one fold, predict it after the last epoch, and write the metrics to the JSON file `out`.
 
     Args:
@@ -58,26 +48,13 @@ def evaluate_fold(
     if out.is_file() and resume:
         return out
     built = build(setup)
-    images, labels = (
-        np.concatenate(arrays)
-        for arrays in zip(
-            *(medmnist.load_split(setup.dataset.name, split, size, data_root) for split in ("train", "val")),
-            strict=True,
-        )
-    )
+    setup = replace(setup, recipe=replace(setup.recipe, image_size=built.preprocessing.size))
+    description = describe(setup, built) | {"fold": fold, "folds": folds}
+    images, labels = map(np.concatenate, zip(setup.load("train"), setup.load("val"), strict=True))
     rest, held_out = list(stratified_folds(labels, folds, seed=fold // folds))[fold % folds]
     training = sample((images[rest], labels[rest]), setup.recipe, setup.seed)
-    description = {
-        "subset": setup.dataset.name,
-        "model": setup.model_name,
-        "seed": setup.seed,
-        "recipe": asdict(replace(setup.recipe, image_size=built.preprocessing.size)),
-        "fold": fold,
-        "folds": folds,
-    }
     work = work_folder(out)
-    args = training_arguments(setup.recipe, work, setup.seed)
-    prepare_work(work, args, json.loads(json.dumps(description)), resume)
+    prepare_work(work, training_arguments(setup.recipe, work, setup.seed), description, resume)
     fitted, seconds = fit_with_distillation(setup, built, training, None, work)
     if fitted.args.process_index == 0:
         logits, _ = predict(fitted.model, fitted.preprocessing, images[held_out])

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from medvit import checkpoint, models
 from medvit.checkpoint import Checkpoint
-from medvit.data import Dataset
+from medvit.data import Dataset, medmnist
 from medvit.errors import MedvitError
 from medvit.imaging.preprocess import Preprocessing
 from medvit.models.fast_training import optimize_for_training
@@ -28,13 +28,13 @@ Split = tuple[np.ndarray, np.ndarray]  # images uint8 (N, s, s) or (N, s, s, 3);
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """One model to train: everything but the images.
+    """One model to train, on what, and how.
 
     `backbone`: hub id or folder of the pretrained ViT, for "vit_finetuned". `initial_checkpoint`: a
     checkpoint folder of the same architecture whose weights are the start; its head too where the classes
     are the same.
     `teachers`: checkpoint folders of the same dataset whose mean prediction is learned too.
-    `engine`, `save_seconds`: see `medvit.training.trainer`.
+    `size`: source size of the images in pixels. `engine`, `save_seconds`: see `medvit.training.trainer`.
     """
 
     dataset: Dataset
@@ -44,6 +44,8 @@ class TrainingSetup:
     backbone: str = models.DEFAULT_BACKBONE
     initial_checkpoint: Path | None = None
     teachers: tuple[Path, ...] = ()
+    size: int = 28
+    data_root: str | Path | None = None
     engine: str = "auto"
     save_seconds: float = 30.0
 
@@ -51,6 +53,10 @@ class TrainingSetup:
     def fine_tunes(self) -> bool:
         """Whether the model starts from a pretrained backbone."""
         return self.model_name == "vit_finetuned"
+
+    def load(self, split: str) -> Split:
+        """Read the images and labels of a split, "train", "val" or "test"."""
+        return medmnist.load_split(self.dataset.name, split, self.size, self.data_root)
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,10 @@ def build(setup: TrainingSetup) -> BuiltModel:
         recipe.image_size,
         **_config(setup),
     )
+    known = type(model.config)()
+    if unknown := [name for name in recipe.config if not hasattr(known, name)]:
+        names = ", ".join(unknown)
+        raise MedvitError(f"Neither a recipe nor the architecture of {setup.model_name} has {names}.")
     initial = _load_initial(setup, model) if setup.initial_checkpoint else None
     teachers = [_load_teacher(folder, setup.dataset) for folder in setup.teachers]
     return BuiltModel(model, preprocessing, initial, teachers)
@@ -117,7 +127,7 @@ def fit_model(
     recipe, dataset = setup.recipe, setup.dataset
     images, labels = training
     args = training_arguments(recipe, work, setup.seed, evaluate=validation is not None)
-    optimize_for_training(built.model, args.device)
+    optimize_for_training(built.model, args.device, recipe.patch_dropout)
     model = apply_strategy(built.model, recipe.strategy) if setup.fine_tunes else built.model
     weighted = recipe.class_weight_power and labels.ndim == 1
     module = TrainingModule(
@@ -158,8 +168,12 @@ def interpolate(initial: dict[str, Tensor], trained: dict[str, Tensor], alpha: f
 
 
 def _config(setup: TrainingSetup) -> dict[str, Any]:
-    """Fields of the architecture's configuration, with the patch dropout of the recipe."""
-    return dict(setup.recipe.config)
+    """Fields of the architecture's configuration, with the patch dropout of a transformer from scratch."""
+    recipe = setup.recipe
+    if recipe.patch_dropout and setup.model_name == "cnn":
+        raise MedvitError("A cnn has no patches: leave patch_dropout at 0.")
+    from_scratch = recipe.patch_dropout and not setup.fine_tunes
+    return recipe.config | ({"patch_dropout": recipe.patch_dropout} if from_scratch else {})
 
 
 def _load_initial(setup: TrainingSetup, model: PreTrainedModel) -> Checkpoint:
@@ -186,9 +200,9 @@ def _load_initial(setup: TrainingSetup, model: PreTrainedModel) -> Checkpoint:
 def _load_teacher(folder: Path, dataset: Dataset) -> Checkpoint:
     """Open a checkpoint whose predictions are learned."""
     teacher = checkpoint.load(folder)
-    if teacher.subset != dataset:
+    if teacher.dataset != dataset:
         raise MedvitError(
-            f"{folder} was trained on {teacher.subset.title} and cannot teach {dataset.title}: "
+            f"{folder} was trained on {teacher.dataset.title} and cannot teach {dataset.title}: "
             "a teacher needs the same classes."
         )
     return teacher

@@ -116,7 +116,7 @@ def plan_reproduction(
     jobs = []
     for item in checkpoints:
         if command := item.card.get("command"):
-            job = SweepJob(subset=item.subset.name, model=item.model_name, number=item.card["seed"])
+            job = SweepJob(subset=item.dataset.name, model=item.model_name, number=item.card["seed"])
             out = root / job.subset / job.model
             jobs.append(job.set_command(out / "card.json", out, [*shlex.split(command)[2:], *options]))
     return jobs

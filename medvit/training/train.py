@@ -17,7 +17,7 @@ from torch import nn
 from transformers import TrainingArguments
 
 from medvit import checkpoint, files, models
-from medvit.data import Dataset, medmnist, stratified_sample
+from medvit.data import medmnist, stratified_sample
 from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import evaluate
@@ -25,9 +25,11 @@ from medvit.reliability import measure
 from medvit.training.distillation import fit_with_distillation
 from medvit.training.fit_model import BuiltModel, FittedModel, Split, TrainingSetup, build
 from medvit.training.recipes import Recipe, train_command
-from medvit.training.trainer import training_arguments
+from medvit.training.trainer import FitResult, training_arguments
 
 SELECTION = "lowest validation log-loss"
+# What a card repeats of the card of the initial checkpoint.
+ORIGIN = ("subset", "seed", "recipe", "trained_on", "sha256", "backbone", "start")
 
 
 def train(
@@ -60,7 +62,7 @@ def train(
         resume: go on from that state, if there is any. A finished run is left as it is.
         engine: see `medvit.training.trainer.MedvitTrainer`.
         save_seconds: least time between two saved states; 0 saves after each epoch.
-        trust: fit trust.npz at the end, see `medvit.reliability.measure.complete`.
+        trust: fit trust.npz at the end, see `medvit.reliability.measure.fit_and_measure`.
 
     Returns:
         `out`
@@ -79,28 +81,25 @@ def train(
         backbone,
         initial_checkpoint,
         tuple(teachers),
+        size,
+        data_root,
         engine,
         save_seconds,
     )
     if out.exists() and not resume:
-        raise _exists(out)
+        raise existing_folder(out)
     built = build(setup)
     setup = replace(setup, recipe=replace(recipe, image_size=built.preprocessing.size))
-    description = describe(setup, built, size)
+    description = describe(setup, built)
     work = work_folder(out)
     if out.exists():
         return _finished(out, description, work)
-    training, validation = (medmnist.load_split(subset, split, size, data_root) for split in ("train", "val"))
-    training = sample(training, setup.recipe, seed)
+    training = sample(setup.load("train"), recipe, seed)
     prepare_work(work, training_arguments(recipe, work, seed), description, resume)
-    fitted, seconds = fit_with_distillation(setup, built, training, validation, work)
+    fitted, seconds = fit_with_distillation(setup, built, training, setup.load("val"), work)
     if fitted.args.process_index == 0:
-        card = description | training_facts(setup, fitted, seconds, len(training[0]))
-        card["data_md5"] = files.md5sum(medmnist.archive_path(subset, size, data_root))
-        with files.atomic_folder(out) as folder:
-            export(folder, fitted, card, setup.dataset, size, data_root)
-            if trust:
-                measure.fit_and_measure(folder, data_root, fitted.model.device)
+        facts = {"trained_on": len(training[0]), "seconds": round(seconds, 1)}
+        _write(out, setup, fitted, description | facts, trust)
         shutil.rmtree(work)
     return out
 
@@ -114,7 +113,7 @@ def sample(training: Split, recipe: Recipe, seed: int) -> Split:
     return images[chosen], labels[chosen]
 
 
-def describe(setup: TrainingSetup, built: BuiltModel, size: int) -> dict[str, Any]:
+def describe(setup: TrainingSetup, built: BuiltModel) -> dict[str, Any]:
     """Return what identifies a run, for its card and to recognise its saved state."""
     dataset, name, recipe = setup.dataset, setup.model_name, setup.recipe
     backbone = _public_name(setup.backbone) if setup.fine_tunes else None
@@ -123,18 +122,17 @@ def describe(setup: TrainingSetup, built: BuiltModel, size: int) -> dict[str, An
         "model": name,
         "seed": setup.seed,
         "recipe": asdict(recipe),
-        "source_size": size,
+        "source_size": setup.size,
         "backbone": built.initial.card["backbone"] if built.initial else backbone,
     }
     if built.initial:
-        keys = ("subset", "seed", "recipe", "trained_on", "sha256", "backbone", "start")
-        description["start"] = {key: built.initial.card[key] for key in keys if key in built.initial.card}
+        description["start"] = {key: built.initial.card[key] for key in ORIGIN if key in built.initial.card}
     if built.teachers:
         keys = ("model", "seed", "sha256")
         description["teachers"] = [{key: teacher.card[key] for key in keys} for teacher in built.teachers]
     if not built.initial and not built.teachers:
         public = backbone or models.DEFAULT_BACKBONE
-        description["command"] = train_command(dataset.name, name, recipe, setup.seed, size, public)
+        description["command"] = train_command(dataset.name, name, recipe, setup.seed, setup.size, public)
     return json.loads(json.dumps(description))
 
 
@@ -171,7 +169,8 @@ def prepare_work(work: Path, args: TrainingArguments, description: dict[str, Any
     args.distributed_state.wait_for_everyone()
 
 
-def _exists(out: Path) -> MedvitError:
+def existing_folder(out: Path) -> MedvitError:
+    """Return the error for a result that exists already."""
     return MedvitError(f"{out} exists already and is not overwritten. Choose another --out, or move it away.")
 
 
@@ -179,27 +178,19 @@ def _finished(out: Path, description: dict[str, Any], work: Path) -> Path:
     """Return a folder that holds the result of this run, and delete the state that a kill left behind."""
     card = checkpoint.load(out).card
     if any(card.get(key) != value for key, value in description.items()):
-        raise _exists(out)
+        raise existing_folder(out)
     shutil.rmtree(work, ignore_errors=True)
     return out
 
 
-def training_facts(
-    setup: TrainingSetup, fitted: FittedModel, seconds: float, trained_on: int
-) -> dict[str, Any]:
-    """Return what the card says about how the training went."""
-    size = fitted.preprocessing.size
+def training_environment(args: TrainingArguments, result: FitResult) -> dict[str, Any]:
+    """Return what a card says about how the training went."""
     return {
-        "strategy": setup.recipe.strategy if setup.fine_tunes else "from scratch",
-        "input_size": size,
-        "parameters": fitted.model.num_parameters(),
-        "trained_on": trained_on,
-        "history": fitted.result.history,
+        "history": result.history,
         "selection": SELECTION,
-        "hardware": _hardware(fitted.args.device),
-        "engine": fitted.result.engine,
-        "processes": fitted.args.world_size,
-        "seconds": round(seconds, 1),
+        "hardware": _hardware(args.device),
+        "engine": result.engine,
+        "processes": args.world_size,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -215,33 +206,40 @@ def _hardware(device: torch.device) -> str:
     return "one CPU core" if threads == 1 else f"{threads} CPU cores"
 
 
-def export(
-    folder: Path,
-    fitted: FittedModel,
-    card: dict[str, Any],
-    dataset: Dataset,
-    size: int,
-    data_root: str | Path | None,
+def _write(
+    out: Path, setup: TrainingSetup, fitted: FittedModel, description: dict[str, Any], trust: bool
 ) -> None:
+    """Write the checkpoint folder, completely or not at all."""
+    archive = medmnist.archive_path(setup.dataset.name, setup.size, setup.data_root)
+    card = description | training_environment(fitted.args, fitted.result)
+    card["strategy"] = setup.recipe.strategy if setup.fine_tunes else "from scratch"
+    card["data_md5"] = files.md5sum(archive)
+    with files.atomic_folder(out) as folder:
+        _export(folder, setup, fitted, card)
+        if trust:
+            measure.fit_and_measure(folder, setup.data_root, fitted.model.device)
+
+
+def _export(folder: Path, setup: TrainingSetup, fitted: FittedModel, card: dict[str, Any]) -> None:
     """Fill a checkpoint folder; its metrics are those of the weights as stored, rounded to fp16."""
     torch.backends.cudnn.allow_tf32 = False  # metrics that a CPU confirms
-    preprocessing = fitted.preprocessing
+    preprocessing, dataset = fitted.preprocessing, setup.dataset
     checkpoint.write_model(folder, fitted.model, preprocessing)
     stored: nn.Module = checkpoint.load_model(folder)
     stored.to(fitted.model.device)
     for split, key in (("val", "validation"), ("test", "test")):
-        images, labels = medmnist.load_split(dataset.name, split, size, data_root)
+        images, labels = setup.load(split)
         logits = checkpoint.to_half(predict(stored, preprocessing, images)[0])
         card[key] = evaluate(logits, labels, dataset.task, dataset.classes)
     checkpoint.write_test(folder, logits, labels)
-    card["interpolation"] = "bicubic" if preprocessing.size != size else None
-    card["seeds"] = [
-        {"seed": card["seed"]}
-        | {
-            f"{key}_{name}": card[key][name]
-            for key in ("validation", "test")
-            for name in ("accuracy", "auc", "loss")
-        }
-    ]
+    card["parameters"] = fitted.model.num_parameters()
+    card["input_size"] = preprocessing.size
+    card["interpolation"] = "bicubic" if preprocessing.size != setup.size else None
+    metrics = {
+        f"{key}_{name}": card[key][name]
+        for key in ("validation", "test")
+        for name in ("accuracy", "auc", "loss")
+    }
+    card["seeds"] = [{"seed": card["seed"]} | metrics]
     card["sha256"] = files.sha256(folder / checkpoint.WEIGHTS)
     checkpoint.write_card(folder, card)

@@ -68,6 +68,7 @@ def fit(
         save_seconds: least time between two saved states, which are written at the end of an epoch.
     """
     callback = EmaAndBestCallback(module, save_seconds)
+    assert args.output_dir is not None
     state = last_state(Path(args.output_dir))
     if state:
         callback.restore(state)
@@ -109,7 +110,7 @@ def last_state(work: Path) -> Path | None:
 
 
 class MedvitTrainer(Trainer):
-    """A Trainer on batches of the training device that validates on the device too and can replay its step as a CUDA graph.
+    """A Trainer that validates on the training device and can replay its step as a CUDA graph.
 
     Args:
         engine: "eager"; "graphs", record the step as a CUDA graph; "compile", torch.compile; "auto", graphs

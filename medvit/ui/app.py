@@ -142,31 +142,8 @@ def _open_test_images(tab_bar: gr.Tabs, tab: Explore, test: TestSet, redraw: gr.
         listener(open_in_explore, inputs, {tab_bar, redraw} | tab.picked, **NO_SPINNER)
 
 
-def launch_options(uploads: Path, log: bool = False) -> dict[str, Any]:
-    """Arguments of `launch` that concern the theme, privacy and safety.
-
-    Args:
-        uploads: the folder that `$GRADIO_TEMP_DIR` names; old files in it are deleted.
-        log: write one JSON line per request to stderr.
-    """
-
-    @asynccontextmanager
-    async def lifespan(_) -> AsyncIterator[None]:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(cleanup.clean_up_forever, uploads)
-            yield
-            tasks.cancel_scope.cancel()
-
+def launch_options(uploads: Path, policy: OriginPolicy | None = None, log: bool = False) -> dict[str, Any]:
+    """Arguments of `launch`: the theme, and those of `server.setup.options`."""
     return dict(
-        theme=theme.theme(),
-        css_paths=theme.CSS,
-        footer_links=["api"],
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-        app_kwargs={"middleware": [Middleware(LimitsMiddleware, log=log)], "lifespan": lifespan},
-        max_file_size=limits.BULK_BYTES,  # a zip; `imaging.open_image` takes less
-        max_threads=limits.THREADS,
-        state_session_capacity=limits.SESSIONS,
+        theme=theme.theme(), css_paths=theme.CSS, footer_links=["api"], **setup.options(uploads, policy, log)
     )

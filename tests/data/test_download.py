@@ -14,7 +14,7 @@ CONTENT = bytes(range(256)) * 100
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `CONTENT`; closes the connection after `stop_after` bytes; supports ranges if `ranges` is set."""
+    """Serves `CONTENT`, up to byte `stop_after`; supports ranges if `ranges` is set."""
 
     stop_after: int | None = None
     ranges = True

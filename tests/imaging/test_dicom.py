@@ -1,4 +1,4 @@
-"""DICOM files become 8-bit RGB images, or are refused with one sentence that repeats nothing from the file."""
+"""DICOM files become 8-bit RGB images, or are refused without repeating anything from the file."""
 
 import io
 import struct
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import medvit
 from medvit import imaging, limits
 from medvit.errors import MedvitError
 
@@ -95,7 +94,7 @@ def test_a_deflated_file_is_read():
 
 def test_a_deflated_bomb_is_refused_before_it_is_inflated():
     header, _ = split_deflated(dicom(RAMP, syntax=DEFLATED))
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflater = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = header + deflater.compress(bytes(limits.DICOM_BYTES + limits.MB)) + deflater.flush()
     assert len(bomb) < limits.MB
     with pytest.raises(MedvitError, match="inflates to more"):
@@ -167,18 +166,16 @@ def test_every_file_of_pydicom_is_opened_or_refused_with_one_sentence(path):
         assert "\n" not in str(error)
 
 
-def test_no_data_of_the_patient_are_kept_or_printed(trained, capfd, caplog):
+def test_no_data_of_the_patient_are_kept_or_printed(capfd, caplog):
     path = next(path for path in TEST_FILES if path.name == "CT_small.dcm")
     fields = pydicom.dcmread(path)
     names = ("PatientName", "PatientID", "StudyDate", "InstitutionName")
     private = {text for name in names if len(text := str(fields.get(name))) > 3}
     assert "CompressedSamples^CT1" in private
-    predictor = medvit.load("breastmnist", "spt_lsa", root=trained)
-    prediction = predictor.predict(predictor.source(path))
     image = imaging.open_image(path)
     with pytest.raises(MedvitError) as refused:
         imaging.open_image(path.read_bytes()[:-20_000])
-    texts = [prediction, prediction.to_json(), image.info, vars(image), caplog.text, refused.value]
+    texts = [image.info, vars(image), caplog.text, refused.value]
     for text in (*map(str, texts), *capfd.readouterr()):
         assert not any(value in text for value in private)
 

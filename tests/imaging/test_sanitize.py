@@ -11,8 +11,8 @@ from medvit.errors import MedvitError
 from medvit.imaging import sanitize
 
 REPEATED_PARTS = (
-    "flood-chunks.png", "flood-empty-data.png", "flood-segments.jpg", "flood-comments.jpg", "flood-padding.jpg",
-    "flood-comments.gif", "flood-extensions.gif", "flood-tags.tif", "flood-strips.tif",
+    "flood-chunks.png", "flood-empty-data.png", "flood-segments.jpg", "flood-comments.jpg",
+    "flood-padding.jpg", "flood-comments.gif", "flood-extensions.gif", "flood-tags.tif", "flood-strips.tif",
 )  # fmt: skip
 
 

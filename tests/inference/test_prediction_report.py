@@ -56,7 +56,7 @@ def test_the_page_loads_and_runs_nothing(predictor, prediction, maps):
 
 def test_it_shows_image_prediction_and_model(predictor, prediction, maps):
     text = prediction_report.render(
-        prediction, maps, predictor.checkpoint, TIME, origin="test image 7", truth=2
+        prediction, maps, predictor.checkpoint, TIME, origin="test image 7", truth=2, level=0.95
     )
     card = predictor.checkpoint.card
     verdict = "right" if prediction.top == 2 else "wrong"

@@ -106,29 +106,22 @@ def test_unknown_names_are_answered_with_the_valid_ones(app, picture, subset, mo
         app[0].predict(subset, model, api_name="/confusion_matrix")
 
 
-def png(image: Image.Image, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", **options)
-    return buffer.getvalue()
-
-
-BAD = {
-    "not-an-image.png": (b"hello", "not an image"),
-    "truncated.png": (png(Image.effect_noise((200, 200), 50))[:3000], "damaged"),
-    "huge.png": (png(Image.new("1", (20_000, 20_000))), "million"),
-    "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
-    "empty.png": (b"", "not an image"),
+REFUSED = {
+    "text.png": "not an image",
+    "drawing.png": "not an image",
+    "empty.png": "not an image",
+    "cut-41-valid-RGB.png": "damaged",
+    "lie-13377x13377.png": "million",
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_a_bad_upload_gets_one_sentence_and_changes_nothing(app, picture, tmp_path, name):
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_bad_upload_gets_one_sentence_and_changes_nothing(app, picture, hostile_files, tmp_path, name):
     client, log = app
-    data, words = BAD[name]
     before = client.predict("breastmnist", "spt_lsa", handle_file(picture), api_name="/predict")
     path = tmp_path / name
-    path.write_bytes(data)
-    with pytest.raises(Exception, match=words):
+    path.write_bytes(hostile_files[name])
+    with pytest.raises(Exception, match=REFUSED[name]):
         client.predict("breastmnist", "spt_lsa", handle_file(path), api_name="/predict")
     assert client.predict("breastmnist", "spt_lsa", handle_file(picture), api_name="/predict") == before
     assert "Traceback" not in log.read_text()

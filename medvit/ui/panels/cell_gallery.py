@@ -61,16 +61,16 @@ def _select(
     probs = probabilities(checkpoint.test_logits, checkpoint.dataset.multi_label)
     if selection.kind == "errors":
         return select.misclassified(probs, labels), "Most confident errors"
-    other_probs = probabilities(other_model.test_logits) if other_model else None
     if selection.kind == "disagreements" and other_model:
         title = f"{checkpoint.title} and {other_model.title} disagree"
-        return select.disagreements(probs, other_probs), title
+        return select.disagreements(probs, probabilities(other_model.test_logits)), title
     row, column = selection.row, selection.column
     if selection.kind != "cell" or not all(0 <= i < len(classes) for i in (row, column)):
         raise MedvitError("There is no such cell in the matrix.")
     truth, predicted = f"true class {short_name(classes[row])}", short_name(classes[column])
     if other_model:
         title = f"{truth}, and only one of {checkpoint.title} and {other_model.title} says {predicted}"
+        other_probs = probabilities(other_model.test_logits)
         return select.in_one_cell_only(probs, other_probs, labels, row, column), title
     return select.in_cell(probs, labels, row, column), f"{truth}, the model says {predicted}"
 

@@ -72,7 +72,7 @@ class FaithfulnessPanel:
         )
         return {
             self.plot: gr.Plot(figure, visible=True),
-            self.result: html.render("faithfulness_test.html", areas=areas),
+            self.result: html.render("faithfulness_test.html", areas=curves.areas()),
         }
 
 

@@ -39,7 +39,7 @@ class HeatmapPanel:
     head: gr.Dropdown
     target: gr.Dropdown
     head_fusion: gr.Dropdown
-    discard: gr.Slider
+    discard_ratio: gr.Slider
     opacity: gr.Slider
     about: gr.HTML
     heads: gr.HTML
@@ -51,7 +51,7 @@ class HeatmapPanel:
     def controls(self) -> set:
         """What `options` and `update` read."""
         return {
-            self.method, self.layer, self.head, self.target, self.head_fusion, self.discard, self.opacity,
+            self.method, self.layer, self.head, self.target, self.head_fusion, self.discard_ratio, self.opacity,
             self.patch, self.layer_count,
         }  # fmt: skip
 
@@ -63,7 +63,7 @@ class HeatmapPanel:
     @property
     def map_events(self) -> list:
         """Listeners to a visitor's request for another map by the same method."""
-        inputs = [self.layer.input, self.discard.input]
+        inputs = [self.layer.input, self.discard_ratio.input]
         selected = (self.head, self.target, self.head_fusion, self.view, self.heads, self.layers)
         return inputs + [component.select for component in selected]
 
@@ -187,7 +187,7 @@ class HeatmapPanel:
             self.head: gr.Dropdown(heads, value=values[self.head], visible=is_attention),
             self.target: gr.Dropdown(classes, value=values[self.target], visible=by_class),
             self.head_fusion: gr.Dropdown(visible=is_rollout),
-            self.discard: gr.Slider(visible=is_rollout),
+            self.discard_ratio: gr.Slider(visible=is_rollout),
         }
 
 
@@ -208,7 +208,7 @@ def build(registry: Registry, answer: gr.State) -> HeatmapPanel:
             head_fusion=gr.Dropdown(
                 ["mean", "max", "min"], label="Heads fused by", min_width=80, visible=False
             ),
-            discard=gr.Slider(0, 90, 0, step=10, label="Discard weakest, %", visible=False, **small),
+            discard_ratio=gr.Slider(0, 90, 0, step=10, label="Discard weakest, %", visible=False, **small),
             opacity=gr.Slider(0, 100, 70, step=5, label="Opacity, %", **small),
             about=gr.HTML(elem_id="about", render=False),
             heads=thumbnail_strip.thumbnail_strip(elem_id="heads", render=False),
@@ -227,7 +227,7 @@ def _connect(panel: HeatmapPanel) -> None:
     event: dict[str, Any] = NO_SPINNER | dict(trigger_mode="always_last", concurrency_id="map")
     inputs = {panel.answer} | panel.controls
     drawn = {panel.view, panel.about, panel.heads, panel.layers}
-    moved = (panel.layer.input, panel.discard.input, panel.opacity.input)
+    moved = (panel.layer.input, panel.discard_ratio.input, panel.opacity.input)
     selected = (panel.head.select, panel.target.select, panel.head_fusion.select)
     for listener in (*moved, *selected):
         listener(panel.redraw, inputs, drawn, **event)

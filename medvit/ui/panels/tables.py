@@ -116,15 +116,15 @@ def metric_tiles(checkpoint: Checkpoint) -> Markup:
         spread = f"; {len(seeds)} seeds {np.mean(seeds):.1%} ± {np.std(seeds, ddof=1):.1%}"
     auc = f"{interval(test['auc_interval'], '.3f')} (DeLong)" if "auc_interval" in test else ""
     tiles = [
-        (f"{test['accuracy']:.1%}", "accuracy", f"{interval(test['accuracy_interval'])}{spread}"),
-        (f"{test['balanced_accuracy']:.1%}", "balanced accuracy", "mean recall of the classes"),
-        (f"{test['macro_f1']:.3f}", "macro F1", "mean of the classes"),
-        (f"{test['auc']:.3f}", "AUC", auc),
+        ("accuracy", f"{test['accuracy']:.1%}", f"{interval(test['accuracy_interval'])}{spread}"),
+        ("balanced accuracy", f"{test['balanced_accuracy']:.1%}", "mean recall of the classes"),
+        ("macro F1", f"{test['macro_f1']:.3f}", "mean of the classes"),
+        ("AUC", f"{test['auc']:.3f}", auc),
     ]
     if "quadratic_kappa" in test:
         tiles += [
-            (f"{test['quadratic_kappa']:.3f}", "quadratic kappa", "ordinal agreement"),
-            (f"{test['mean_absolute_error']:.2f}", "mean absolute error", "grades"),
+            ("quadratic kappa", f"{test['quadratic_kappa']:.3f}", "ordinal agreement"),
+            ("mean absolute error", f"{test['mean_absolute_error']:.2f}", "grades"),
         ]
     return html.render("metric_tiles.html", tiles=tiles)
 

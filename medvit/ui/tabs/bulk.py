@@ -74,7 +74,7 @@ class BulkTab:
             for batch in batches:
                 rows += batch
                 if stopped.is_set():
-                    batches.close()
+                    batches.close()  # type: ignore[attr-defined]
                     break
                 if time.monotonic() - last_update > PROGRESS_SECONDS:
                     last_update = time.monotonic()

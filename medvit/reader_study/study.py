@@ -1,27 +1,13 @@
-"""Reader study: how well people decide alone, and with a model's advice.
+"""The cases of a reader study: drawn from a test split, and kept as study.json for other readers."""
 
-The design is the one of clinical reader studies: a first answer alone, then the model's advice, then a final
-answer. `make_study` draws the cases, `summarize` turns the answers into metrics. Pure functions of arrays and
-rows; `read_csv` and `to_csv` convert the rows.
-
-Appropriate reliance follows Schemmer et al. (IUI 2023): RAIR is the fraction of the cases with a wrong first
-answer and right advice whose final answer is right; RSR the fraction of those with a right first answer and
-wrong advice whose final answer is right.
-"""
-
-import csv
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from medvit.errors import MedvitError
-from medvit.evaluation.metrics import mcnemar, wilson
-from medvit.slow_imports import sklearn_metrics
 
 CONDITIONS = {
     "none": "no advice",
@@ -30,12 +16,7 @@ CONDITIONS = {
     "heatmap": "answer and heatmap",
 }
 MAX_CASES = 1000
-MIN_CASES = 50  # with fewer, an interval of the accuracy is wider than 27 points
-MIN_EVENTS = 10  # behind a reliance
-BOOTSTRAP_DRAWS = 2000
 VERSION = 1
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -50,8 +31,8 @@ class Case:
 class Study:
     """The cases of a study in their order, the same for every reader.
 
-    `checkpoint` is the sha256 of the weights whose answers are the advice; another model would make it another
-    study. `seed` and the options of `make_study` are kept for the record.
+    `checkpoint` is the sha256 of the weights whose answers are the advice; other weights make another study.
+    `seed` and the options of `make_study` are kept for the record.
     """
 
     dataset: str
@@ -135,8 +116,8 @@ def make_study(
         count = round(cases * wrong_fraction)
         if count > wrong.sum() or cases - count > (~wrong).sum():
             raise MedvitError(
-                f"The model is wrong on {wrong.sum():,} and right on {(~wrong).sum():,} test images, too few for "
-                f"{count} and {cases - count}. Choose fewer cases or another fraction."
+                f"The model is wrong on {wrong.sum():,} and right on {(~wrong).sum():,} test images, too few "
+                f"for {count} and {cases - count}. Choose fewer cases or another fraction."
             )
         drawn = _draw(rng, np.flatnonzero(wrong), labels, count, balanced)
         drawn += _draw(rng, np.flatnonzero(~wrong), labels, cases - count, balanced, labels[drawn])
@@ -145,9 +126,7 @@ def make_study(
     assigned = [str(name) for _ in range(blocks) for name in rng.permutation(list(conditions))][:cases]
     pairs = [Case(index, condition) for index, condition in zip(by_advice, assigned, strict=True)]
     order = rng.permutation(cases)
-    return Study(
-        dataset, model, checkpoint, seed, balanced, wrong_fraction, tuple(pairs[i] for i in order)
-    )
+    return Study(dataset, model, checkpoint, seed, balanced, wrong_fraction, tuple(pairs[i] for i in order))
 
 
 def _draw(
@@ -158,10 +137,12 @@ def _draw(
     balanced: bool,
     already: np.ndarray | None = None,
 ) -> list[int]:
-    """Draw `count` indices of `pool` without replacement; balanced: next is a class with the fewest so far."""
+    """Draw `count` indices of `pool`; if balanced, the next one is of a class with the fewest so far."""
     if not balanced:
         return rng.choice(pool, count, replace=False).tolist()
-    remaining = {int(label): rng.permutation(pool[labels[pool] == label]).tolist() for label in np.unique(labels)}
+    remaining = {
+        int(label): rng.permutation(pool[labels[pool] == label]).tolist() for label in np.unique(labels)
+    }
     counts = {label: 0 if already is None else int((already == label).sum()) for label in remaining}
     drawn = []
     for _ in range(count):
@@ -171,102 +152,3 @@ def _draw(
         drawn.append(remaining[label].pop())
         counts[label] += 1
     return drawn
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One case read by one reader: a row of the CSV.
-
-    Answers are class names. `advice` and `advice_probability` are those of the model, also where the condition
-    is "none" and they were not shown. Confidences and probabilities are in 0..1: how sure the reader is that
-    the answer is right. Times are in seconds.
-    """
-
-    reader: str
-    study: str
-    case: int
-    dataset: str
-    index: int
-    truth: str
-    condition: str
-    first_answer: str
-    first_confidence: float
-    advice: str
-    advice_probability: float
-    final_answer: str
-    final_confidence: float
-    seconds_first: float
-    seconds_final: float
-    model_correct: bool
-
-
-COLUMNS = tuple(field.name for field in fields(Reading))
-
-
-def to_csv(rows: Iterable[Reading]) -> str:
-    """The rows as CSV; a cell that a spreadsheet would run as a formula gets an apostrophe in front."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([_cell(value) for value in asdict(row).values()] for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    text = str(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def read_csv(text: str, name: str = "The file") -> list[Reading]:
-    """Read the rows of a CSV.
-
-    Args:
-        name: of the file, for error messages.
-
-    Raises:
-        MedvitError: a column is missing, or a row has a value that is out of range; the text gives its line.
-    """
-    reader = csv.DictReader(io.StringIO(text))
-    try:
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise MedvitError(f"{name} is not the CSV of a reader study: it has no column {missing[0]!r}.")
-        rows = []
-        for number, record in enumerate(reader, start=2):
-            try:
-                rows.append(_parse(record))
-            except (ValueError, TypeError) as error:
-                raise MedvitError(f"{name}, line {number}: {error}.") from error
-    except csv.Error as error:
-        raise MedvitError(f"{name} is not a CSV ({error}).") from error
-    if not rows:
-        raise MedvitError(f"{name} has no rows.")
-    return rows
-
-
-def _parse(record: dict[str, str | None]) -> Reading:
-    values: dict[str, Any] = {}
-    for field in fields(Reading):
-        text = record[field.name]
-        if text is None:
-            raise ValueError(f"{field.name} is missing")
-        text = text.strip().removeprefix("'")
-        if field.type is bool:
-            if text.lower() not in ("0", "1", "true", "false"):
-                raise ValueError(f"{field.name} is {text!r} and not 0 or 1")
-            values[field.name] = text.lower() in ("1", "true")
-        else:
-            values[field.name] = field.type(text)  # type: ignore[operator]
-        value = values[field.name]
-        if isinstance(value, float) and not (0 <= value <= (1 if "_" in field.name[5:] else 1e6)):
-            raise ValueError(f"{field.name} is {text}, out of its range")
-    row = Reading(**values)
-    if row.condition not in CONDITIONS:
-        raise ValueError(f"there is no condition {row.condition!r}")
-    if row.model_correct != (row.advice == row.truth):
-        raise ValueError("model_correct does not fit advice and truth")
-    return row

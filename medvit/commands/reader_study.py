@@ -1,0 +1,73 @@
+"""Summarize reader studies: how well people decide alone, and with the model's advice.
+
+medvit reader-study results.csv
+medvit reader-study anna.csv ben.csv --html report.html
+
+Takes the CSV files that the Reader study tab saves, of one or more readers. Prints accuracy, reliance and
+confidence; several readers are pooled, and averaged with a bootstrap interval over readers and images.
+"""
+
+import argparse
+from pathlib import Path
+
+from medvit.data import medmnist
+from medvit.errors import MedvitError
+from medvit.files import atomic_file
+from medvit.reader_study import Reading, read_csv, report, summarize
+
+MAX_BYTES = 16 * 2**20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the flags of `medvit reader-study`."""
+    add = parser.add_argument
+    add("files", nargs="+", type=Path, metavar="RESULTS.csv", help="answers of one or more readers")
+    add(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="also write the tables as a page; an existing one is replaced",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Summarize the files.
+
+    Raises:
+        MedvitError: a file is absent or not the CSV of a reader study, or two hold the same answers.
+    """
+    rows = [row for path in args.files for row in _read(path)]
+    repeated = len(rows) - len({(row.reader, row.study, row.case) for row in rows})
+    if repeated:
+        raise MedvitError(f"{repeated} cases are there twice for the same reader. Name each file once.")
+    summary = summarize(rows, positive_classes(rows))
+    print(report.to_text(summary), end="")
+    if args.html:
+        try:
+            args.html.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(args.html, "w", encoding="utf-8") as file:
+                file.write(report.to_html(summary))
+        except OSError as error:
+            raise MedvitError(f"{args.html} cannot be written ({error.strerror}).") from error
+
+
+def positive_classes(rows: list[Reading]) -> dict[str, str]:
+    """The positive class of each two-class MedMNIST dataset among the rows."""
+    names = {row.dataset for row in rows} & set(medmnist.names())
+    datasets = [medmnist.get(name) for name in sorted(names)]
+    return {
+        dataset.name: dataset.classes[dataset.settings.positive_class]
+        for dataset in datasets
+        if dataset.task == "binary-class"
+    }
+
+
+def _read(path: Path) -> list[Reading]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise MedvitError(f"{path} is larger than {MAX_BYTES >> 20} MB, so it is no reader study.")
+        return read_csv(path.read_text(encoding="utf-8-sig"), str(path))
+    except OSError as error:
+        raise MedvitError(f"{path} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise MedvitError(f"{path} is not a text file in UTF-8.") from error

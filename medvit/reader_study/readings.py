@@ -1,0 +1,118 @@
+"""The answers of readers: one row a case, as CSV in long form."""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from medvit.errors import MedvitError
+from medvit.reader_study.study import CONDITIONS
+
+DAY = 86_400.0
+LARGEST = {  # of numbers; the least is 0
+    "first_confidence": 1.0, "advice_probability": 1.0, "final_confidence": 1.0,
+    "seconds_first": DAY, "seconds_final": DAY,
+}  # fmt: skip
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One case read by one reader: a row of the CSV.
+
+    Answers are class names. `advice` and `advice_probability` are those of the model, also in the condition
+    "none", in which they were not shown. A confidence is how sure the reader is of the answer, in 0..1. Times
+    are in seconds.
+    """
+
+    reader: str
+    study: str
+    case: int
+    dataset: str
+    index: int
+    truth: str
+    condition: str
+    first_answer: str
+    first_confidence: float
+    advice: str
+    advice_probability: float
+    final_answer: str
+    final_confidence: float
+    seconds_first: float
+    seconds_final: float
+    model_correct: bool
+
+
+COLUMNS = tuple(field.name for field in fields(Reading))
+
+
+def to_csv(rows: Iterable[Reading]) -> str:
+    """The rows as CSV; a cell that a spreadsheet would run as a formula gets an apostrophe in front."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([_cell(value) for value in asdict(row).values()] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    text = str(value)
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def read_csv(text: str, name: str = "The file") -> list[Reading]:
+    """Read the rows of a CSV.
+
+    Args:
+        name: of the file, for error messages.
+
+    Raises:
+        MedvitError: a column is missing, or a row has a value that is out of range; the text gives its line.
+    """
+    reader = csv.DictReader(io.StringIO(text))
+    try:
+        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise MedvitError(f"{name} is not the CSV of a reader study: it has no column {missing[0]!r}.")
+        rows = []
+        for number, record in enumerate(reader, start=2):
+            try:
+                rows.append(_parse(record))
+            except (ValueError, TypeError) as error:
+                raise MedvitError(f"{name}, line {number}: {error}.") from error
+    except csv.Error as error:
+        raise MedvitError(f"{name} is not a CSV ({error}).") from error
+    if not rows:
+        raise MedvitError(f"{name} has no rows.")
+    return rows
+
+
+def _parse(record: dict[str, str | None]) -> Reading:
+    values = {field.name: _value(field.name, field.type, record[field.name]) for field in fields(Reading)}
+    row = Reading(**values)
+    if row.condition not in CONDITIONS:
+        raise ValueError(f"there is no condition {row.condition[:40]!r}")
+    if row.model_correct != (row.advice == row.truth):
+        raise ValueError("model_correct does not fit advice and truth")
+    return row
+
+
+def _value(name: str, kind: Any, text: str | None) -> Any:
+    if text is None:
+        raise ValueError(f"{name} is missing")
+    if text.startswith("'") and text[1:].startswith(FORMULA):
+        text = text[1:]
+    if kind is str:
+        return text
+    try:
+        value = {"0": False, "1": True}[text] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+        raise ValueError(f"{name} is {text[:40]!r}") from None
+    if kind is not bool and not 0 <= value <= LARGEST.get(name, float("inf")):
+        raise ValueError(f"{name} is {text[:40]}, out of its range")
+    return value

@@ -1,0 +1,152 @@
+"""A summary of a reader study as tables: for the terminal, as a page, and for the screens."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medvit.reader_study.study import CONDITIONS
+from medvit.reader_study.summary import ANSWERS, Metrics
+from medvit.templates import environment
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A titled table of text; the first column names the rows."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+def sections(summary: Metrics) -> list[Section]:
+    """The tables of a summary, as `summarize` returns it."""
+    pooled = summary["pooled"]
+    tables = [_accuracy(pooled), _conditions(pooled), _reliance(pooled), _readers(summary)]
+    if pooled["misled"]:
+        columns = ("reader", "dataset", "test image", "true class", "advice, and final answer")
+        rows = [
+            (row.reader, row.dataset, str(row.index), row.truth, row.final_answer) for row in pooled["misled"]
+        ]
+        tables.append(Section("Right first answers that the advice changed to wrong ones", columns, rows))
+    return tables
+
+
+def to_text(summary: Metrics) -> str:
+    """The tables as text with aligned columns, and the conclusion."""
+    blocks = [_align(section) for section in sections(summary)]
+    return "\n\n".join([*blocks, summary["conclusion"]]) + "\n"
+
+
+def to_html(summary: Metrics) -> str:
+    """The tables as a page that loads nothing from outside."""
+    template = environment(TEMPLATES).get_template("report.html")
+    return template.render(sections=sections(summary), conclusion=summary["conclusion"])
+
+
+def _align(section: Section) -> str:
+    lines = [section.columns, *section.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = (
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+    return "\n".join([section.title, *rows])
+
+
+def _accuracy(metrics: Metrics) -> Section:
+    columns = ("", "reader alone", "model alone", "reader with the model")
+    names = [name for name in ("accuracy", "sensitivity", "specificity") if name in metrics]
+    rows = [(name, *(_proportion(metrics[name][answer]) for answer in ANSWERS)) for name in names]
+    if "macro_recall" in metrics:
+        recalls = (f"{metrics['macro_recall'][answer]:.1%}" for answer in ANSWERS)
+        rows.append(("macro recall", *recalls))
+    rows += [
+        (f"McNemar: {names}", f"p = {test['p']:.3f}", f"{test['only_first']} to {test['only_second']}", "")
+        for names, test in metrics["mcnemar"].items()
+    ]
+    count = metrics["advised"] or metrics["cases"]
+    return Section(f"Accuracy ({count} answers{' with advice' if metrics['advised'] else ''})", columns, rows)
+
+
+def _conditions(metrics: Metrics) -> Section:
+    columns = ("condition", "answers", "first answer", "final answer", "change", "p (McNemar)")
+    rows = [
+        (
+            CONDITIONS[name],
+            str(group["first"]["n"]),
+            _proportion(group["first"]),
+            _proportion(group["final"]),
+            _change(group["change"]),
+            f"{group['p']:.3f}",
+        )
+        for name, group in metrics["conditions"].items()
+    ]
+    return Section("By condition", columns, rows)
+
+
+def _reliance(metrics: Metrics) -> Section:
+    rows = [
+        ("RAIR: wrong answers corrected after right advice", _proportion(metrics["rair"])),
+        ("RSR: right answers kept against wrong advice", _proportion(metrics["rsr"])),
+        ("over-reliance: wrong advice followed", _proportion(metrics["over_reliance"])),
+        ("under-reliance: right advice not followed", _proportion(metrics["under_reliance"])),
+        ("switches to right", str(metrics["switches"]["to_right"])),
+        ("switches to wrong", str(metrics["switches"]["to_wrong"])),
+        ("Cohen's kappa with the model, first answer", _number(metrics["kappa"]["first"])),
+        ("Cohen's kappa with the model, final answer", _number(metrics["kappa"]["final"])),
+        ("Brier score of the confidence, first answer", _number(metrics["brier"]["first"])),
+        ("Brier score of the confidence, final answer", _number(metrics["brier"]["final"])),
+        ("seconds a case, mean", f"{metrics['seconds']['case']:.1f}"),
+    ]
+    return Section("Reliance, confidence and time", ("", "value"), rows)
+
+
+def _readers(summary: Metrics) -> Section:
+    columns = ("reader", "cases", "alone", "with the model", "change", "RAIR", "RSR")
+    rows: list[tuple[str, ...]] = [
+        (
+            name,
+            str(metrics["cases"]),
+            _proportion(metrics["accuracy"]["reader"]),
+            _proportion(metrics["accuracy"]["reader_with_model"]),
+            _change(metrics["change"]),
+            _proportion(metrics["rair"]),
+            _proportion(metrics["rsr"]),
+        )
+        for name, metrics in summary["readers"].items()
+    ]
+    if mean := summary["mean"]:
+        measures = ("reader", "reader_with_model", "change", "rair", "rsr")
+        rows.append(("mean", "", *(_mean(mean[name], name == "change") for name in measures)))
+    return Section("Readers", columns, rows)
+
+
+def _proportion(proportion: Metrics) -> str:
+    if proportion["value"] is None:
+        return "no such case"
+    return (
+        f"{proportion['value']:.0%} ({_interval(proportion['interval'])}; "
+        f"{proportion['count']} of {proportion['n']})"
+    )
+
+
+def _change(change: Metrics) -> str:
+    return f"{100 * change['value']:+.0f} points ({_interval(change['interval'], '+.0%')})"
+
+
+def _mean(measure: Metrics, signed: bool) -> str:
+    if measure["value"] is None:
+        return "no such case"
+    form = "+.0%" if signed else ".0%"
+    return f"{measure['value']:{form}} ({_interval(measure['interval'], form)})"
+
+
+def _interval(limits: Iterable[float], form: str = ".0%") -> str:
+    return " to ".join(f"{limit:{form}}" for limit in limits)
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.2f}"

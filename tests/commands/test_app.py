@@ -1,0 +1,66 @@
+"""`medvit app`: starts fast, and says in one sentence why it does not start."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY, run_command, running_app
+
+from ..ui.server.http import request
+
+
+def test_without_checkpoints_it_says_where_they_are_expected(tmp_path):
+    done = run_command("app", "--checkpoints", tmp_path)
+    assert done.returncode == 1
+    assert "There is no checkpoint" in done.stderr
+    assert f"{tmp_path}" in done.stderr
+    assert "medvit train" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--auth", "nobody"), "USER:PASSWORD"),
+        (("--auth", "a:b", "--mcp"), "Choose one"),
+        (("--allow-origin", "lab.org"), "not an origin"),
+        (("--allow-host", "http://lab.org"), "not a host name"),
+        (("--warm",), "unrecognized arguments"),
+    ],
+)
+def test_an_option_that_does_not_fit_is_one_sentence(arguments, message):
+    done = run_command("app", *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.server
+def test_a_port_that_is_taken_is_one_sentence(app_server, trained):
+    port = app_server.address.rsplit(":", 1)[1]
+    command = [sys.executable, str(REPOSITORY / "app.py"), "--port", port, "--checkpoints", str(trained)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert f"port {port} is taken" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_help_needs_no_slow_import():
+    code = (
+        "import sys\nfrom medvit.cli import main\n"
+        "try:\n    main(['app', '--help'])\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('gradio', 'transformers', 'sklearn', 'scipy', 'peft') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.strip().splitlines()[-1:] == ["[]"], done.stdout + done.stderr
+
+
+@pytest.mark.server
+def test_preloaded_models_and_an_allowed_host(trained, tmp_path):
+    arguments = ("--checkpoints", trained, "--preload", "--allow-host", "app.example.org")
+    with running_app(*arguments, log=tmp_path / "log") as address:
+        assert request(address, "GET", "/config", headers={"Host": "app.example.org"})[0] == 200
+        assert request(address, "GET", "/config", headers={"Host": "app.example.com"})[0] == 421

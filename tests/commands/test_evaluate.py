@@ -1,0 +1,62 @@
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from medvit.checkpoint import load
+from tests.conftest import run_command
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    """A copy of the trained checkpoint that a test may change."""
+    return shutil.copytree(trained / "breastmnist" / "spt_lsa", tmp_path / "breastmnist" / "spt_lsa")
+
+
+def evaluate(folder, synthetic_root, out, *options):
+    return run_command("evaluate", folder, "--data-root", synthetic_root, "--out", out, *options)
+
+
+def test_it_confirms_the_card_and_writes_the_tables(folder, synthetic_root, tmp_path):
+    done = evaluate(folder, synthetic_root, tmp_path / "results")
+    assert (done.returncode, done.stderr) == (0, "")
+    card = json.loads((folder / "card.json").read_text())
+    assert f"  accuracy             {card['test']['accuracy']:.4f}\n" in done.stdout
+    for name in ("metrics.csv", "trust.csv"):
+        with (tmp_path / "results" / name).open() as file:
+            (row,) = csv.DictReader(file)
+        assert (row["subset"], row["model"]) == ("breastmnist", "spt_lsa")
+    page = (tmp_path / "results" / "pages" / "breastmnist-spt_lsa.html").read_text()
+    assert "Confusion matrix" in page
+
+
+def test_a_metric_that_differs_from_the_card_is_reported(folder, synthetic_root, tmp_path):
+    card = json.loads((folder / "card.json").read_text())
+    card["test"]["accuracy"] += 0.01
+    (folder / "card.json").write_text(json.dumps(card))
+    done = evaluate(folder, synthetic_root, tmp_path)
+    assert done.returncode == 1
+    assert "the card says" in done.stdout
+    assert done.stderr == "medvit evaluate: a metric differs from the card, see above.\n"
+
+
+def test_tsne_stores_an_embedding_of_the_test_split(folder, synthetic_root, tmp_path):
+    assert evaluate(folder, synthetic_root, tmp_path, "--tsne").returncode == 0
+    with np.load(folder / "test.npz") as archive:
+        (embedding,) = (archive[key] for key in archive.files if key not in ("logits", "labels"))
+    assert embedding.shape == (len(load(folder).test_labels), 2)
+
+
+def test_absent_data_are_one_sentence(folder, tmp_path):
+    done = evaluate(folder, tmp_path, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("medvit evaluate: ")
+    assert "medvit download breastmnist" in done.stderr
+
+
+def test_no_folder_is_refused_in_a_sentence():
+    assert (
+        run_command("evaluate").stderr == "medvit evaluate: Name at least one checkpoint folder, or --all.\n"
+    )

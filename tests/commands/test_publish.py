@@ -1,0 +1,40 @@
+import pytest
+
+from tests.conftest import run_command
+
+
+@pytest.fixture(autouse=True)
+def no_token(monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+
+
+def test_a_dry_run_lists_the_files_of_a_space_and_needs_no_token():
+    done = run_command("publish", "--space", "owner/name", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("space owner/name:")
+    paths = [line.split(maxsplit=1)[1] for line in done.stdout.splitlines()[1:]]
+    assert {
+        "app.py",
+        "README.md",
+        "medvit/cli.py",
+        "requirements.txt (generated)",
+        "checkpoints/bloodmnist/cnn/model.safetensors",
+    } <= set(paths)
+    assert not [path for path in paths if path.startswith(("tests/", "docs/", ".github/", ".ci/"))]
+
+
+def test_without_a_token_nothing_is_uploaded():
+    done = run_command("publish", "--space", "owner/name")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "HF_TOKEN" in done.stderr
+
+
+def test_without_a_target_nothing_is_uploaded():
+    assert "Name a --space, or an owner of --models." in run_command("publish").stderr
+
+
+def test_each_model_is_uploaded_with_its_card(trained):
+    done = run_command("publish", "--models", "owner", "--checkpoints", trained, "--dry-run")
+    assert "model owner/medvit-breastmnist-spt-lsa" in done.stdout
+    assert "README.md (generated)" in done.stdout

@@ -1,0 +1,45 @@
+"""The CSV of a reader study."""
+
+import pytest
+
+from medvit.errors import MedvitError
+from medvit.reader_study import COLUMNS, read_csv, to_csv
+
+from .test_summary import rows
+
+
+def test_the_columns_are_those_that_are_documented():
+    assert ", ".join(COLUMNS) == (
+        "reader, study, case, dataset, index, truth, condition, first_answer, first_confidence, advice, "
+        "advice_probability, final_answer, final_confidence, seconds_first, seconds_final, model_correct"
+    )
+
+
+def test_rows_are_written_and_read():
+    assert read_csv(to_csv(rows())) == rows()
+
+
+def test_a_name_that_looks_like_a_formula_is_harmless_and_read_back():
+    made = rows({("a", "a", "a", "a"): 1}, reader="=1+1")
+    assert "'=1+1" in to_csv(made)
+    assert read_csv(to_csv(made)) == made
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [(("0.8000", "1.8"), "line 2: first_confidence"), (("0.8000", "nan"), "line 2: first_confidence"),
+     (("0.8000", "sure"), "line 2: first_confidence"), (("4.0000", "-1"), "line 2: seconds_first"),
+     ((",answer,", ",telepathy,"), "condition 'telepathy'"), (("study,0", "study,-3"), "line 2: case"),
+     (("2.0000,1", "2.0000,0"), "does not fit"), (("2.0000,1", "2.0000,yes"), "line 2: model_correct"),
+     ((",2.0000,1", ""), "is missing"), (("first_answer", "answer"), "no column 'first_answer'")],
+)  # fmt: skip
+def test_a_damaged_file_is_refused_with_its_line(change, reason):
+    text = to_csv(rows({("a", "a", "a", "a"): 1})).replace(*change)
+    with pytest.raises(MedvitError, match=reason):
+        read_csv(text)
+
+
+@pytest.mark.parametrize("text", ["", "\n", ",".join(COLUMNS) + "\n", "a\x00b", "%PDF-1.4\n"])
+def test_another_file_is_refused(text):
+    with pytest.raises(MedvitError, match="The file"):
+        read_csv(text)

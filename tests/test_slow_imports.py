@@ -1,0 +1,61 @@
+"""Slow libraries are imported after the first page, by one thread at a time. In processes of their own."""
+
+import os
+import subprocess
+import sys
+
+from tests.conftest import REPOSITORY
+
+
+def run(code: str) -> str:
+    """Standard output of a program."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Error" not in done.stderr, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_first_page_is_built_without_the_slow_imports(trained):
+    output = run(
+        "import sys\nfrom medvit.ui import app\nfrom medvit.inference.registry import Registry\n"
+        f"app.build(Registry.open({str(trained)!r}))\n"
+        "print([m for m in ('transformers', 'sklearn', 'scipy', 'matplotlib', 'torchvision', 'cv2',"
+        " 'pytorch_grad_cam', 'medmnist', 'peft') if m in sys.modules])"
+    )
+    assert output.splitlines()[-1:] == ["[]"]
+
+
+def test_predictions_while_transformers_is_imported_wait_for_it(trained):
+    output = run(
+        "import threading\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "from medvit import load\nfrom medvit.data import synthetic\n"
+        "from medvit.slow_imports import import_slow_libraries\n"
+        "barrier = threading.Barrier(7)\n"
+        "def visit(i):\n"
+        f"    predictor = load('breastmnist', 'spt_lsa', {str(trained)!r})\n"
+        "    barrier.wait()\n"
+        "    return predictor(synthetic.draw('breastmnist', i))['label']\n"
+        "with ThreadPoolExecutor(6) as pool:\n"
+        "    labels = pool.map(visit, range(6))\n"
+        "    barrier.wait()\n"
+        "    import_slow_libraries()\n"
+        "    print(len(list(labels)), 'labels')\n"
+    )
+    assert output.endswith("6 labels")
+
+
+def test_two_threads_that_need_scikit_learn_first_wait_for_each_other():
+    run(
+        "import sys, threading, time\n"
+        "from medvit.slow_imports import sklearn_metrics, sklearn_model_selection\n"
+        "assert 'sklearn' not in sys.modules\n"
+        "uses = [lambda: sklearn_metrics.roc_curve, lambda: sklearn_model_selection.train_test_split]\n"
+        "threads = [threading.Thread(target=use) for use in uses]\n"
+        "threads[0].start()\n"
+        "while 'sklearn' not in sys.modules:\n"  # without a lock, half of these failed here
+        "    time.sleep(2e-4)\n"
+        "threads[1].start()\n"
+        "[thread.join() for thread in threads]\n"
+    )

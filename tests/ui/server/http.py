@@ -1,0 +1,54 @@
+"""Plain HTTP requests to a server on this machine."""
+
+import http.client
+import json
+import socket
+
+BOUNDARY = "medvit-test"
+JSON = {"Content-Type": "application/json"}
+
+
+def request(address, method, path, body=None, headers=None):
+    """Status, headers and body of one response."""
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+    connection.request(method, path, body, headers or {})
+    response = connection.getresponse()
+    return response.status, response.headers, response.read()
+
+
+def form(files: dict[str, bytes], field: str = "files") -> tuple[bytes, dict[str, str]]:
+    """Body and headers of an upload."""
+    parts = b"".join(
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n\r\n'.encode()
+        + content
+        + b"\r\n"
+        for name, content in files.items()
+    )
+    kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    return parts + f"--{BOUNDARY}--\r\n".encode(), kind
+
+
+def predict(address, image):
+    """POST /predict with any value for the image; the text of the event stream."""
+    body = json.dumps({"data": ["breastmnist", "spt_lsa", image]})
+    status, _, answer = request(address, "POST", "/gradio_api/call/predict", body, JSON)
+    assert status == 200, answer
+    event = json.loads(answer)["event_id"]
+    return request(address, "GET", f"/gradio_api/call/predict/{event}")[2].decode()
+
+
+def connect(address: str, timeout: float = 30) -> socket.socket:
+    """A plain connection to the server."""
+    host, port = address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=timeout)
+
+
+def received(connection: socket.socket) -> bytes:
+    """Everything that arrives until the server closes the connection."""
+    chunks = []
+    try:
+        while chunk := connection.recv(65536):
+            chunks.append(chunk)
+    except ConnectionError:
+        pass
+    return b"".join(chunks)

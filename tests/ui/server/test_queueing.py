@@ -1,0 +1,86 @@
+"""Unread responses do not accumulate."""
+
+import json
+import time
+from types import SimpleNamespace
+
+import anyio
+import pytest
+
+from medvit import limits
+from medvit.ui.server.queueing import bound_unread
+from tests.conftest import running_app
+
+from .http import JSON, request
+
+
+@pytest.mark.server
+def test_a_visitor_who_reads_nothing_is_refused_in_the_end(trained, tmp_path):
+    with running_app("--checkpoints", trained, log=tmp_path / "log") as address:
+        config = json.loads(request(address, "GET", "/config")[2])
+        number = next(d["id"] for d in config["dependencies"] if d["api_name"] == "confusion_matrix")
+
+        def join(session):
+            body = {"data": ["x" * 100_000, "y"], "session_hash": session, "fn_index": number}
+            return request(address, "POST", "/gradio_api/queue/join", json.dumps(body), JSON)
+
+        responses = []
+        for _ in range(3 * limits.UNREAD_MESSAGES):
+            responses.append(join("deaf"))
+            if responses[-1][0] != 200:
+                break
+            time.sleep(0.02)
+        assert responses[0][0] == 200
+        assert responses[-1][0] == 503
+        assert b"read the messages" in responses[-1][2]
+        assert join("another")[0] == 200
+
+
+def test_visitors_with_the_most_unread_messages_lose_theirs():
+    waiting = {f"visitor {i}": SimpleNamespace(qsize=lambda i=i: i) for i in range(100)}
+    cleaned = []
+
+    async def clean_events(session_hash):
+        cleaned.append(session_hash)
+
+    async def push(body, request, username):
+        return True, body.session_hash, "success"
+
+    events = {"long gone": {"a"}, "visitor 1": {"b"}, "visitor 99": {"c"}}
+    queue = SimpleNamespace(
+        push=push,
+        clean_events=clean_events,
+        pending_messages_per_session=waiting,
+        pending_event_ids_session=events,
+    )
+    bound_unread(SimpleNamespace(_queue=queue))
+    response = anyio.run(queue.push, SimpleNamespace(session_hash="visitor 1"), None, None)
+    assert response == (True, "visitor 1", "success")
+    assert cleaned == [f"visitor {i}" for i in range(99, 99 - len(cleaned), -1)]
+    assert sum(messages.qsize() for messages in waiting.values()) <= limits.TOTAL_UNREAD_MESSAGES
+    assert len(waiting) == 100 - len(cleaned) > 50
+    assert events == {"visitor 1": {"b"}}
+
+
+@pytest.mark.server
+def test_a_full_queue_says_so_at_once(trained, tmp_path):
+    code = (
+        "import sys, time\n"
+        "from medvit import cli, limits\n"
+        "from medvit.inference.registry import Registry\n"
+        "limits.QUEUE = limits.CONCURRENCY = 1\n"
+        "checkpoint = Registry.checkpoint\n"
+        "def slow(self, *name):\n"
+        "    time.sleep(3)\n"
+        "    return checkpoint(self, *name)\n"
+        "Registry.checkpoint = slow\n"
+        "cli.main(['app', *sys.argv[1:]])\n"
+    )
+    with running_app("--checkpoints", trained, log=tmp_path / "log", code=code) as address:
+        body = json.dumps({"data": ["breastmnist", "spt_lsa"]})
+        responses = [
+            request(address, "POST", "/gradio_api/call/confusion_matrix", body, JSON) for _ in range(5)
+        ]
+        refused = next(response for response in responses if response[0] == 503)
+        assert b"Queue is full" in refused[2]
+        assert refused[1]["retry-after"] == "5"
