@@ -10,6 +10,7 @@ checkpoint folder: the architectures are registered once transformers' Auto clas
 """
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from medvit.errors import MedvitError
@@ -33,9 +34,17 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_MODULES[name]), name)
 
 
-def _call(function: str) -> None:
-    getattr(importlib.import_module("medvit.models"), function)()
+def _register_configs() -> None:
+    modeling_utils = sys.modules.get("transformers.modeling_utils")
+    if modeling_utils is None or hasattr(modeling_utils, "PreTrainedModel"):
+        importlib.import_module("medvit.models").register_configs()
+    # Otherwise modeling_utils is being imported, and this function is called once more when that is done.
 
 
-after_import("transformers.models.auto.configuration_auto", lambda: _call("register_configs"))
-after_import("transformers.models.auto.modeling_auto", lambda: _call("register_models"))
+def _register_models() -> None:
+    importlib.import_module("medvit.models").register_models()
+
+
+after_import("transformers.models.auto.configuration_auto", _register_configs)
+after_import("transformers.modeling_utils", _register_configs)
+after_import("transformers.models.auto.modeling_auto", _register_models)

@@ -22,6 +22,7 @@ UPLOAD_FILES = BULK_LOOSE_FILES  # files in one upload request
 FIELD_BYTES = MB  # of an upload outside its files, which stay in memory
 MCP_BYTES = 4 * MB  # body of an MCP message with an image in base64; the package mcp accepts no more
 BODY_BYTES = 2 * MB  # body of any other request; JSON contains no images
+BODIES_BYTES = 256 * MB  # of all request bodies in memory together
 JSON_DEPTH = 32  # nested lists and objects in a JSON body
 JSON_ELEMENTS = 30_000  # values in a JSON body; 1,000 uploaded files have about 10,000
 TARGET_BYTES = 4_000  # path and query of a request
@@ -45,10 +46,13 @@ CONCURRENCY = 16  # simultaneous requests for each model or job
 THREADS = 64  # for all requests together
 QUEUE = 128  # waiting requests; further ones are told to come back
 DIRECT_REQUESTS = THREADS + QUEUE  # requests that bypass the queue; further ones are told to come back
+MCP_REQUESTS = 16  # simultaneous MCP messages; each tool call occupies a thread or two
 UNREAD_MESSAGES = 100  # waiting for one visitor to read them; an answer takes three or four
-TOTAL_UNREAD_MESSAGES = 2_000  # of all visitors; beyond it, those with the most unread messages lose theirs
+TOTAL_MCP_REQUESTS = 16  # simultaneous MCP messages; each tool call occupies a thread or two
+UNREAD_MESSAGES = 2_000  # of all visitors; beyond it, those with the most unread messages lose theirs
 
 # Memory and disk
+UPLOADED_FILES = 20_000  # on disk at once
 SESSIONS = 500  # visitors whose last prediction is kept
 RETENTION_SECONDS = 3600  # age at which an uploaded file is deleted
 MODEL_BYTES = 2 * 2**30  # model weights kept in memory

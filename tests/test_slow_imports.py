@@ -10,7 +10,12 @@ from tests.conftest import REPOSITORY
 def run(code: str) -> str:
     """Standard output of a program."""
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert "Error" not in done.stderr, done.stderr

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class _Candidates:
 
     def __init__(self, folder: Path) -> None:
         item = checkpoint.load(folder)
-        source = synthetic.draw(item.subset.name, 0)
+        source = synthetic.draw(item.dataset.name, 0)
         self.pixels = to_tensor(source[None])
         self.inputs = item.preprocessing(self.pixels)
         self.model = item.model  # with transformers' default, the fused kernel
@@ -54,6 +55,11 @@ class _Candidates:
     def attention(self) -> None:
         """The prediction and the attention of all layers."""
         self.explainer(self.pixels)
+
+    def one_map(self, method: str) -> None:
+        """The prediction and one map of the most probable class."""
+        needs_gradients = explain.METHODS[method].by_class and method != "occlusion"
+        self.explainer(self.pixels, target=-1 if needs_gradients else None).heatmap(method)
 
     def maps(self, *methods: str) -> None:
         """The prediction and several maps of the most probable class."""
@@ -122,7 +128,10 @@ def measure(args: argparse.Namespace) -> Iterator[Measurement]:
     torch.set_num_threads(args.threads)
     candidates = _Candidates(args.checkpoint)
     names = ("forward", "attention", "three_maps", "four_maps", "assembled", "slider")
-    seconds = alternate({name: getattr(candidates, name) for name in names}, args.rounds)
+    methods = candidates.explainer.methods()
+    runs = {name: getattr(candidates, name) for name in names}
+    runs |= {f"map {method}": partial(candidates.one_map, method) for method in methods}
+    seconds = alternate(runs, args.rounds)
     three = "prediction, attention, rollout, relevance"
     users = "eager attention, gradients and pytorch-grad-cam"
     yield Measurement(
@@ -133,4 +142,8 @@ def measure(args: argparse.Namespace) -> Iterator[Measurement]:
     yield Measurement(
         f"{users} / the same maps here", ratio(seconds, "assembled", "four_maps"), "x", 3, at_least=True
     )
+    for method in methods:
+        yield Measurement(
+            f"prediction and {method} / bare forward", ratio(seconds, f"map {method}", "forward"), "x"
+        )
     yield Measurement("moving a slider", sorted(seconds["slider"])[args.rounds // 2] * 1e3, "ms", 50)

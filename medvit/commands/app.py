@@ -55,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=limits.MODEL_BYTES / 2**30,
         metavar="GB",
-        help="for models; beyond it, the least recently used are unloaded. The worker process, which runs the "
-        "API under load, may use as much again [%(default)g]",
+        help="for models; beyond it, the least recently used are unloaded. The worker process, which runs "
+        "the API under load, may use as much again [%(default)g]",
     )
     add("--preload", action="store_true", help="load the models before the first page, not at first use")
     add("--mcp", action="store_true", help="serve the API as MCP tools too (needs gradio[mcp])")

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=("plain", "ray"),
         default="plain",
-        help="ray spreads the work over the cluster at $RAY_ADDRESS, or over the cores of this machine; files "
-        "and checkpoints must have the same path on all machines (pip install -r requirements-ray.txt)",
+        help="ray spreads the work over the cluster at $RAY_ADDRESS, or over the cores of this machine; "
+        "files and checkpoints must have the same path on all machines (pip install -r requirements-ray.txt)",
     )
     add("--workers", type=int, default=2, metavar="N", help="for ray: models that run in parallel [2]")
 

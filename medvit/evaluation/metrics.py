@@ -94,7 +94,7 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, task: str, classes: tuple[s
     """All metrics of one split, as card.json holds them.
 
     Args:
-        logits: (N, C). task: as in `medvit.data.medmnist.Dataset.task`.
+        logits: (N, C). task: as in `medvit.data.Dataset.task`.
 
     Returns:
         accuracy (for a multi-label task the mean over labels, as medmnist has it) with its Wilson interval,

@@ -45,10 +45,7 @@ def measure(checkpoint: Checkpoint, data_root: str | Path | None = None) -> dict
     clean, labels, corrupted = corrupted_images(name, checkpoint.card["source_size"], data_root)
 
     def errors(images: np.ndarray) -> tuple[float, float]:
-        """Balanced error and error rate."""
-        predicted = predict(checkpoint.model, checkpoint.preprocessing, images)[0].argmax(1)
-        recalls = [(predicted[labels == c] == c).mean() for c in np.unique(labels)]
-        return float(1 - np.mean(recalls)), float((predicted != labels).mean())
+        return error_rates(predict(checkpoint.model, checkpoint.preprocessing, images)[0], labels)
 
     measured = {kind: np.array([errors(images) for images in steps]) for kind, steps in corrupted.items()}
     clean_balanced, clean_rate = errors(clean)
@@ -60,6 +57,12 @@ def measure(checkpoint: Checkpoint, data_root: str | Path | None = None) -> dict
         "n": len(labels),
         "error_rates": rates | {MEAN: float(np.mean(list(rates.values()))), "clean": clean_rate},
     }
+
+
+def error_rates(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Balanced error (1 - mean recall of the classes) and error rate of logits (N, C)."""
+    wrong = logits.argmax(1) != labels
+    return float(np.mean([wrong[labels == c].mean() for c in np.unique(labels)])), float(wrong.mean())
 
 
 @lru_cache(1)

@@ -33,7 +33,8 @@ class AttentionRecorder(TorchFunctionMode):
     def __init__(self, gradients_from: int | None = None, layers: int | None = None):
         super().__init__()
         self.gradients_from, self.layers = gradients_from, layers
-        self.norm_weight: Tensor | None = None  # of the last LayerNorm before the last attention
+        self.norm_weight: Tensor | None = None  # of the last LayerNorm over tokens before the last attention
+        self.conv_weight: Tensor | None = None  # of the last convolution that gave more than one pixel
         self._last_norm_weight: Tensor | None = None
         self._weights: list[Tensor] = []
         self._softmaxes: list[Tensor] = []
@@ -62,9 +63,12 @@ class AttentionRecorder(TorchFunctionMode):
             self._softmaxes.append(weights)
             self._attention_was_called()
             return weights
-        if func is F.layer_norm and args[0].ndim == 3:
+        output = func(*args, **kwargs)
+        if func is F.layer_norm and output.ndim == 3:
             self._last_norm_weight = args[2] if len(args) > 2 else kwargs.get("weight")
-        return func(*args, **kwargs)
+        elif func is F.conv2d and min(output.shape[-2:]) > 1:
+            self.conv_weight = args[1] if len(args) > 1 else kwargs.get("weight")
+        return output
 
     def _scaled_dot_product_attention(
         self,

@@ -26,7 +26,8 @@ def relevance(explainer: Explainer, forward_pass: ForwardPass, options: MapOptio
 def propagate(attentions: Tensor, gradients: Tensor, start: Tensor | None = None) -> Tensor:
     """R = identity; then for each layer R = R + mean over heads of (gradient * attention)+ R.
 
-    Only the row of `start` is computed of R, from the last layer to the first.
+    Only the row of `start` is computed, from the last layer to the first, of R - identity: so the result of
+    a model with mean pooling does not drown in the constant that the identity adds to its patches.
 
     Args:
         attentions, gradients: (layers, heads, T, T)
@@ -38,6 +39,7 @@ def propagate(attentions: Tensor, gradients: Tensor, start: Tensor | None = None
     positive = (attentions * gradients).relu().mean(1)  # (layers, T, T)
     if start is None:
         start = torch.eye(positive.shape[-1], dtype=positive.dtype, device=positive.device)[0]
+    total = torch.zeros_like(start)
     for layer in positive.flip(0):
-        start = torch.addmv(start, layer.mT, start)
-    return start
+        total = torch.addmv(total, layer.mT, start + total)
+    return total

@@ -56,7 +56,7 @@ def inspect_model(model: nn.Module, logits: Callable[[Tensor], Tensor], inputs: 
     with torch.no_grad(), AttentionRecorder() as recorder:
         logits(inputs)
     weights = [layer for layer in recorder.weights if layer.shape[-2] > 1]  # without attention pooling
-    cam_layer = find_cam_layer(model, recorder.norm_weight)
+    cam_layer = find_cam_layer(model, recorder)
     name = type(model).__name__
     if not weights:
         return Structure(0, f"No attention of {name} can be read", (), False, cam_layer)
@@ -96,17 +96,18 @@ def patch_grid(model: nn.Module, size: tuple[int, int] | torch.Size, tokens: int
     return (side, side) if size[0] == size[1] and tokens - side**2 <= MAX_PREFIX_TOKENS else None
 
 
-def find_cam_layer(model: nn.Module, norm_weight: Tensor | None) -> nn.Module | None:
-    """The module at whose output a CAM is computed; see `Structure`.
+def find_cam_layer(model: nn.Module, recorder: AttentionRecorder) -> nn.Module | None:
+    """The module at whose output a CAM is computed, see `Structure`, from the recording of a forward pass."""
+    if (layer := _module_of(model, recorder.norm_weight)) is not None:
+        return layer
+    blocks = list(getattr(model, "blocks", []))  # of medvit's CNN: better than the last convolution in them
+    if blocks and any(isinstance(module, nn.Conv2d) for module in blocks[-1].modules()):
+        return blocks[-1]
+    return _module_of(model, recorder.conv_weight)
 
-    Args:
-        norm_weight: weight of the LayerNorm before the last attention, None where there is no attention.
-    """
-    if norm_weight is not None:
-        for module in model.modules():
-            if getattr(module, "weight", None) is norm_weight:
-                return module
-    # In medvit's CNN the output of the last residual block, not of the last convolution inside it.
-    layers = list(getattr(model, "blocks", []))
-    layers = layers or [module for module in model.modules() if isinstance(module, nn.Conv2d)]
-    return layers[-1] if layers else None
+
+def _module_of(model: nn.Module, weight: Tensor | None) -> nn.Module | None:
+    """The module that owns a weight."""
+    if weight is None:
+        return None
+    return next((module for module in model.modules() if getattr(module, "weight", None) is weight), None)

@@ -21,6 +21,7 @@ TITLES = {
 }
 NAMES = tuple(TITLES)
 DEFAULT_BACKBONE = "WinKawaks/vit-tiny-patch16-224"
+configs = slow_module("medvit.models.configs")
 pretrained = slow_module("medvit.models.pretrained")
 
 
@@ -40,8 +41,7 @@ def architectures() -> dict[str, type[PreTrainedModel]]:
 
 def register_configs() -> None:
     """Make transformers' AutoConfig know the architectures; `import medvit` arranges that this is called."""
-    for model_class in architectures().values():
-        config_class = model_class.config_class
+    for config_class in (configs.CnnConfig, configs.VitConfig, configs.SptLsaConfig):
         transformers.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
 
 

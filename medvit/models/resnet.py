@@ -6,22 +6,10 @@ default here) has 2.8 million parameters, as many as SPT-LSA; ``width=64`` is th
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutputWithNoAttention
 
-
-class CnnConfig(PretrainedConfig):
-    """`width`: channels of the first stage; each later stage doubles them. `depths`: blocks per stage."""
-
-    model_type = "medvit_cnn"
-
-    def __init__(
-        self, width: int = 32, depths: tuple[int, ...] = (2, 2, 2, 2), image_size: int = 28, **kwargs
-    ):
-        self.width = width
-        self.depths = tuple(depths)
-        self.image_size = image_size
-        super().__init__(**kwargs)
+from medvit.models.configs import CnnConfig
 
 
 class BasicBlock(nn.Module):

@@ -8,24 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medvit.models.configs import SptLsaConfig
 from medvit.models.vit import (
     Attention,
     PatchEmbedding,
-    VitConfig,
     VitForImageClassification,
     scaled_dot_product_attention,
 )
-
-
-class SptLsaConfig(VitConfig):
-    """As `VitConfig`, with `spt` (shifted patch tokenization) and `lsa` (locality self-attention)."""
-
-    model_type = "medvit_spt_lsa"
-
-    def __init__(self, spt: bool = True, lsa: bool = True, **kwargs):
-        self.spt = spt
-        self.lsa = lsa
-        super().__init__(**kwargs)
 
 
 def diagonal_shifts(x: Tensor, distance: int) -> Tensor:

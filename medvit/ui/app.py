@@ -31,6 +31,7 @@ def build(registry: Registry, call: Callable[..., dict[str, Any]] | None = None)
             runs in this process.
     """
     with gr.Blocks(title="medvit", analytics_enabled=False, delete_cache=RETENTION) as demo:
+        api.build(registry, call or partial(service.call, registry))  # first, to have the plain names
         _build_header()
         picker = pickers.build(registry)
         selection = picker.selection
@@ -49,7 +50,6 @@ def build(registry: Registry, call: Callable[..., dict[str, Any]] | None = None)
                 bulk.build(registry, selection)
             with gr.Tab("About") as listeners["About"]:
                 tabs["About"] = about.build(registry, selection)
-        api.build(registry, call or partial(service.call, registry))
         redraw = _follow_selection(demo, picker, tab_bar, tabs, listeners)
         _open_test_images(tab_bar, tabs["Explore"], tabs["Test set"], redraw["Explore"])
         examples = tabs["Explore"]

@@ -10,6 +10,7 @@ from medvit.benchmarks.client import Client, same_answer
 from medvit.benchmarks.common import Measurement, alternate, ratio
 from medvit.commands.benchmark import BENCHMARKS
 from medvit.data import synthetic
+from medvit.explain import METHODS
 from tests.conftest import run_command
 
 
@@ -44,7 +45,7 @@ def test_explain_prints_one_json_line_for_each_measurement():
     done = run_command("benchmark", "explain", "--rounds", 1)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(lines) == 5
+    assert len(lines) == 5 + len(METHODS)
     assert all(set(line) == {"name", "value", "unit", "target", "holds"} for line in lines)
 
 

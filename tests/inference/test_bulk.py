@@ -1,7 +1,6 @@
 """Bulk classification: one row per file, whatever the files are."""
 
 import io
-import os
 import re
 import struct
 import zipfile
@@ -57,8 +56,8 @@ def pack(path: Path, members: dict[str, bytes], compression=zipfile.ZIP_DEFLATED
 
 def open_files(folder: Path) -> list[str]:
     """Files below a folder that this process has open."""
-    targets = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    return [target for target in targets if target.startswith(str(folder))]
+    targets = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [str(target) for target in targets if target.is_relative_to(folder)]
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="lists open files by /proc")

@@ -70,7 +70,9 @@ def test_bulk_predictions_record_no_forward_pass_but_have_maps(predictor):
     (prediction,) = predictor.predict_many(source[None])
     assert prediction.recorded is None
     np.testing.assert_allclose(
-        predictor.heatmap(prediction, "rollout"), predictor.heatmap(predictor.predict(source), "rollout"), atol=1e-5
+        predictor.heatmap(prediction, "rollout"),
+        predictor.heatmap(predictor.predict(source), "rollout"),
+        atol=1e-5,
     )
 
 

@@ -15,7 +15,6 @@ from medvit.errors import MedvitError
 from medvit.inference import service
 from medvit.inference.registry import Registry
 from medvit.inference.worker import Worker
-
 from tests.conftest import REPOSITORY
 
 MODEL = ("breastmnist", "spt_lsa")

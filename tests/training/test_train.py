@@ -86,7 +86,7 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(model, quick_train):
     assert card["seeds"][0]["validation_loss"] == card["validation"]["loss"]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -96,7 +96,7 @@ def kill(monkeypatch, event, when):
 
     def killing(self, args, state, control, **kwargs):
         if when(state):
-            raise Killed
+            raise KilledError
         return handler(self, args, state, control, **kwargs)
 
     monkeypatch.setattr(trainer.EmaAndBestCallback, event, killing)
@@ -106,7 +106,7 @@ def kill(monkeypatch, event, when):
 def test_a_killed_run_resumes_to_bit_identical_weights(event, quick_train, tmp_path, monkeypatch):
     options = dict(subset="breastmnist", model="spt_lsa", epochs=3, ema=0.9, mixup=0.5, save_seconds=0)
     uninterrupted = quick_train(name="uninterrupted", **options)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
         kill(patch, event, lambda state: state.epoch > 1.9)
         quick_train(name="killed", **options)
     assert not (tmp_path / "killed").exists()
@@ -124,9 +124,9 @@ def test_a_run_killed_while_it_writes_its_result_resumes(quick_train, monkeypatc
     uninterrupted = quick_train(name="uninterrupted", **options)
 
     def fail(*_):
-        raise Killed
+        raise KilledError
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
         patch.setattr(checkpoint, "write_test", fail)
         quick_train(name="killed", **options)
     resumed = quick_train(name="killed", resume=True, **options)
@@ -147,7 +147,7 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(quick_train):
 
 
 def test_the_state_of_another_run_is_not_resumed(quick_train, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
         kill(patch, "on_epoch_begin", lambda state: state.epoch >= 1)
         quick_train("breastmnist", "cnn", save_seconds=0)
     with pytest.raises(MedvitError, match="other settings"):

@@ -59,19 +59,11 @@ class FaithfulnessPanel:
         options = self.heatmap.options(values, prediction)
         predictor = self.registry.predictor(prediction.subset, prediction.model)
         heatmap = predictor.heatmap(prediction, values[self.heatmap.method], options)
-        (deletion,) = insertion_deletion_curves(
+        (curves,) = insertion_deletion_curves(
             predictor.explainer, prediction.forward_pass, [heatmap], options.target
         )
-        areas = deletion.areas()
-        figure = plots.insertion_deletion_curves(
-            deletion.fraction,
-            deletion.deletion,
-            deletion.insertion,
-            deletion.random_deletion,
-            deletion.random_insertion,
-        )
         return {
-            self.plot: gr.Plot(figure, visible=True),
+            self.plot: gr.Plot(plots.insertion_deletion_curves(**vars(curves)), visible=True),
             self.result: html.render("faithfulness_test.html", areas=curves.areas()),
         }
 

@@ -75,7 +75,7 @@ class HeatmapPanel:
             layer=int(values[self.layer]) - 1,
             head=None if head in (ALL_HEADS, None) else int(head) - 1,
             head_fusion=values[self.head_fusion],
-            discard_ratio=values[self.discard] / 100,
+            discard_ratio=values[self.discard_ratio] / 100,
             patch=values[self.patch],
         )
 

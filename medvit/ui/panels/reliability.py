@@ -104,17 +104,25 @@ def reliability_diagram(checkpoint: Checkpoint) -> go.Figure:
 
 def calibration_html(checkpoint: Checkpoint) -> str:
     """The table of calibration, or why there is none."""
-    section = checkpoint.card.get("trust")
-    if section is None or checkpoint.trust is None:
-        return html.note(checkpoint.trust_problem or "The card has no metrics of reliability.")
+    section = _measured(checkpoint)
+    if section is None:
+        command = f"`medvit evaluate --fit {checkpoint.folder}` measures it."
+        return html.note(
+            checkpoint.trust_problem or f"The reliability of this model was not measured. {command}"
+        )
     return render(calibration_table(section))
+
+
+def _measured(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """The section "trust" of the card, if it belongs to the trust.npz that is in use."""
+    section = checkpoint.card.get("trust", {})
+    return section if checkpoint.trust is not None and "tta" in section else None
 
 
 def tables(checkpoint: Checkpoint, other_models: Sequence[Checkpoint]) -> list[Table]:
     """The tables below the reliability diagram, as far as the card has their metrics."""
-    section = checkpoint.card.get("trust") if checkpoint.trust is not None else None
     result = []
-    if section:
+    if section := _measured(checkpoint):
         result.append(ood_table(section, checkpoint))
         if "prediction_sets" in section:
             result.append(prediction_sets_table(section["prediction_sets"]))
@@ -187,8 +195,8 @@ def ood_table(section: dict[str, Any], checkpoint: Checkpoint) -> Table:
     return Table(
         ("images", "accepted", "95 % interval", "AUROC"),
         rows,
-        "Score: Mahalanobis distance in the features of the OOD reference model; its threshold accepts 95 % of "
-        "validation images. Near-OOD images resemble the dataset, and the threshold is not meant to reject them.",
+        "Score: Mahalanobis distance in the features of the OOD reference model; its threshold accepts 95 % "
+        "of the validation images. Near-OOD images resemble the dataset; it is not meant to reject them.",
         title,
     )
 

@@ -13,7 +13,7 @@ from starlette.types import Message, Receive
 from medvit import limits
 from medvit.ui.server.multipart import MultipartCounter
 from medvit.ui.server.request_log import API
-from medvit.ui.server.responses import RefusedError, malformed, too_large
+from medvit.ui.server.responses import RefusedError, busy, malformed, too_large
 
 # The largest body of a request by the start of its path; `limits.BODY_BYTES` for all others.
 LARGEST = {
@@ -27,37 +27,56 @@ SESSION_HASH = re.compile(rf"[\w.-]{{1,{limits.SESSION_HASH_CHARACTERS}}}", re.A
 MAX_INTEGER = 2**31
 
 
+class MemoryBudget:
+    """Bytes of request bodies that are in memory at once, for all requests together."""
+
+    def __init__(self, limit: int = limits.BODIES_BYTES):
+        self.limit = limit
+        self.used = 0
+
+    def take(self, count: int) -> None:
+        """Reserve bytes; raises RefusedError (503) where there is no room."""
+        if self.used + count > self.limit:
+            raise busy()
+        self.used += count
+
+
 class BodyLimiter:
     """Receives the body of one request and refuses it as soon as a limit is exceeded, declared or not.
 
-    A form is passed on as it arrives. Any other body is received completely and checked first, so that an
-    unfinished one occupies nothing but a socket.
+    An upload is passed on as it arrives, to be written to disk. Any other body is received completely and
+    checked first, so that an unfinished one occupies little but a socket.
 
-    `received`: bytes so far. `refused`: the reason, once there is one. `complete`: no more will arrive.
+    `expected`: bytes, as declared, else the limit. `received`: bytes so far. `refused`: the reason, once there is one. `complete`: no more will arrive.
     """
 
-    def __init__(self, receive: Receive, path: str, headers: Headers):
+    def __init__(self, receive: Receive, path: str, headers: Headers, budget: MemoryBudget):
         self._receive = receive
+        self._budget = budget
+        self._reserved = 0
         self._headers = headers
         self._deadline = time.monotonic() + limits.BODY_SECONDS
         content_type = headers.get("content-type", "").encode("latin-1")[:MAX_CONTENT_TYPE]
         self._form = MultipartCounter(content_type)
         self._is_form = content_type.lower().startswith(b"multipart/")
         self._buffer: bytes | None = None
-        self.limit = next((size for start, size in LARGEST.items() if path.startswith(start)), limits.BODY_BYTES)
+        self.limit = next(
+            (size for start, size in LARGEST.items() if path.startswith(start)), limits.BODY_BYTES
+        )
         self.is_upload = self.limit == limits.UPLOAD_BYTES
+        declared = headers.get("content-length", "")
+        self.expected = int(declared) if declared.isdecimal() else self.limit
         self.received = 0
         self.refused: RefusedError | None = None
         self.complete = False
 
     async def read_ahead(self) -> None:
-        """Check the headers; receive and check a body that is no form; raises RefusedError."""
+        """Check the headers; receive and check a body that is no upload; raises RefusedError."""
         if len(self._headers.get("content-type", "")) > MAX_CONTENT_TYPE:
             raise malformed()
-        declared = self._headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared) > self.limit:
+        if self.expected > self.limit:
             raise too_large(self.limit)
-        if self._is_form:
+        if self.is_upload:
             return
         parts = []
         while not self.complete:
@@ -66,7 +85,7 @@ class BodyLimiter:
                 raise ClientDisconnect
             parts.append(message.get("body", b""))
         self._buffer = b"".join(parts)
-        if self._buffer:
+        if self._buffer and not self._is_form:
             check_json(self._buffer)
 
     async def __call__(self) -> Message:
@@ -75,6 +94,11 @@ class BodyLimiter:
             body, self._buffer = self._buffer, None
             return {"type": "http.request", "body": body, "more_body": False}
         return await (self._receive() if self.complete else self._next())
+
+    def release(self) -> None:
+        """Return the memory of the body to the budget."""
+        self._budget.used -= self._reserved
+        self._reserved = 0
 
     async def drain(self) -> None:
         """Discard the rest: a client that is cut off while it sends may never read the response."""
@@ -90,6 +114,9 @@ class BodyLimiter:
             self.refused = RefusedError(408, "The request took too long to arrive.", {"connection": "close"})
             raise self.refused from None
         body = message.get("body", b"")
+        if not self.is_upload:
+            self._budget.take(len(body))
+            self._reserved += len(body)
         self.complete = not message.get("more_body", False)
         self.received += len(body)
         self._deadline += len(body) / limits.BODY_RATE

@@ -1,9 +1,10 @@
 """ASGI middleware between the network and the app: limits, closed routes, headers, health check, log."""
 
 import re
-import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,7 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medvit import limits
-from medvit.ui.server.bodies import BodyLimiter, check_session_hash
+from medvit.ui.server.bodies import BodyLimiter, MemoryBudget, check_session_hash
+from medvit.ui.server.disk import UploadSpace
 from medvit.ui.server.login import OPEN_ROUTES, LoginThrottle, is_logged_in
 from medvit.ui.server.origins import OriginPolicy
 from medvit.ui.server.request_log import API, RequestLog
@@ -19,13 +21,15 @@ from medvit.ui.server.responses import (
     SECURITY_HEADERS,
     RefusedError,
     busy,
-    disk_full,
     from_exception,
     malformed,
     send_text,
+    unprocessable,
 )
 
-DIRECT = (f"{API}/run/", f"{API}/api/", f"{API}/component_server", f"{API}/mcp")  # outside Gradio's queue
+# Requests outside Gradio's queue.
+DIRECT = (f"{API}/run/", f"{API}/api/", f"{API}/component_server")
+MCP = (f"{API}/mcp",)
 # Routes of Gradio that this app does not use: proxies, recordings, dashboards, code editing.
 CLOSED = re.compile(
     rf"/monitoring|/pwa_icon|({API})?/(proxy=|process_recording|deep_link|run-history|runs|vibe|custom_component"
@@ -35,6 +39,30 @@ CLOSED = re.compile(
 RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)(, ?(\d+-\d*|-\d+)){0,9}")
 
 
+class Slots:
+    """Requests of one kind that may run at once."""
+
+    def __init__(self, paths: tuple[str, ...], limit: int):
+        self.paths = paths
+        self.limit = limit
+        self.running = 0
+
+    def counts(self, method: str, path: str) -> bool:
+        """Whether a request is of this kind."""
+        return method == "POST" and path.startswith(self.paths)
+
+    @contextmanager
+    def occupy(self) -> Iterator[None]:
+        """Hold a slot while the block runs; raises RefusedError (503) if all are taken."""
+        if self.running >= self.limit:
+            raise busy()
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+
 class LimitsMiddleware:
     """ASGI middleware around the whole app.
 
@@ -42,11 +70,19 @@ class LimitsMiddleware:
     every exception into one sentence, and writes one line per request where `log` is true.
     """
 
-    def __init__(self, app: ASGIApp, policy: OriginPolicy | None = None, log: bool = False):
+    def __init__(
+        self,
+        app: ASGIApp,
+        policy: OriginPolicy | None = None,
+        log: bool = False,
+        uploads: Path | None = None,
+    ):
         self.app = app
         self.policy = policy or OriginPolicy()
         self.log = log
-        self.running = 0  # requests outside Gradio's queue
+        self.slots = (Slots(MCP, limits.MCP_REQUESTS), Slots(DIRECT, limits.DIRECT_REQUESTS))
+        self.bodies = MemoryBudget()
+        self.space = UploadSpace(uploads or Path(tempfile.gettempdir()))
         self.throttle = LoginThrottle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,6 +120,7 @@ class _Request:
         self.path = path
         self.log = log
         self.origin: str | None = None
+        self.refused = False
         self.body: BodyLimiter | None = None
         self.response = _Response(send, self._on_start)
 
@@ -94,7 +131,8 @@ class _Request:
             self.origin = self.policy.check(self.scope)
             self._answer_directly()
             self._check_login()
-            self.body = BodyLimiter(self.receive, self.path, Headers(scope=self.scope))
+            headers = Headers(scope=self.scope)
+            self.body = BodyLimiter(self.receive, self.path, headers, self.middleware.bodies)
             await self.body.read_ahead()
             await self._run()
             await self.response.release()
@@ -103,28 +141,29 @@ class _Request:
         except Exception as error:
             await self._refuse(from_exception(error))
         finally:
-            self.log.received = self.body.received if self.body else 0
+            if self.body:
+                self.body.release()
+                self.log.received = self.body.received
 
     async def _run(self) -> None:
         """Call the app, with a slot for what bypasses the queue and room on disk for an upload."""
         assert self.body
-        middleware, direct = self.middleware, self.path.startswith(DIRECT)
-        if direct and middleware.running >= limits.DIRECT_REQUESTS:
-            raise busy()
-        if self.body.is_upload and shutil.disk_usage(tempfile.gettempdir()).free < self.body.limit:
-            raise disk_full()
-        middleware.running += direct
-        try:
-            await middleware.app(self.scope, self.body, self.response)
-        finally:
-            middleware.running -= direct
+        with ExitStack() as stack:
+            for slots in self.middleware.slots:
+                if slots.counts(self.scope["method"], self.path):
+                    stack.enter_context(slots.occupy())
+            if self.body.is_upload and self.scope["method"] == "POST":
+                stack.enter_context(self.middleware.space.reserve(self.body))
+            await self.middleware.app(self.scope, self.body, self.response)
 
     def _check_target(self) -> None:
         """Refuse a path or query that no client of this app sends."""
         query = self.scope.get("query_string", b"")
         if len(self.path) + len(query) > limits.TARGET_BYTES:
             raise RefusedError(414, "The address of the request is too long.")
-        if any(ord(c) < 32 for c in self.path) or any(len(part.encode()) > 255 for part in self.path.split("/")):
+        if any(ord(c) < 32 for c in self.path) or any(
+            len(part.encode()) > 255 for part in self.path.split("/")
+        ):
             raise malformed()
         for value in parse_qs(query.decode("latin-1")).get("session_hash", ()):
             check_session_hash(value)
@@ -161,6 +200,8 @@ class _Request:
         """Set the headers of a response, whoever it comes from."""
         if self.body and self.body.refused:  # the app took the exception for a body that it cannot read
             raise self.body.refused
+        if message["status"] == 422 and not self.refused:
+            raise unprocessable()
         self.log.status = message["status"]
         headers = MutableHeaders(scope=message)
         for name, value in SECURITY_HEADERS.items():
@@ -176,6 +217,7 @@ class _Request:
             return
         if self.body:
             self.body.refused = None
+        self.refused = True
         self.response.stop_holding()
         await send_text(self.response, refused, more_body=True)
         if self.body and refused.status == 413:
@@ -197,9 +239,12 @@ class _Response:
         self.started = False
 
     async def __call__(self, message: Message) -> None:
-        if self._holds and message["type"] == "http.response.start" and message["status"] == 500:
-            self._held.append(message)
-        elif self._held:
+        if (
+            self._holds
+            and message["type"] == "http.response.start"
+            and message["status"] == 500
+            or self._held
+        ):
             self._held.append(message)
         else:
             await self._forward(message)

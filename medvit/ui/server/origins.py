@@ -45,7 +45,9 @@ class OriginPolicy:
     )
 
     @classmethod
-    def of(cls, hosts: Iterable[str] = (), origins: Iterable[str] = (), proxy: bool = False) -> "OriginPolicy":
+    def of(
+        cls, hosts: Iterable[str] = (), origins: Iterable[str] = (), proxy: bool = False
+    ) -> "OriginPolicy":
         """Check the values of --allow-host, --allow-origin and --proxy.
 
         Raises:

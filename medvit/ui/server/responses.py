@@ -33,6 +33,11 @@ def malformed() -> RefusedError:
     return RefusedError(400, "The request is malformed.")
 
 
+def unprocessable() -> RefusedError:
+    """422: JSON of another form than the endpoint expects. FastAPI's own response repeats the input."""
+    return RefusedError(422, "The request does not have the form that this endpoint expects.")
+
+
 def busy(reason: str = "try again in a few seconds") -> RefusedError:
     """503 with the header retry-after."""
     return RefusedError(503, f"Busy: {reason}.", {"retry-after": "5"})
@@ -54,8 +59,24 @@ def from_exception(error: Exception) -> RefusedError:
         return disk_full()
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
         return malformed()
+    if place := _place_in_gradio(error):
+        print(f"refused: {type(error).__name__} in {place}", file=sys.stderr, flush=True)
+        return malformed()
     log_exception(error)
     return RefusedError(500, "Something went wrong here. Try again.")
+
+
+def _place_in_gradio(error: Exception) -> str | None:
+    """Module and line of an exception that Gradio's routes raised themselves, None for any other.
+
+    They look up what a request names, such as endpoints, components and parameters, without checking it.
+    """
+    expected = isinstance(error, (LookupError, TypeError, ValueError, AttributeError))
+    if not expected and not type(error).__module__.startswith("gradio"):
+        return None
+    frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
+    module = frame.f_globals.get("__name__", "")
+    return f"{module}:{line}" if module.split(".")[0] in ("gradio", "gradio_client") else None
 
 
 def log_exception(error: BaseException) -> None:

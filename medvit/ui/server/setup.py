@@ -1,4 +1,4 @@
-"""Attach the limits of this package to a Gradio app: `protect` before `launch`, `options` as its arguments."""
+"""Attach the limits of this package to a Gradio app: `protect` before `launch`, `options` as arguments."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -50,7 +50,7 @@ def options(uploads: Path, policy: OriginPolicy | None = None, log: bool = False
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         # Outermost: what app_kwargs["middleware"] names is inside Gradio's own CORS and compression.
-        app.middleware_stack = LimitsMiddleware(app.middleware_stack, policy, log)
+        app.middleware_stack = LimitsMiddleware(app.middleware_stack, policy, log, uploads)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(clean_up_forever, uploads)
             yield

@@ -27,9 +27,16 @@ LIMITS = (
 )
 HEADERS = ["file", "label", "probability", "prediction set", "in distribution", "note"]
 EXAMPLE = [
-    ["cell_001.png", "neutrophil", 0.9712, "neutrophil", "yes", "an example of a row"],
-    ["cell_002.png", "monocyte", 0.5841, "monocyte; immature granulocytes", "yes", "an uncertain answer"],
-    ["holiday.jpg", "platelet", 0.4215, "platelet; erythroblast", "no", "an out-of-distribution picture"],
+    ["cell_001.png", "neutrophil", 0.9712, "neutrophil", "yes", "example row: a confident answer"],
+    [
+        "cell_002.png",
+        "monocyte",
+        0.5841,
+        "monocyte; immature granulocytes",
+        "yes",
+        "example row: an uncertain answer",
+    ],
+    ["holiday.jpg", "platelet", 0.4215, "platelet; erythroblast", "no", "example row: out of distribution"],
 ]
 PROGRESS_SECONDS = 0.3  # between two updates of the progress bar
 

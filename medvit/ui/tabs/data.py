@@ -15,6 +15,7 @@ from medvit.data import SPLITS, Dataset, medmnist, summary
 from medvit.data.summary import DatasetSummary
 from medvit.errors import MedvitError
 from medvit.inference.registry import Registry
+from medvit.ui.components.base import lenient
 from medvit.ui.html import panel_title, render, status
 from medvit.ui.state import NO_SPINNER, PRIVATE, Values, require_state
 
@@ -32,16 +33,15 @@ TASKS = {
 class DataTab:
     """The components of the tab.
 
-    It displays the dataset of the pickers, or one of those without a model, chosen in `others`. `followed`
-    holds the dataset of the pickers that was displayed last; `running` the event that stops a download.
-    `download_finished` is a listener.
+    `displayed` offers the dataset of the pickers and those without a model. `followed` holds the dataset of
+    the pickers when the tab was last updated, `running` the event that stops a download.
     """
 
     registry: Registry
     selection: gr.State
     followed: gr.State
     running: gr.State
-    others: gr.Radio
+    displayed: gr.Radio
     facts: gr.HTML
     download: gr.Button
     stop: gr.Button
@@ -59,7 +59,7 @@ class DataTab:
     @property
     def outputs(self) -> set[Any]:
         """What `update` changes."""
-        return {self.followed, self.others, self.facts, self.status} | self.images
+        return {self.followed, self.displayed, self.facts, self.status} | self.images
 
     @property
     def images(self) -> set[Any]:
@@ -71,7 +71,8 @@ class DataTab:
         name = require_state(values[self.selection]).subset
         if values[self.followed] == name:
             return gr.skip()
-        return {self.followed: name, self.others: gr.Radio(value=None)} | self.show(name)
+        radio = gr.Radio(dataset_choices(self.registry, name), value=name)
+        return {self.followed: name, self.displayed: radio} | self.show(name)
 
     def show(self, name: str) -> Values:
         """Display a dataset."""
@@ -103,7 +104,7 @@ class DataTab:
 
     def fetch(self, values: Values) -> Iterator[Values]:
         """Download the displayed dataset; a generator, so that the transfer ends when the visitor leaves."""
-        name = self._displayed(values)
+        name = values[self.displayed]
         title = medmnist.get(name).title
         stopped, transferred = threading.Event(), (0, 0)
 
@@ -134,11 +135,8 @@ class DataTab:
 
     def redraw(self, values: Values) -> Values:
         """Draw the images, but not the status, as another dataset may be displayed by now."""
-        images = self._show_images(self._displayed(values))
+        images = self._show_images(values[self.displayed])
         return {component: value for component, value in images.items() if component is not self.status}
-
-    def _displayed(self, values: Values) -> str:
-        return values[self.others] or require_state(values[self.followed])
 
 
 def build(registry: Registry, selection: gr.State) -> tuple[DataTab, Callable]:
@@ -151,24 +149,21 @@ def build(registry: Registry, selection: gr.State) -> tuple[DataTab, Callable]:
         the tab, and a function that adds an event after a download.
     """
     tab = _layout(registry, selection)
-    displayed = {tab.others, tab.followed}
-    tab.others.select(
-        lambda name: tab.show(name), tab.others, tab.outputs, concurrency_id="data", **NO_SPINNER
-    )
+    tab.displayed.select(tab.show, tab.displayed, tab.outputs, concurrency_id="data", **NO_SPINNER)
     finished = tab.download.click(
         tab.fetch,
-        displayed,
+        {tab.displayed},
         {tab.running, tab.stop, tab.status, tab.download},
         concurrency_id="download",
         **NO_SPINNER,
     )
     tab.stop.click(lambda event: event and event.set(), tab.running, None, queue=False, **PRIVATE)
-    return tab, finished.then(tab.redraw, displayed, tab.images, concurrency_id="data", **NO_SPINNER).then
+    return tab, finished.then(
+        tab.redraw, {tab.displayed}, tab.images, concurrency_id="data", **NO_SPINNER
+    ).then
 
 
 def _layout(registry: Registry, selection: gr.State) -> DataTab:
-    with_model = {name for _, name in registry.subset_choices()}
-    others = [(medmnist.get(name).title, name) for name in medmnist.names() if name not in with_model]
     with gr.Row(equal_height=False):
         with gr.Column(scale=5, min_width=300):
             facts = gr.HTML(elem_id="data-facts")
@@ -176,8 +171,8 @@ def _layout(registry: Registry, selection: gr.State) -> DataTab:
                 download = gr.Button("Download", variant="primary", visible=False, size="sm")
                 stop = gr.Button("Cancel", visible=False, size="sm")
             status_line = gr.HTML()
-            radio = gr.Radio(
-                others, label="Datasets without a model here", visible=bool(others), elem_id="other-datasets"
+            displayed = lenient(gr.Radio)(
+                label="This dataset, or one without a model", elem_id="displayed-dataset"
             )
         with gr.Column(scale=6, min_width=320):
             gr.HTML(panel_title("Class balance"))
@@ -191,9 +186,16 @@ def _layout(registry: Registry, selection: gr.State) -> DataTab:
             mean = gr.HTML()
             intensities = gr.Plot(show_label=False, container=False)
     return DataTab(
-        registry, selection, gr.State(), gr.State(time_to_live=3600), radio, facts, download, stop,
+        registry, selection, gr.State(), gr.State(time_to_live=3600), displayed, facts, download, stop,
         status_line, balance, examples, mean, intensities,
     )  # fmt: skip
+
+
+def dataset_choices(registry: Registry, selected: str) -> list[tuple[str, str]]:
+    """(title, name) of the dataset of the pickers and of those that the pickers do not offer."""
+    with_model = {name for _, name in registry.subset_choices()}
+    names = [selected, *(name for name in medmnist.names() if name not in with_model)]
+    return [(medmnist.get(name).title, name) for name in names]
 
 
 @lru_cache(12)
@@ -212,7 +214,7 @@ def facts_html(dataset: Dataset) -> str:
         "Licence": dataset.licence,
         "File": f"{medmnist.archive_path(dataset.name, SIZE).name}, md5 {dataset.md5[SIZE]}",
     }
-    return render("dataset_facts.html", description=dataset.description, facts=facts, url=dataset.url[SIZE])
+    return render("dataset_facts.html", dataset=dataset, facts=facts, url=dataset.url[SIZE])
 
 
 def examples_html(data: DatasetSummary) -> str:

@@ -14,7 +14,7 @@ from medvit.evaluation import selection as select
 from medvit.evaluation.metrics import confusion
 from medvit.inference.registry import Registry
 from medvit.ui import html
-from medvit.ui.components.base import current
+from medvit.ui.components.base import lenient
 from medvit.ui.components.confusion_matrix import confusion_matrix, images, render, render_difference
 from medvit.ui.components.gallery import gallery
 from medvit.ui.panels import cell_gallery, plots_tab, reliability
@@ -163,7 +163,7 @@ def build(registry: Registry, selection: gr.State) -> TestSet:
             matrix = confusion_matrix(elem_id="matrix")
         with gr.Column(scale=5, min_width=320):
             with gr.Row(elem_id="shortcuts"):
-                picker = current(gr.Dropdown)
+                picker = lenient(gr.Dropdown)
                 other_model = picker([NO_OTHER_MODEL], value="", label="Compare with", min_width=150)
                 with gr.Column(min_width=150):
                     errors = gr.Button("Most confident errors", size="sm")

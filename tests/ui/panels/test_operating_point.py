@@ -3,16 +3,14 @@
 import gradio as gr
 import pytest
 
-from medvit.checkpoint import DEFAULT_ROOT
-from medvit.inference.registry import Registry
 from medvit.reliability.operating_point import PRESETS
 from medvit.ui.panels import operating_point
 
 
 @pytest.fixture(scope="module")
-def panel():
+def panel(registry):
     with gr.Blocks():
-        return operating_point.build(Registry.open(DEFAULT_ROOT, "/nonexistent"), gr.State())
+        return operating_point.build(registry, gr.State())
 
 
 def values(panel, displayed, threshold=0.5, prevalence=25):

@@ -3,14 +3,7 @@
 import gradio as gr
 import pytest
 
-from medvit.checkpoint import DEFAULT_ROOT
-from medvit.inference.registry import Registry
 from medvit.ui.panels import plots_tab
-
-
-@pytest.fixture(scope="module")
-def registry():
-    return Registry.open(DEFAULT_ROOT, "/nonexistent")
 
 
 @pytest.fixture(scope="module")

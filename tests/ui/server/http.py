@@ -3,6 +3,9 @@
 import http.client
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import anyio
 
 BOUNDARY = "medvit-test"
 JSON = {"Content-Type": "application/json"}
@@ -52,3 +55,9 @@ def received(connection: socket.socket) -> bytes:
     except ConnectionError:
         pass
     return b"".join(chunks)
+
+
+def run_async(function, *arguments):
+    """Result of an async function, in a thread of its own: Playwright keeps an event loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(anyio.run, function, *arguments).result()

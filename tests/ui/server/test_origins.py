@@ -16,7 +16,8 @@ def scope(method="GET", **headers):
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "localhost:7860", "127.0.0.1:80", "[::1]:7860", "10.1.2.3", "a.localhost", "app.org:1"]
+    "host",
+    ["localhost", "localhost:7860", "127.0.0.1:80", "[::1]:7860", "10.1.2.3", "a.localhost", "app.org:1"],
 )
 def test_known_hosts_are_served(host):
     OriginPolicy.of(["app.org"]).check(scope(host=host))
@@ -38,7 +39,9 @@ def test_pages_of_other_origins_may_neither_write_nor_read():
         request = scope(host="localhost:7860", origin=origin)
         assert policy.check(request) is None
         assert b"origin" not in dict(request["headers"])
-        headers = MutableHeaders({"access-control-allow-origin": origin, "access-control-allow-credentials": "true"})
+        headers = MutableHeaders(
+            {"access-control-allow-origin": origin, "access-control-allow-credentials": "true"}
+        )
         policy.set_headers(headers, None)
         assert not [name for name in headers if name.startswith("access-control")]
     assert policy.check(scope("POST", host="localhost:7860", origin="http://localhost:7860")) is None
@@ -66,7 +69,9 @@ def test_cookies_are_not_sent_by_other_sites():
 
 
 def test_proxy_headers_count_only_behind_a_proxy():
-    sent = dict(host="localhost", x_forwarded_host="evil.org", x_forwarded_proto="https", forwarded="host=evil.org")
+    sent = dict(
+        host="localhost", x_forwarded_host="evil.org", x_forwarded_proto="https", forwarded="host=evil.org"
+    )
     request = scope(**sent)
     OriginPolicy.of().check(request)
     assert set(dict(request["headers"])) == {b"host"}

@@ -2,6 +2,7 @@
 
 import resource
 import time
+from pathlib import Path
 
 import pytest
 
@@ -51,8 +52,9 @@ def test_a_slow_trickle_of_headers_is_cut_off(address):
     assert time.monotonic() - started < 10
 
 
-@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/component_server"])
-def test_unfinished_bodies_are_refused_in_time_and_hold_no_slot(address, path):
+@pytest.mark.parametrize("route", ["queue/join", "upload", "component_server"])
+def test_unfinished_bodies_are_refused_in_time_and_hold_no_slot(address, route):
+    path = f"/gradio_api/{route}"
     kind = "application/json" if path.endswith("join") else f"multipart/form-data; boundary={BOUNDARY}"
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 100\r\n\r\n{{"
     connections = [connect(address) for _ in range(20)]
@@ -75,5 +77,47 @@ def test_connections_of_one_address_are_limited(address):
 
 def memory(pid: int) -> int:
     """Resident memory of a process, bytes."""
-    with open(f"/proc/{pid}/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.fixture
+def measured(trained, tmp_path):
+    """(address, process id) of an app of its own."""
+    code = PATCHED.replace("limits.HEADER_SECONDS = limits.BODY_SECONDS = 1\n", "").replace(
+        "import sys\n", "import os, sys\nprint('pid', os.getpid(), flush=True)\n"
+    )
+    log = tmp_path / "app.log"
+    with running_app("--checkpoints", trained, log=log, code=code) as address:
+        time.sleep(5)  # what is imported after the first page
+        yield address, int(log.read_text().split()[1])
+
+
+def send_until_refused(connection, chunk: bytes, count: int) -> int:
+    """Send a chunk again and again until the server closes or stops reading; bytes sent."""
+    connection.settimeout(1)
+    sent = 0
+    for _ in range(count):
+        try:
+            sent += connection.send(chunk)
+        except OSError:
+            break
+    return sent
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from /proc")
+def test_endless_headers_and_unread_pipelines_cost_little_memory(measured):
+    address, pid = measured
+    idle = memory(pid)
+    start = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+    pipeline = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000
+    attacks = [(start, b"A: b\r\n" * 10_000), (start + b"A: ", b"a" * 65_536), (b"", pipeline)]
+    for first, chunk in attacks:
+        connections = [connect(address) for _ in range(4)]
+        for connection in connections:
+            connection.sendall(first)
+            assert send_until_refused(connection, chunk, 300) < 20 * limits.MB
+        started = time.monotonic()
+        assert request(address, "GET", "/healthz")[0] == 200
+        assert time.monotonic() - started < 2
+    assert memory(pid) < idle + 100 * limits.MB

@@ -4,14 +4,13 @@ import json
 import time
 from types import SimpleNamespace
 
-import anyio
 import pytest
 
 from medvit import limits
 from medvit.ui.server.queueing import bound_unread
 from tests.conftest import running_app
 
-from .http import JSON, request
+from .http import JSON, request, run_async
 
 
 @pytest.mark.server
@@ -54,7 +53,7 @@ def test_visitors_with_the_most_unread_messages_lose_theirs():
         pending_event_ids_session=events,
     )
     bound_unread(SimpleNamespace(_queue=queue))
-    response = anyio.run(queue.push, SimpleNamespace(session_hash="visitor 1"), None, None)
+    response = run_async(queue.push, SimpleNamespace(session_hash="visitor 1"), None, None)
     assert response == (True, "visitor 1", "success")
     assert cleaned == [f"visitor {i}" for i in range(99, 99 - len(cleaned), -1)]
     assert sum(messages.qsize() for messages in waiting.values()) <= limits.TOTAL_UNREAD_MESSAGES

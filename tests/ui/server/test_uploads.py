@@ -4,7 +4,6 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-import anyio
 import gradio as gr
 import pytest
 
@@ -12,7 +11,7 @@ from medvit import limits
 from medvit.ui.server.uploads import open_uploads_only
 from tests.conftest import REPOSITORY
 
-from .http import predict, request
+from .http import predict, request, run_async
 from .test_middleware import SECRETS
 
 
@@ -76,7 +75,7 @@ def demo():
 
 def refusal(demo, number, value):
     with pytest.raises(gr.Error) as refused:
-        anyio.run(demo.preprocess_data, demo.fns[number], [value], None)
+        run_async(demo.preprocess_data, demo.fns[number], [value], None)
     assert refused.value.print_exception is False
     assert refused.value.__suppress_context__ or refused.value.__context__ is None
     return refused.value.message
@@ -84,7 +83,7 @@ def refusal(demo, number, value):
 
 def test_a_choice_that_is_not_offered_is_refused_without_repeating_it(demo):
     assert refusal(demo, 0, "/secret") == "This is not among the choices."
-    assert anyio.run(demo.preprocess_data, demo.fns[0], ["a"], None) == ["a"]
+    assert run_async(demo.preprocess_data, demo.fns[0], ["a"], None) == ["a"]
 
 
 def test_files_are_counted_before_any_is_looked_at(demo):

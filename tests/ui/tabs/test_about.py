@@ -3,16 +3,14 @@
 import gradio as gr
 import pytest
 
-from medvit.checkpoint import DEFAULT_ROOT
-from medvit.inference.registry import Registry
 from medvit.ui.state import Selection
 from medvit.ui.tabs import about
 
 
 @pytest.fixture(scope="module")
-def tab():
+def tab(registry):
     with gr.Blocks():
-        return about.build(Registry.open(DEFAULT_ROOT, "/nonexistent"), gr.State())
+        return about.build(registry, gr.State())
 
 
 def test_the_model_card_is_a_table(tab):

@@ -18,14 +18,14 @@ from medvit.ui.tabs import bulk
 FILES = 70  # more than one batch
 
 
-def build(checkpoints):
+def build(registry):
     with gr.Blocks():
-        return bulk.build(Registry.open(checkpoints, "/nonexistent"), gr.State())
+        return bulk.build(registry, gr.State())
 
 
 @pytest.fixture(scope="module")
-def tab():
-    return build(DEFAULT_ROOT)
+def tab(registry):
+    return build(registry)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_folder_on_the_server_is_not_listed(tab, zipped, tmp_path):
 
 def test_a_checkpoint_deleted_meanwhile_is_one_sentence(zipped, tmp_path):
     shutil.copytree(DEFAULT_ROOT / "breastmnist" / "cnn", tmp_path / "breastmnist" / "cnn")
-    tab = build(tmp_path)
+    tab = build(Registry.open(tmp_path, "/nonexistent"))
     shutil.rmtree(tmp_path / "breastmnist")
     with pytest.raises(gr.Error, match="cannot be loaded"):
         list(tab.run(inputs(tab, zipped)))

@@ -8,8 +8,9 @@ import gradio as gr
 import pytest
 
 from medvit import files
-from medvit.checkpoint import DEFAULT_ROOT
+from medvit.checkpoint import DEFAULT_ROOT, load
 from medvit.data import download, medmnist, synthetic
+from medvit.inference.predictor import Predictor
 from medvit.inference.registry import Registry
 from medvit.ui.state import Selection
 from medvit.ui.tabs import data
@@ -20,11 +21,16 @@ def root(tmp_path):
     return tmp_path / "data"
 
 
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor(load(DEFAULT_ROOT / "breastmnist" / "cnn"))
+
+
 @pytest.fixture
-def tab(root):
+def tab(predictor, root):
     """The tab over an empty data root."""
     with gr.Blocks():
-        return data.build(Registry.open(DEFAULT_ROOT, root), gr.State())[0]
+        return data.build(Registry([predictor], DEFAULT_ROOT, root), gr.State())[0]
 
 
 @pytest.fixture
@@ -58,11 +64,6 @@ def slow_server(tmp_path, monkeypatch):
         yield
         server.shutdown()
     medmnist.get.cache_clear()
-
-
-def displayed(tab, name):
-    """What the tab reads to find the displayed dataset."""
-    return {tab.others: None, tab.followed: name}
 
 
 @pytest.mark.parametrize("name", medmnist.names())
@@ -100,42 +101,44 @@ def test_the_tab_follows_the_picker_only_when_it_changed(tab):
     assert tab.update(values | {tab.followed: "retinamnist"}) == gr.skip()
 
 
-def test_datasets_without_a_model_are_chosen_in_the_tab(tab):
-    others = [name for _, name in tab.others.choices]
-    assert not set(others) & {name for _, name in tab.registry.subset_choices()}
-    assert len(others) + len(tab.registry.subset_choices()) == 12
+def test_the_tab_offers_the_dataset_of_the_picker_and_those_without_a_model(tab):
+    names = [name for _, name in data.dataset_choices(tab.registry, "retinamnist")]
+    with_model = {name for _, name in tab.registry.subset_choices()}
+    assert names[0] == "retinamnist"
+    assert not set(names[1:]) & with_model
+    assert len(set(names[1:]) | with_model) == 12
 
 
 def test_a_download_displays_progress_and_then_the_images(tab, root, slow_server):
-    steps = list(tab.fetch(displayed(tab, "breastmnist")))
+    steps = list(tab.fetch({tab.displayed: "breastmnist"}))
     assert any("MB of" in step[tab.status] and "<progress value" in step[tab.status] for step in steps)
     assert (root / "breastmnist.npz").is_file()
-    assert "<img" in tab.redraw(displayed(tab, "breastmnist"))[tab.examples]
+    assert "<img" in tab.redraw({tab.displayed: "breastmnist"})[tab.examples]
 
 
 def test_a_download_draws_nothing_over_the_dataset_chosen_meanwhile(tab, slow_server):
-    for step in tab.fetch(displayed(tab, "breastmnist")):
+    for step in tab.fetch({tab.displayed: "breastmnist"}):
         assert set(step) <= {tab.running, tab.stop, tab.status, tab.download}
-    update = tab.redraw(displayed(tab, "breastmnist") | {tab.others: "octmnist"})
+    update = tab.redraw({tab.displayed: "octmnist"})
     assert update[tab.download].visible
     assert update[tab.examples] == ""
     assert tab.status not in update
 
 
 def test_a_cancelled_download_is_resumed_by_the_next(tab, root, slow_server):
-    steps = tab.fetch(displayed(tab, "breastmnist"))
+    steps = tab.fetch({tab.displayed: "breastmnist"})
     for step in steps:
         if "<progress value" in step[tab.status]:
             step[tab.running].set()
             break
     assert "Stopped at" in list(steps)[-1][tab.status]
     assert (root / "breastmnist.npz.part").is_file()
-    list(tab.fetch(displayed(tab, "breastmnist")))
+    list(tab.fetch({tab.displayed: "breastmnist"}))
     assert [path.name for path in root.iterdir()] == ["breastmnist.npz"]
 
 
 def test_a_visitor_who_leaves_ends_the_download(tab, root, slow_server):
-    steps = tab.fetch(displayed(tab, "breastmnist"))
+    steps = tab.fetch({tab.displayed: "breastmnist"})
     next(steps)
     steps.close()
     assert not (root / "breastmnist.npz").exists()

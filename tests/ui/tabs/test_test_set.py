@@ -5,8 +5,6 @@ from types import SimpleNamespace
 import gradio as gr
 import pytest
 
-from medvit.checkpoint import DEFAULT_ROOT
-from medvit.inference.registry import Registry
 from medvit.ui.panels.cell_gallery import GallerySelection
 from medvit.ui.state import Selection
 from medvit.ui.tabs import test_set
@@ -15,9 +13,9 @@ CHECKPOINT = ("breastmnist", "cnn")
 
 
 @pytest.fixture(scope="module")
-def tab():
+def tab(registry):
     with gr.Blocks():
-        return test_set.build(Registry.open(DEFAULT_ROOT, "/nonexistent"), gr.State())
+        return test_set.build(registry, gr.State())
 
 
 def inputs(tab, displayed=None, open_tab="ROC"):

@@ -1,0 +1,74 @@
+import csv
+import shutil
+
+import numpy as np
+import pytest
+
+from medvit import checkpoint
+from medvit.data import medmnist
+from medvit.errors import MedvitError
+from medvit.evaluation import report
+from tests.conftest import SHIPPED
+
+
+@pytest.fixture(scope="module")
+def tested(trained):
+    return checkpoint.load(trained / "breastmnist" / "spt_lsa")
+
+
+def test_recomputed_metrics_are_those_of_the_card(tested, synthetic_root):
+    logits, test, features = report.recompute(tested, synthetic_root)
+    np.testing.assert_array_equal(logits.argmax(1), tested.test_logits.argmax(1))
+    assert test["accuracy"] == tested.card["test"]["accuracy"]
+    assert len(features) == len(logits)
+
+
+def test_other_images_are_refused(tested, synthetic_root, tmp_path):
+    path = shutil.copy(medmnist.archive_path("breastmnist", root=synthetic_root), tmp_path)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    np.savez(path, **arrays | {"test_labels": 1 - arrays["test_labels"]})
+    with pytest.raises(MedvitError, match="the labels differ"):
+        report.recompute(tested, tmp_path)
+
+
+def test_a_row_takes_the_place_of_the_older_one_of_the_same_checkpoint(tested, tmp_path):
+    row = report.csv_row(tested, tested.card["test"])
+    other = row | {"model": "cnn"}
+    report.update_csv(tmp_path / "out" / "metrics.csv", [row, other])
+    report.update_csv(tmp_path / "out" / "metrics.csv", [row | {"accuracy": 0.123}])
+    with (tmp_path / "out" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == report.COLUMNS
+    assert [(line["model"], line["accuracy"]) for line in rows] == [
+        ("cnn", f"{row['accuracy']:.4f}"), ("spt_lsa", "0.1230")
+    ]  # fmt: skip
+
+
+def test_the_page_loads_nothing_and_escapes_names(tested, tmp_path):
+    path = report.write_html(tested, tested.test_logits, tested.test_labels, tmp_path / "pages")
+    page = path.read_text()
+    assert "Confusion matrix" in page
+    assert "malignant" in page
+    assert "<script src" not in page
+    assert "BreastMNIST · SPT-LSA ViT" in page
+
+
+def test_the_results_table_rounds_the_cards_once():
+    table = report.results_table(SHIPPED)
+    lines = table.splitlines()
+    assert len(lines) == 2 + len(medmnist.MAIN)
+    assert lines[0].startswith("| | CNN")
+    for tested in SHIPPED:
+        (line,) = (line for line in lines if line.startswith(f"| {tested.dataset.title} |"))
+        low, high = tested.card["test"]["accuracy_interval"]
+        accuracy = tested.card["test"]["accuracy"]
+        assert f"| {100 * accuracy:.1f} ({100 * low:.1f} to {100 * high:.1f}) |" in line
+    assert "| 92.1 (89.8 to 94.0) | 82.1 (78.8 to 84.9) |" in table
+
+
+def test_checkpoints_with_too_little_coverage_are_named():
+    rows = report.below_expected_coverage(SHIPPED)
+    assert {dataset for dataset, *_ in rows} >= {"PathMNIST", "PneumoniaMNIST"}
+    for _, _, level, coverage in rows:
+        assert coverage < level

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from medvit import checkpoint
+from medvit.data import medmnist, settings
+from medvit.errors import MedvitError
+from medvit.evaluation import robustness
+from medvit.evaluation.inference import predict
+
+
+@pytest.fixture(scope="module")
+def tested(trained):
+    return checkpoint.load(trained / "breastmnist" / "spt_lsa")
+
+
+def test_every_corruption_is_measured_and_has_a_row(tested, synthetic_root):
+    section = robustness.measure(tested, synthetic_root)
+    assert set(section["errors"]) == set(settings.of("breastmnist").corruptions)
+    assert all(0 <= error <= 1 for errors in section["errors"].values() for error in errors)
+    images, labels = medmnist.load_split("breastmnist", "test", root=synthetic_root)
+    logits = predict(tested.model, tested.preprocessing, images)[0]
+    clean = section["clean"], section["error_rates"]["clean"]
+    assert clean == pytest.approx(robustness.error_rates(logits, labels))
+    rows = robustness.csv_rows(tested, section)
+    assert set().union(*rows) == set(robustness.COLUMNS)
+    assert [row["corruption"] for row in rows] == [robustness.MEAN, *section["errors"]]
+    for key in ("balanced_error", "error_rate"):
+        assert rows[0][key] == pytest.approx(np.mean([row[key] for row in rows[1:]]))
+    assert section["n"] == 16
+
+
+def test_balanced_error_weights_classes_equally_and_the_error_rate_images():
+    labels = np.array([0, 0, 0, 1])
+    assert robustness.error_rates(np.eye(2)[[0, 0, 0, 0]], labels) == (0.5, 0.25)
+    assert robustness.error_rates(np.eye(2)[[1, 1, 1, 1]], labels) == (0.5, 0.75)
+    assert robustness.error_rates(np.eye(2)[labels], labels) == (0, 0)
+
+
+def test_a_dataset_without_corruptions_is_refused(tested):
+    other = checkpoint.Checkpoint(
+        tested.folder, tested.card | {"subset": "chestmnist"}, tested.preprocessing, tested.test_logits,
+        tested.test_labels,
+    )  # fmt: skip
+    with pytest.raises(MedvitError, match="no corruptions for chestmnist"):
+        robustness.measure(other)
