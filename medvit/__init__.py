@@ -10,7 +10,6 @@ checkpoint folder: the architectures are registered once transformers' Auto clas
 """
 
 import importlib
-import sys
 from typing import TYPE_CHECKING, Any
 
 from medvit.errors import MedvitError
@@ -34,11 +33,16 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_MODULES[name]), name)
 
 
+_NEEDED_TO_REGISTER = {
+    "transformers.modeling_utils": "PreTrainedModel",
+    "medvit.models.resnet": "CnnForImageClassification",
+    "medvit.models.vit": "VitForImageClassification",
+    "medvit.models.spt_lsa": "SptLsaForImageClassification",
+}
+
+
 def _register_configs() -> None:
-    modeling_utils = sys.modules.get("transformers.modeling_utils")
-    if modeling_utils is None or hasattr(modeling_utils, "PreTrainedModel"):
-        importlib.import_module("medvit.models").register_configs()
-    # Otherwise modeling_utils is being imported, and this function is called once more when that is done.
+    importlib.import_module("medvit.models").register_configs()
 
 
 def _register_models() -> None:
@@ -46,5 +50,4 @@ def _register_models() -> None:
 
 
 after_import("transformers.models.auto.configuration_auto", _register_configs)
-after_import("transformers.modeling_utils", _register_configs)
 after_import("transformers.models.auto.modeling_auto", _register_models)

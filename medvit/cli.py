@@ -20,6 +20,7 @@ COMMANDS = {
     "train-ood-reference": "train the small model behind the out-of-distribution scores",
     "reader-study": "score how people decide with and without the model",
     "cards": "write the model card, README.md, of each checkpoint",
+    "tables": "rewrite the generated tables of README.md",
     "publish": "upload the app to a Hugging Face Space, and checkpoints to the hub",
     "benchmark": "measure speed and memory against a reference",
 }

@@ -37,6 +37,8 @@ EVENT_DATA_BYTES = 16_000  # details of a click or a selection, as JSON
 HEADER_SECONDS = 10  # until the headers of a request are complete
 BODY_SECONDS = 20  # until a body is complete, or longer as long as it arrives at BODY_RATE
 BODY_RATE = 10_000  # bytes a second
+UNATTENDED_SECONDS = 3  # after which a job ends whose client does not read its messages
+SHUTDOWN_SECONDS = 8  # for running jobs to end when the server is stopped
 LOGIN_SECONDS = 60
 LOGIN_ATTEMPTS = 10  # wrong passwords from one address in LOGIN_SECONDS
 
@@ -48,12 +50,12 @@ QUEUE = 128  # waiting requests; further ones are told to come back
 DIRECT_REQUESTS = THREADS + QUEUE  # requests that bypass the queue; further ones are told to come back
 MCP_REQUESTS = 16  # simultaneous MCP messages; each tool call occupies a thread or two
 UNREAD_MESSAGES = 100  # waiting for one visitor to read them; an answer takes three or four
-TOTAL_MCP_REQUESTS = 16  # simultaneous MCP messages; each tool call occupies a thread or two
-UNREAD_MESSAGES = 2_000  # of all visitors; beyond it, those with the most unread messages lose theirs
+TOTAL_UNREAD_MESSAGES = 2_000  # of all visitors; beyond it, those with the most unread messages lose theirs
 
 # Memory and disk
 UPLOADED_FILES = 20_000  # on disk at once
 SESSIONS = 500  # visitors whose last prediction is kept
+SESSIONS_BYTES = 2**30  # of their predictions together
 RETENTION_SECONDS = 3600  # age at which an uploaded file is deleted
 MODEL_BYTES = 2 * 2**30  # model weights kept in memory
 

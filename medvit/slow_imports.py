@@ -21,7 +21,7 @@ _lock = threading.RLock()
 
 
 class _SlowModule(ModuleType):
-    """Stands for a module and imports it when an attribute is first asked for."""
+    """A stand-in for a module that imports it when an attribute is first used."""
 
     def __getattr__(self, attribute: str) -> Any:
         with _lock:

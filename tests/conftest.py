@@ -202,9 +202,9 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
     raise TimeoutError(log.read_text())
 
 
-def official_test_split(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The official test images and labels; skips the test where they are not on disk."""
+def official_split(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """The official images and labels of a split; skips the test where they are not on disk."""
     path = medmnist.archive_path(name)
     if not path.is_file() or files.md5sum(path) != medmnist.get(name).md5[28]:
         pytest.skip(f"the official {name} archive is not in {path.parent} (set MEDVIT_DATA)")
-    return medmnist.load_split(name, "test")
+    return medmnist.load_split(name, split)

@@ -18,61 +18,49 @@ def folder(trained, tmp_path):
     return target
 
 
-def damage_cut(folder):
+def cut_weights(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
 
 
-def damage_bit(folder):
+def flip_a_bit(folder):
     path = folder / "model.safetensors"
     data = bytearray(path.read_bytes())
     data[-500] ^= 64
     path.write_bytes(data)
 
 
-def damage_missing(folder):
-    (folder / "model.safetensors").unlink()
-
-
-def damage_card(folder):
-    (folder / "card.json").write_text('{"subset": "breastmnist"')
-
-
-def damage_subset(folder):
+def change_card(folder, **fields):
     card = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps(card | {"subset": "nomnist"}))
+    (folder / "card.json").write_text(json.dumps(card | fields))
 
 
-def damage_field(folder):
-    card = json.loads((folder / "card.json").read_text())
-    del card["test"]
-    (folder / "card.json").write_text(json.dumps(card))
+def write_test(folder, logits, labels):
+    np.savez(folder / "test.npz", logits=logits, labels=labels)
 
 
-def damage_test_shape(folder):
-    np.savez(folder / "test.npz", logits=np.zeros((4, 3), np.float16), labels=np.zeros(4, np.uint8))
+DAMAGES = {
+    "cut weights": cut_weights,
+    "one bit of the weights": flip_a_bit,
+    "no weights": lambda folder: (folder / "model.safetensors").unlink(),
+    "cut card": lambda folder: (folder / "card.json").write_text('{"subset": "breastmnist"'),
+    "unknown dataset": lambda folder: change_card(folder, subset="nomnist"),
+    "card without metrics": lambda folder: change_card(folder, test=None),
+    "logits of another shape": lambda folder: write_test(
+        folder, np.zeros((4, 3), np.float16), np.zeros(4, np.uint8)
+    ),
+    "pickled logits": lambda folder: write_test(
+        folder, np.array([{"a": 1}], dtype=object), np.zeros(1, np.uint8)
+    ),
+    "empty test.npz": lambda folder: (folder / "test.npz").write_bytes(b""),
+    "labels that are no classes": lambda folder: write_test(
+        folder, np.zeros((4, 2), np.float16), np.full(4, 7, np.uint8)
+    ),
+    "unusable preprocessing": lambda folder: (folder / "preprocessor_config.json").write_text("[]"),
+}
 
 
-def damage_test_pickle(folder):
-    np.savez(folder / "test.npz", logits=np.array([{"a": 1}], dtype=object), labels=np.zeros(1, np.uint8))
-
-
-def damage_test_empty(folder):
-    (folder / "test.npz").write_bytes(b"")
-
-
-def damage_test_labels(folder):
-    np.savez(folder / "test.npz", logits=np.zeros((4, 2), np.float16), labels=np.full(4, 7, np.uint8))
-
-
-def damage_preprocessing(folder):
-    (folder / "preprocessor_config.json").write_text("[]")
-
-
-DAMAGES = [value for name, value in list(globals().items()) if name.startswith("damage_")]
-
-
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_folder_is_refused_by_name(folder, damage):
     damage(folder)
     with pytest.raises(MedvitError, match="spt_lsa"):
@@ -89,15 +77,14 @@ def test_a_damaged_folder_is_refused_by_name(folder, damage):
     ],
 )  # fmt: skip
 def test_a_card_of_another_shape_is_refused(folder, key, value):
-    card = json.loads((folder / "card.json").read_text())
-    (folder / "card.json").write_text(json.dumps(card | {key: value}))
+    change_card(folder, **{key: value})
     with pytest.raises(MedvitError, match="spt_lsa is damaged"):
         checkpoint.load(folder)
 
 
 def test_discovery_leaves_damaged_folders_out_and_says_why(folder):
     shutil.copytree(folder, folder.with_name("cnn"))
-    damage_cut(folder)
+    cut_weights(folder)
     checkpoints, problems = checkpoint.discover(folder.parent.parent)
     assert [each.folder.name for each in checkpoints] == ["cnn"]
     assert "sha256" in problems["breastmnist/spt_lsa"]

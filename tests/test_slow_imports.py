@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 
@@ -64,3 +66,24 @@ def test_two_threads_that_need_scikit_learn_first_wait_for_each_other():
         "threads[1].start()\n"
         "[thread.join() for thread in threads]\n"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "first",
+    [
+        "from transformers import AutoConfig",
+        "from transformers import AutoImageProcessor",
+        "from transformers import AutoModelForImageClassification",
+        "from transformers import Trainer",
+        "import medvit.models.vit",
+    ],
+)
+def test_checkpoints_open_whatever_part_of_transformers_is_imported_first(trained, first):
+    folder = str(trained / "breastmnist" / "spt_lsa")
+    output = run(
+        f"import medvit\n{first}\nfrom transformers import AutoConfig, AutoModelForImageClassification\n"
+        f"print(AutoModelForImageClassification.from_pretrained({folder!r}).config.model_type)\n"
+        f"print(AutoConfig.from_pretrained({folder!r}).model_type)"
+    )
+    assert output.splitlines()[-2:] == ["medvit_spt_lsa", "medvit_spt_lsa"]

@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
     gc.collect()
     gc.freeze()  # everything loaded so far stays; later collections need not traverse it
     stopped.wait()
-    demo.close(verbose=False)
+    _close(demo, worker)
 
 
 def _launch(
@@ -151,6 +151,20 @@ def _launch(
             "address. Choose another with --port or --host."
         ) from error
     return demo
+
+
+def _close(demo: Any, worker: Worker) -> None:
+    """Stop the server; after SHUTDOWN_SECONDS the process ends even if a job is still running."""
+
+    def exit_now() -> None:
+        shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+        os._exit(0)
+
+    timer = threading.Timer(limits.SHUTDOWN_SECONDS, exit_now)
+    timer.daemon = True
+    timer.start()
+    worker.stop()
+    demo.close(verbose=False)
 
 
 def _set_environment(proxy: bool) -> Path:

@@ -117,7 +117,6 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, cross-validate or reproduce; 1 where a run failed."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("medvit sweep: stopped; run it again to go on"))
     if args.jobs < 1 or args.repeats < 1 or (args.seeds is not None and args.seeds < 1):
         raise MedvitError("--jobs, --repeats and --seeds must be at least 1.")
     if args.cross_validate is not None and args.cross_validate < 2:
@@ -140,7 +139,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_jobs(planned: list[SweepJob], args: argparse.Namespace) -> None:
-    jobs.run(planned, args.jobs, args.budget_minutes * 60, LiveTable())
+    """Run the jobs; a SIGTERM stops them as the end of the budget does."""
+    before = signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("medvit sweep: stopped; run it again to go on")
+    )
+    try:
+        jobs.run(planned, args.jobs, args.budget_minutes * 60, LiveTable())
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _status(planned: Sequence[SweepJob]) -> int:

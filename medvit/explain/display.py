@@ -56,17 +56,27 @@ def enlarge(source: np.ndarray, side: int = DISPLAY_SIDE) -> Image.Image:
 
 
 def overlay(
-    source: np.ndarray, values: np.ndarray, opacity: float = 0.5, side: int = DISPLAY_SIDE
+    source: np.ndarray,
+    values: np.ndarray,
+    opacity: float = 0.5,
+    side: int = DISPLAY_SIDE,
+    by_value: bool = False,
 ) -> Image.Image:
     """Blend a heatmap (gh, gw), smoothly enlarged, with source pixels, uint8 (h, w, 3).
 
     Args:
         values: scaled as by `scale`. If any value is negative, the colours diverge from grey: blue is
             evidence against the class, red for it. Otherwise they go from black to yellow.
+        by_value: make the heatmap transparent where its values are near zero; `opacity` is that of its peak.
     """
     image = enlarge(source, side)
-    smooth = Image.fromarray(values.astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC)
-    return Image.blend(image, apply_colormap(np.asarray(smooth), signed=values.min() < 0), opacity)
+    heatmap = Image.fromarray(values.astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC)
+    smooth = np.asarray(heatmap)
+    colours = apply_colormap(smooth, signed=values.min() < 0)
+    if not by_value:
+        return Image.blend(image, colours, opacity)
+    alpha = np.uint8(np.abs(smooth).clip(0, 1) * opacity * 255)
+    return Image.composite(colours, image, Image.fromarray(alpha))
 
 
 def apply_colormap(values: np.ndarray, signed: bool = False) -> Image.Image:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, fields
 from io import BufferedReader, FileIO
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 import numpy as np
 
@@ -265,12 +265,12 @@ def _row(file: File, prediction: Prediction) -> Row:
     )
 
 
-def write_header(out: TextIO) -> None:
+def write_header(out: IO[str]) -> None:
     """Write the first line of the CSV."""
     csv.writer(out, lineterminator="\n").writerow(COLUMNS)
 
 
-def write_rows(out: TextIO, rows: Iterable[Row]) -> None:
+def write_rows(out: IO[str], rows: Iterable[Row]) -> None:
     """Append rows to the CSV; see `csv_cell`."""
     csv.writer(out, lineterminator="\n").writerows(
         [csv_cell(value) for value in asdict(row).values()] for row in rows

@@ -25,9 +25,9 @@ def class_balance(counts: dict[str, np.ndarray], classes: tuple[str, ...]) -> go
         )
     figure.update_xaxes(title="fraction of the split", tickformat=".0%")
     figure.update_yaxes(autorange="reversed", automargin=True)
-    legend = dict(orientation="h", y=-0.2, yanchor="top")
+    legend = dict(orientation="h", y=1, yanchor="bottom")
     figure = apply_layout(figure, 150 + 42 * len(classes), legend=legend, bargap=0.25)
-    return figure.update_layout(margin_t=10, margin_b=90)
+    return figure.update_layout(margin_t=40, margin_b=60)
 
 
 def intensity_histogram(histogram: np.ndarray) -> go.Figure:

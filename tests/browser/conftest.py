@@ -9,9 +9,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 
 def pytest_collection_modifyitems(items):
-    if CHROMIUM is None:
-        for item in items:
-            if "browser" in item.path.parts:
+    for item in items:
+        if "browser" in item.path.parts:
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.server)
+            if CHROMIUM is None:
                 item.add_marker(pytest.mark.skip(reason="no Chromium is installed"))
 
 
@@ -23,28 +25,28 @@ def browser():
 
 @pytest.fixture
 def visit(browser, address):
-    """Open the app in a window; at the end, nothing was fetched from outside and no error was logged."""
-    complaints, opened = [], []
+    """Open the app in a window; in the end, nothing was fetched from outside and no error was logged."""
+    errors, pages = [], []
 
     def go(width=1366, height=768, theme="light"):
         page = browser.new_page(viewport={"width": width, "height": height})
-        opened.append(page)
-        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: _check_address(request.url, complaints))
+        pages.append(page)
+        page.on("console", lambda message: message.type == "error" and errors.append(message.text))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: _check_address(request.url, errors))
         page.goto(f"{address}/?__theme={theme}", wait_until="domcontentloaded")
         page.wait_for_selector(".answer .label", timeout=60_000)
         return page
 
     yield go
-    for page in opened:
+    for page in pages:
         page.close()
-    assert complaints == []
+    assert errors == []
 
 
-def _check_address(url, complaints):
+def _check_address(url, errors):
     if not url.startswith(("http://127.0.0.1", "data:", "blob:")):
-        complaints.append(f"request to {url}")
+        errors.append(f"request to {url}")
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def says():
 
 
 def open_tab(page, name, within="body"):
-    """Click a tab, or on a narrow window its entry in the menu of those that found no room."""
+    """Click a tab, or on a narrow window its entry in the menu of the other tabs."""
     bar = page.locator(f"{within} .tab-wrapper").first
     bar.wait_for()
     tab = bar.get_by_role("tab", name=name)

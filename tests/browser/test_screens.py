@@ -11,52 +11,82 @@ from .conftest import open_tab
 
 @pytest.fixture(scope="module")
 def address(synthetic_root, tmp_path_factory):
-    """An app over the shipped checkpoints, with phantom archives in place of the data."""
+    """An app over the shipped checkpoints, with synthetic archives in place of the data."""
     log = tmp_path_factory.mktemp("log") / "app.log"
     with running_app(log=log, data_root=synthetic_root) as running:
         yield running
         assert "Traceback" not in log.read_text()
 
 
+def choose(page, label, option):
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=option).click()
+
+
+def headline_says(page, words):
+    page.wait_for_function("words => document.querySelector('#headline').innerText.includes(words)", arg=words)
+
+
+def map_is(page, title):
+    page.wait_for_function("title => document.querySelector('#heatmap .map').alt.startsWith(title)", arg=title)
+
+
+def upload(page, path, number=5, subset="retinamnist", size=(500, 400)):
+    Image.fromarray(synthetic.draw(subset, number)).resize(size).save(path)
+    page.set_input_files("#picture input[type=file]", path)
+
+
+def test_the_first_view_is_the_best_model_and_its_most_faithful_map(visit):
+    page = visit()
+    assert page.get_by_label("Dataset").input_value() == "BloodMNIST"
+    assert page.get_by_label("Model").input_value().startswith("ViT, fine-tuned")
+    map_is(page, "Relevance map for")
+    assert "It ranks 1 of" in page.inner_text("#faithfulness")
+
+
 def test_a_first_visit_from_picker_to_map(visit, says, tmp_path):
     page = visit()
     says(page, "The model says")
     says(page, "not for diagnosis")
-    page.get_by_label("Subset").click()
-    page.get_by_role("option", name="RetinaMNIST").click()
+    choose(page, "Dataset", "RetinaMNIST")
     says(page, "grade")
-    page.get_by_label("Model").click()
-    page.get_by_role("option", name="CNN").click()
-    page.wait_for_function("document.querySelector('#headline').innerText.includes('2.8 M')")
-    page.get_by_label("Rollout", exact=True).wait_for(state="detached")  # the CNN has answered
-    page.get_by_label("Model").click()
-    page.get_by_role("option", name="fine-tuned").click()
-    page.wait_for_function("document.querySelector('#headline').innerText.includes('5.5 M')")
+    choose(page, "Model", "CNN")
+    headline_says(page, "2.8 M")
+    page.get_by_label("Rollout", exact=True).wait_for(state="detached")  # the answer of the CNN is displayed
+    choose(page, "Model", "fine-tuned")
+    headline_says(page, "5.5 M")
     page.get_by_label("Rollout", exact=True).click()
-    page.wait_for_function("document.querySelector('#overlay img').alt.startsWith('Rollout')")
-
-    path = tmp_path / "mine.png"
-    Image.fromarray(synthetic.draw("retinamnist", 5)).resize((500, 400)).save(path)
-    page.set_input_files("#picture input[type=file]", path)
+    map_is(page, "Rollout")
+    upload(page, tmp_path / "mine.png")
     says(page, "Your image")
     page.locator("#examples button").nth(3).click()
-    says(page, "truth")
+    says(page, "true class")
 
 
-def test_what_is_picked_in_haste_is_what_is_shown(visit, says):
+def test_the_last_of_many_quick_choices_is_displayed(visit, says):
     page = visit()
     for name in ("from scratch", "CNN", "fine-tuned"):
-        page.get_by_label("Model").click()
-        page.get_by_role("option", name=name).click()
-    page.wait_for_function("document.querySelector('#headline').innerText.includes('5.5 M')")
+        choose(page, "Model", name)
+    headline_says(page, "5.5 M")
     for _ in range(4):
-        page.get_by_role("button", name="Surprise me").click()
+        page.get_by_role("button", name="Random image").click()
     page.wait_for_timeout(3000)
-    origin = page.inner_text(".seen p").split(",")[0].splitlines()[-1].lower()
-    page.get_by_label("Set of answers").click()
-    page.get_by_role("option", name="99").click()
-    says(page, "99% set")
+    origin = page.inner_text(".thumbnail p").split(",")[0].splitlines()[-1].lower()
+    choose(page, "Prediction set", "99")
+    says(page, "99% prediction set")
     assert origin in page.inner_text("#answer .truth").lower()
+
+
+def test_an_upload_and_a_change_of_model_at_once_keep_both(visit, says, tmp_path):
+    page = visit()
+    upload(page, tmp_path / "mine.png", subset="bloodmnist")
+    choose(page, "Model", "CNN")
+    headline_says(page, "2.8 M")
+    says(page, "Your image")
+    page.get_by_label("Rollout", exact=True).wait_for(state="detached")
+    page.wait_for_timeout(1000)
+    says(page, "Your image")
+    assert page.get_by_label("Rollout", exact=True).count() == 0
 
 
 def test_a_bad_upload_is_one_notice_and_the_answer_stays(visit, says, tmp_path):
@@ -66,7 +96,7 @@ def test_a_bad_upload_is_one_notice_and_the_answer_stays(visit, says, tmp_path):
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     page.set_input_files("#picture input[type=file]", path)
     page.wait_for_selector(".toast-body")
-    assert "picture" in page.inner_text(".toast-body")
+    assert "image" in page.inner_text(".toast-body")
     page.wait_for_selector("#picture button[aria-label^='Drop']")  # the box is empty again
     assert page.inner_text("#answer .answer") == before
 
@@ -82,9 +112,7 @@ def test_a_dicom_file_is_an_image_too(visit, says):
 def test_removing_a_picture_and_uploading_another_one(visit, says, tmp_path):
     page = visit()
     for number in (1, 2):
-        path = tmp_path / f"{number}.png"
-        Image.fromarray(synthetic.draw("bloodmnist", number)).save(path)
-        page.set_input_files("#picture input[type=file]", path)
+        upload(page, tmp_path / f"{number}.png", number, "bloodmnist", (28, 28))
         says(page, "Your image")
         page.get_by_role("button", name="Remove Image").click()
         page.wait_for_selector("#picture button[aria-label^='Drop']")
@@ -94,7 +122,7 @@ def test_removing_a_picture_and_uploading_another_one(visit, says, tmp_path):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("tab", ["Explore", "Test set", "About"])
+@pytest.mark.parametrize("tab", ["Explore", "Compare", "Test set", "Data", "Bulk", "About"])
 def test_nothing_is_wider_than_a_phone(visit, tab, theme):
     page = visit(390, 844, theme)
     open_tab(page, tab)
@@ -104,46 +132,53 @@ def test_nothing_is_wider_than_a_phone(visit, tab, theme):
 
 def test_the_first_answer_needs_no_scrolling_on_a_laptop(visit):
     page = visit()
-    for part in ("#picture", "#overlay", "#answer .label"):
+    for part in ("#picture", "#heatmap", "#answer .label"):
         box = page.locator(part).bounding_box()
         assert box["y"] + box["height"] < 768
 
 
-def test_a_click_on_the_image_shows_what_that_patch_attends_to(visit, says):
+def test_a_click_on_the_image_shows_what_that_patch_attends_to(visit):
     page = visit()
-    box = page.locator("#overlay img").bounding_box()
-    page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
-    page.wait_for_function("document.querySelector('#about').innerText.includes('row 4, column 4')")
+    for picture in ("img.map", "img:not(.map)"):
+        box = page.locator(f"#heatmap {picture}").bounding_box()
+        page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.25)
+        place = "row 4, column 8" if picture == "img.map" else "class token"
+        page.wait_for_function(f"document.querySelector('#about').innerText.includes('{place}')")
     page.locator("#heads button").nth(1).click()
     page.wait_for_selector("#heads button:nth-child(2)[aria-pressed='true']")
     page.get_by_label("Relevance").click()
-    page.wait_for_function("document.querySelector('#overlay img').alt.startsWith('Relevance map for')")
+    map_is(page, "Relevance map for")
 
 
-def test_a_test_of_a_map_goes_with_the_map(visit):
+def test_the_test_of_a_map_goes_with_the_map(visit):
     page = visit()
-    told = "text=blurring what the map marks first"
+    result = "text=blurring the patches that the map marks first"
     page.click("#test-map")
-    page.wait_for_selector(told)
+    page.wait_for_selector(result)
     page.locator("#heads button").nth(1).click()
-    page.wait_for_selector(told, state="detached")
+    page.wait_for_selector(result, state="detached")
 
 
-def test_compare_shows_every_model_and_follows_the_subset(visit):
+def test_compare_shows_every_model_and_follows_the_dataset(visit):
     page = visit()
     open_tab(page, "Compare")
     page.wait_for_selector("#compared .models section:nth-child(4)")
     assert page.locator("#compared .models img").count() == 4
-    page.get_by_label("Subset").click()
-    page.get_by_role("option", name="BreastMNIST").click()
-    page.wait_for_function(
-        "/malignant|benign/.test(document.querySelector('#compared .agreement').innerText)"
-    )
+    choose(page, "Dataset", "BreastMNIST")
+    page.wait_for_function("/malignant|benign/.test(document.querySelector('#compared .agreement').innerText)")
 
 
-def test_what_is_painted_over_changes_the_answer(visit, says):
+def test_an_image_picked_in_explore_is_compared(visit, says, tmp_path):
     page = visit()
-    page.get_by_role("button", name="Erase and ask again").click()
+    upload(page, tmp_path / "mine.png", subset="bloodmnist")
+    says(page, "Your image")
+    open_tab(page, "Compare")
+    page.wait_for_function("document.querySelector('#compared')?.innerText.includes('Your image')")
+
+
+def test_a_painted_region_changes_the_answer(visit):
+    page = visit()
+    page.get_by_role("button", name="Perturbation test").click()
     canvas = page.locator("#canvas canvas").first
     canvas.scroll_into_view_if_needed()
     page.wait_for_timeout(1500)
@@ -155,6 +190,13 @@ def test_what_is_painted_over_changes_the_answer(visit, says):
         page.mouse.move(x + dx, y + dy, steps=5)
     page.mouse.up()
     page.wait_for_timeout(500)
-    page.click("#ask-again")
-    page.wait_for_function("document.querySelector('#erased').innerText.includes('of the image erased')")
-    assert "Occlusion" in page.inner_text("#erased")
+    page.click("#predict-masked")
+    page.wait_for_function("document.querySelector('#masked').innerText.includes('of the image removed')")
+    assert "Occlusion" in page.inner_text("#masked")
+
+
+def test_the_report_is_saved(visit):
+    page = visit()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save a report").click()
+    assert download.value.suggested_filename.startswith("medvit-bloodmnist-vit_finetuned-")

@@ -1,10 +1,17 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from medvit import checkpoint
+from medvit.data import medmnist
 from medvit.errors import MedvitError
+from medvit.evaluation.inference import predict
+from medvit.evaluation.metrics import summary
+from medvit.training.fit_model import TrainingSetup, build, fit_model
+
+from .conftest import tiny_recipe
 
 
 def state(folder):
@@ -66,3 +73,32 @@ def test_a_student_learns_from_teachers_and_its_card_lists_them(quick_train):
     assert "command" not in student.card
     with pytest.raises(MedvitError, match="trained on BloodMNIST"):
         quick_train("retinamnist", "cnn", "other", teachers=[teacher])
+
+
+@pytest.fixture
+def split(synthetic_root):
+    return medmnist.load_split("breastmnist", "train", root=synthetic_root)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_the_epoch_with_the_lowest_validation_loss_is_kept(ema, split, tmp_path):
+    images, labels = split
+    wrong = images, 1 - labels  # the better the training, the worse this validation
+    recipe = tiny_recipe("breastmnist", "cnn", epochs=5, warmup=0.0, learning_rate=1e-2, ema=ema)
+    setup = TrainingSetup(medmnist.get("breastmnist"), "cnn", recipe)
+    fitted = fit_model(setup, build(setup), split, wrong, tmp_path)
+    losses = [row["val_loss"] for row in fitted.result.history]
+    assert min(losses) < losses[-1]
+    logits, _ = predict(fitted.model, fitted.preprocessing, images)
+    assert summary(logits, wrong[1], "binary-class")["loss"] == pytest.approx(min(losses), rel=0.02)
+
+
+def test_without_validation_the_last_epoch_is_kept(split, tmp_path):
+    recipe = tiny_recipe("breastmnist", "cnn", epochs=5, learning_rate=1e-2, label_smoothing=0.0)
+    setup = TrainingSetup(medmnist.get("breastmnist"), "cnn", recipe)
+    before = build(setup).model.state_dict()
+    fitted = fit_model(setup, build(setup), split, None, tmp_path)
+    assert all("val_loss" not in row for row in fitted.result.history)
+    logits, _ = predict(fitted.model, fitted.preprocessing, split[0])
+    assert np.mean(logits.argmax(1) == split[1]) > 0.8
+    assert not torch.equal(fitted.model.state_dict()["stem.0.weight"], before["stem.0.weight"])

@@ -125,7 +125,7 @@ class HeatmapPanel:
         return {
             self.view: heatmap_view.render(
                 plots.enlarge(prediction.source),
-                plots.overlay(prediction.source, heatmap, values[self.opacity] / 100),
+                plots.overlay(prediction.source, heatmap, values[self.opacity] / 100, by_value=True),
                 f"{kind.title} map{subject} over the image. {summary}",
             ),
             self.about: html.note(f"{_origin(prediction, method, options)}{kind.about} {summary}"),
@@ -209,7 +209,7 @@ def build(registry: Registry, answer: gr.State) -> HeatmapPanel:
                 ["mean", "max", "min"], label="Heads fused by", min_width=80, visible=False
             ),
             discard_ratio=gr.Slider(0, 90, 0, step=10, label="Discard weakest, %", visible=False, **small),
-            opacity=gr.Slider(0, 100, 70, step=5, label="Opacity, %", **small),
+            opacity=gr.Slider(0, 100, 85, step=5, label="Opacity, %", **small),
             about=gr.HTML(elem_id="about", render=False),
             heads=thumbnail_strip.thumbnail_strip(elem_id="heads", render=False),
             layers=thumbnail_strip.thumbnail_strip(elem_id="layers", render=False),

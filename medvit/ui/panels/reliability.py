@@ -24,6 +24,8 @@ from medvit.ui.panels.operating_point import OperatingPoint
 from medvit.ui.panels.tables import Table, interval, render
 from medvit.ui.state import Values
 
+NOT_MEASURED = "The reliability of this model was not measured. `medvit evaluate --fit {folder}` measures it."
+
 
 @dataclass(frozen=True, eq=False)
 class Reliability:

@@ -47,7 +47,8 @@ class BodyLimiter:
     An upload is passed on as it arrives, to be written to disk. Any other body is received completely and
     checked first, so that an unfinished one occupies little but a socket.
 
-    `expected`: bytes, as declared, else the limit. `received`: bytes so far. `refused`: the reason, once there is one. `complete`: no more will arrive.
+    `expected`: bytes, as declared, else the limit. `received`: bytes so far. `refused`: the reason, once
+    there is one. `complete`: no more will arrive.
     """
 
     def __init__(self, receive: Receive, path: str, headers: Headers, budget: MemoryBudget):

@@ -18,8 +18,9 @@ from medvit.ui.server.cleanup import clean_up_forever
 from medvit.ui.server.middleware import LimitsMiddleware
 from medvit.ui.server.origins import OriginPolicy
 from medvit.ui.server.protocol import use_bounded_protocol
-from medvit.ui.server.queueing import bound_unread
+from medvit.ui.server.queueing import bound_queue, stop_unattended_jobs_forever
 from medvit.ui.server.responses import log_exception
+from medvit.ui.server.sessions import limit_sessions_forever
 from medvit.ui.server.uploads import open_uploads_only
 
 
@@ -32,7 +33,7 @@ def protect(demo: gr.Blocks) -> None:
         api_open=False,
         status_update_rate=5,
     )
-    bound_unread(demo)
+    bound_queue(demo)
 
 
 def options(uploads: Path, policy: OriginPolicy | None = None, log: bool = False) -> dict[str, Any]:
@@ -53,6 +54,8 @@ def options(uploads: Path, policy: OriginPolicy | None = None, log: bool = False
         app.middleware_stack = LimitsMiddleware(app.middleware_stack, policy, log, uploads)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(clean_up_forever, uploads)
+            tasks.start_soon(limit_sessions_forever, app.state_holder)
+            tasks.start_soon(stop_unattended_jobs_forever, app.get_blocks()._queue)
             yield
             tasks.cancel_scope.cancel()
 

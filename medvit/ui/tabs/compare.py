@@ -94,4 +94,4 @@ def _map(predictor: Predictor, prediction: Prediction, method: str) -> tuple[Ima
         return None, f"{kind.title} needs attention; this model has none."
     heatmap = explain.scale(predictor.heatmap(prediction, method), kind.signed)
     description = f"{kind.title} map for {short_name(prediction.label)}. {explain.describe(heatmap)}"
-    return plots.overlay(prediction.source, heatmap, side=224), description
+    return plots.overlay(prediction.source, heatmap, 0.85, side=224, by_value=True), description

@@ -209,7 +209,7 @@ def _build_images() -> ImageInputs:
     )
     thumbnail = gr.HTML(min_height=96)
     examples = thumbnail_strip.thumbnail_strip(elem_id="examples")
-    with gr.Row():
+    with gr.Row(elem_id="pick-image"):
         return ImageInputs(
             upload,
             thumbnail,

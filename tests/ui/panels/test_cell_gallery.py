@@ -98,7 +98,7 @@ def test_registry_the_gallery_gives_the_command_and_describes_the_images(registr
 
 
 def test_images_of_another_archive_are_not_displayed(write_archive, registry, tmp_path):
-    other = write_archive(tmp_path, 1 - with_data.checkpoint("breastmnist", "cnn").test_labels)
+    other = write_archive(tmp_path, 1 - registry.checkpoint("breastmnist", "cnn").test_labels)
     html = page(other, CELLS[0])
     assert "<img" not in html
     assert "not the one this model was tested on" in html

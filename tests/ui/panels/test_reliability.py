@@ -48,7 +48,9 @@ def test_a_model_is_compared_with_each_other_model_on_the_same_images(checkpoint
 
 
 def test_a_model_without_reliability_says_why(checkpoints):
-    bare = SimpleNamespace(card={}, trust=None, trust_problem="Fit it first.", dataset=checkpoints[0].dataset)
+    bare = SimpleNamespace(
+        card={}, trust=None, trust_problem="Fit it first.", dataset=checkpoints[0].dataset, folder="cnn"
+    )
     assert "Fit it first." in reliability.calibration_html(bare)
     assert reliability.tables(bare, []) == []
 

@@ -10,6 +10,8 @@ import pytest
 
 from medvit import limits
 from medvit.ui.server import middleware
+from medvit.ui.server.bodies import MemoryBudget
+from medvit.ui.server.responses import RefusedError
 from tests.conftest import REPOSITORY
 
 from .http import BOUNDARY, JSON, form, request, run_async
@@ -88,6 +90,24 @@ def test_requests_beside_the_queue_are_limited():
     assert status == 503
     assert "try again" in text
     assert respond(fine, "/config", running=limits.DIRECT_REQUESTS) == (200, "fine")
+
+
+def test_mcp_messages_have_slots_of_their_own():
+    slots = middleware.Slots(("/gradio_api/mcp",), 1)
+    assert slots.counts("POST", "/gradio_api/mcp/")
+    assert not slots.counts("GET", "/gradio_api/mcp/")  # a stream that stays open
+    with slots.occupy(), pytest.raises(RefusedError, match="Busy"), slots.occupy():
+        pass
+    with slots.occupy():
+        pass
+
+
+def test_all_bodies_together_have_a_memory_budget():
+    budget = MemoryBudget(100)
+    budget.take(60)
+    with pytest.raises(RefusedError, match="Busy"):
+        budget.take(41)
+    budget.take(40)
 
 
 def test_a_body_is_passed_on_unchanged():

@@ -4,10 +4,12 @@ import json
 import time
 from types import SimpleNamespace
 
+import anyio
 import pytest
 
 from medvit import limits
-from medvit.ui.server.queueing import bound_unread
+from medvit.ui.server import queueing
+from medvit.ui.server.queueing import bound_queue
 from tests.conftest import running_app
 
 from .http import JSON, request, run_async
@@ -51,14 +53,73 @@ def test_visitors_with_the_most_unread_messages_lose_theirs():
         clean_events=clean_events,
         pending_messages_per_session=waiting,
         pending_event_ids_session=events,
+        active_jobs=[],
+        event_queue_per_concurrency_id={},
     )
-    bound_unread(SimpleNamespace(_queue=queue))
-    response = run_async(queue.push, SimpleNamespace(session_hash="visitor 1"), None, None)
+    bound_queue(SimpleNamespace(_queue=queue))
+    response = run_async(queue.push, request_of("visitor 1", 7), None, None)
     assert response == (True, "visitor 1", "success")
     assert cleaned == [f"visitor {i}" for i in range(99, 99 - len(cleaned), -1)]
     assert sum(messages.qsize() for messages in waiting.values()) <= limits.TOTAL_UNREAD_MESSAGES
     assert len(waiting) == 100 - len(cleaned) > 50
     assert events == {"visitor 1": {"b"}}
+
+
+def request_of(session, number):
+    """What a visitor asks the queue for."""
+    return SimpleNamespace(session_hash=session, fn_index=number)
+
+
+class Queue:
+    """As much of Gradio's queue as the limits use."""
+
+    def __init__(self, *events):
+        self.active_jobs = [None, list(events)]
+        self.event_queue_per_concurrency_id = {}
+        self.pending_messages_per_session = {}
+        self.pending_event_ids_session = {}
+        self.cleaned = []
+
+    async def push(self, body, request, username):
+        return True, body.session_hash, "success"
+
+    async def clean_events(self, *, event_id):
+        self.cleaned.append(event_id)
+
+
+def event(name, session, number=7, generator=True):
+    fn = SimpleNamespace(_id=number, types_generator=generator)
+    return SimpleNamespace(_id=name, session_hash=session, fn=fn, alive=True)
+
+
+def test_a_visitor_runs_a_job_once_at_a_time():
+    queue = Queue(event("a", "visitor 1"), event("b", "visitor 2", generator=False))
+    bound_queue(SimpleNamespace(_queue=queue))
+
+    def push(session, number=7):
+        return run_async(queue.push, request_of(session, number), None, None)[0]
+
+    assert not push("visitor 1")
+    assert push("visitor 1", number=8)
+    assert push("visitor 2")
+    assert push("visitor 3")
+
+
+def test_a_job_ends_when_its_client_does_not_read(monkeypatch):
+    monkeypatch.setattr(queueing, "CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(limits, "UNATTENDED_SECONDS", 0.1)
+    queue = Queue(event("unread", "left"), event("read", "here"), event("short", "left", generator=False))
+    queue.pending_messages_per_session = {
+        "left": SimpleNamespace(empty=lambda: False),
+        "here": SimpleNamespace(empty=lambda: True),
+    }
+
+    async def watch():
+        with anyio.move_on_after(0.5):
+            await queueing.stop_unattended_jobs_forever(queue)
+
+    run_async(watch)
+    assert set(queue.cleaned) == {"unread"}
 
 
 @pytest.mark.server

@@ -1,0 +1,113 @@
+"""Rewrite the generated tables of README.md, between their markers, from the cards and results/*.csv.
+
+medvit tables README.md
+"""
+
+import argparse
+import csv
+import re
+import statistics
+from pathlib import Path
+
+from medvit import checkpoint
+from medvit.data import medmnist
+from medvit.errors import MedvitError
+from medvit.evaluation.report import below_expected_coverage, results_table
+from medvit.explain import METHODS
+from medvit.files import atomic_file
+
+# Mean error over all corruptions: AlexNet (Di Salvo et al., 2024) and MedViTV2-S (Manzari et al., 2025).
+PUBLISHED_ROBUSTNESS = {
+    "bloodmnist": (0.112, 0.109),
+    "breastmnist": (0.299, 0.163),
+    "pathmnist": (0.277, 0.145),
+    "retinamnist": (0.649, 0.478),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Define the flags of `medvit tables`."""
+    parser.add_argument(
+        "file", type=Path, help="a Markdown file with markers such as <!-- results --> <!-- end -->"
+    )
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="[results]")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Rewrite one file."""
+    text = fill(args.file.read_text(), args.results)
+    with atomic_file(args.file, "w") as file:
+        file.write(text)
+
+
+def fill(text: str, results: Path) -> str:
+    """Return Markdown with the content between `<!-- NAME -->` and `<!-- end -->` generated anew.
+
+    Args:
+        results: the folder of faithfulness.csv, map_costs.csv and robustness.csv.
+
+    Raises:
+        MedvitError: a marker with an unknown name.
+    """
+    tables = {
+        "results": _results,
+        "coverage": _coverage,
+        "maps": lambda: _maps(results),
+        "robustness": lambda: _robustness(results),
+    }
+
+    def generate(match: re.Match) -> str:
+        if match[1] not in tables:
+            raise MedvitError(f"There is no table {match[1]!r}. The tables are: {', '.join(tables)}.")
+        return f"<!-- {match[1]} -->\n{tables[match[1]]()}<!-- end -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", generate, text, flags=re.DOTALL)
+
+
+def _results() -> str:
+    return results_table(checkpoint.discover()[0])
+
+
+def _coverage() -> str:
+    """One sentence about the prediction sets that cover fewer test images than expected."""
+    rows = below_expected_coverage(checkpoint.discover()[0])
+    by_dataset: dict[str, list[str]] = {}
+    for dataset, model, level, coverage in rows:
+        by_dataset.setdefault(f"{dataset} (level {level:.0%})", []).append(f"{model} {coverage:.1%}")
+    listed = "; ".join(f"{dataset}: {', '.join(models)}" for dataset, models in by_dataset.items())
+    return f"Below their expected range on the test split: {listed}.\n"
+
+
+def _maps(results: Path) -> str:
+    """One row for each explanation map: example, what it shows, cost, faithfulness."""
+    costs = {row["method"]: row["forward_passes"] for row in _read(results / "map_costs.csv")}
+    gains: dict[str, list[float]] = {}
+    for row in _read(results / "faithfulness.csv"):
+        if row["model"] != "cnn":
+            gains.setdefault(row["method"], []).append(float(row["insertion_deletion_gain"]))
+    lines = ["| | map | shows | cost | faithfulness |", "|---|---|---|---|---|"]
+    for name, method in METHODS.items():
+        image = f"![{method.title}](docs/maps/{name}.png)"
+        gain = f"{statistics.mean(gains[name]):+.2f}"
+        lines.append(f"| {image} | {method.title} `{name}` | {method.about} | {costs[name]} x | {gain} |")
+    return "\n".join(lines) + "\n"
+
+
+def _robustness(results: Path) -> str:
+    """The mean error of the fine-tuned ViTs over all corruptions, beside published ones."""
+    rows = [row for row in _read(results / "robustness.csv") if row["model"] == "vit_finetuned"]
+    lines = [
+        "| | fine-tuned ViT-Tiny, balanced | error rate | AlexNet at 224, balanced | MedViTV2-S at 224 |",
+        "|---|---|---|---|---|",
+    ]
+    for name, published in PUBLISHED_ROBUSTNESS.items():
+        own = [row for row in rows if row["subset"] == name]
+        means = [statistics.mean(float(row[key]) for row in own) for key in ("balanced_error", "error_rate")]
+        cells = " | ".join(f"{value:.3f}" for value in (*means, *published))
+        lines.append(f"| {medmnist.get(name).title} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,238 @@
+"""Models of any make, pictures of any kind, threads; the model itself stays as it is."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig
+from PIL import Image
+from torch import nn
+from torchvision.models import resnet18
+from torchvision.models.vision_transformer import VisionTransformer
+from torchvision.transforms._presets import ImageClassification
+from transformers import (
+    BeitConfig,
+    BeitForImageClassification,
+    DeiTConfig,
+    DeiTForImageClassificationWithTeacher,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersForImageClassification,
+    SiglipConfig,
+    SiglipForImageClassification,
+    SwinConfig,
+    SwinForImageClassification,
+    ViTImageProcessor,
+)
+
+import medvit
+from medvit.data import synthetic
+from medvit.errors import MedvitError
+from medvit.explain import METHODS, Explainer
+from medvit.imaging import to_tensor
+
+from .conftest import small_vit, without_normalisation
+
+ATTENTION_METHODS = {name for name, method in METHODS.items() if method.needs_attention}
+PICTURE = Image.fromarray(synthetic.draw("bloodmnist", 0)).resize((50, 40))
+SMALL = dict(image_size=32, patch_size=8, hidden_size=32, num_hidden_layers=3, num_attention_heads=4)
+SMALL |= dict(intermediate_size=64, num_labels=5)
+
+
+def make(kind):
+    """A small model of transformers with random weights."""
+    torch.manual_seed(0)
+    if kind == "deit":
+        return DeiTForImageClassificationWithTeacher(DeiTConfig(**SMALL)).eval()
+    if kind == "dinov2 with registers":
+        return Dinov2WithRegistersForImageClassification(Dinov2WithRegistersConfig(**SMALL)).eval()
+    if kind == "beit":
+        return BeitForImageClassification(BeitConfig(**SMALL, use_relative_position_bias=True)).eval()
+    vision = {key: value for key, value in SMALL.items() if key != "num_labels"}
+    return SiglipForImageClassification(SiglipConfig(vision_config=vision, num_labels=5)).eval()
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix", "read", "patches"),
+    [
+        ("deit", 2, (0, 1), False),
+        ("dinov2 with registers", 5, (0,), True),
+        ("beit", 1, (), True),
+        ("siglip", 0, (), True),
+    ],
+)
+@pytest.mark.parametrize("rescale_factor", [1 / 255, 1 / 127.5])
+def test_a_model_of_ones_own_is_explained_from_its_folder(
+    kind, prefix, read, patches, rescale_factor, tmp_path
+):
+    model, mean, std = make(kind), [0.48, 0.46, 0.41], [0.27, 0.26, 0.28]
+    model.save_pretrained(tmp_path)
+    size = {"height": 32, "width": 32}
+    processor = ViTImageProcessor(size=size, image_mean=mean, image_std=std, rescale_factor=rescale_factor)
+    processor.save_pretrained(tmp_path)
+    result = medvit.Explainer(tmp_path)(PICTURE)
+    inputs = ViTImageProcessor.from_pretrained(tmp_path)(PICTURE, return_tensors="pt").pixel_values
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        expected = model(inputs, output_attentions=True)
+    torch.testing.assert_close(result.logits, expected.logits[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(result.attentions, torch.cat(expected.attentions), atol=1e-5, rtol=0)
+    assert result.attentions.shape[-1] == 16 + prefix
+    structure = result.explainer.structure()
+    assert (structure.prefix_tokens, structure.reads_patches) == (read, patches)
+    assert result.readout.sum().item() == pytest.approx(1)
+    assert (result.readout[len(read) : prefix] == 0).all(), "registers are not read"
+    assert result.picture.shape == (32, 32, 3)
+    assert np.abs(result.picture - np.asarray(PICTURE.resize((32, 32))).astype(int)).mean() < 20
+    for method in METHODS:
+        values = result.heatmap(method)
+        assert values.shape == (4, 4)
+        assert np.ptp(values) > 0, method
+
+
+def test_windowed_attention_is_refused_and_other_maps_are_kept():
+    config = SwinConfig(image_size=32, patch_size=4, embed_dim=12, depths=[1, 1], num_heads=[2, 2])
+    config.window_size = 4
+    result = Explainer(SwinForImageClassification(config), without_normalisation())(PICTURE)
+    assert result.attentions is None
+    assert set(result.explainer.methods()) == set(METHODS) - ATTENTION_METHODS
+    with pytest.raises(MedvitError, match="SwinForImageClassification do not all span the whole image"):
+        result.heatmap("rollout")
+    assert result.heatmap("grad_cam").shape == (4, 4)
+    assert result.heatmap("occlusion").ndim == 2
+
+
+def test_a_vit_of_torchvision_with_its_transform():
+    torch.manual_seed(0)
+    model = VisionTransformer(32, 8, 3, 4, 48, 96, num_classes=4)
+    nn.init.normal_(model.heads.head.weight)
+    transform = ImageClassification(crop_size=32, resize_size=36)
+    result = Explainer(model, transform)(PICTURE)
+    with torch.no_grad():
+        expected = model.eval()(transform(PICTURE)[None])[0]
+    torch.testing.assert_close(result.logits, expected, atol=1e-4, rtol=1e-4)
+    assert result.attentions.shape == (3, 4, 17, 17)
+    for method in METHODS:
+        assert np.ptp(result.heatmap(method, 2)) > 0, method
+
+
+def test_a_convolutional_network_has_cams_and_occlusion():
+    torch.manual_seed(0)
+    result = Explainer(resnet18(num_classes=3), without_normalisation(64))(PICTURE)
+    assert set(result.explainer.methods()) == set(METHODS) - ATTENTION_METHODS
+    for method in result.explainer.methods():
+        assert np.ptp(result.heatmap(method)) > 0, method
+
+
+def test_a_model_of_timm_brings_its_preprocessing():
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    model = timm.create_model("vit_tiny_patch16_224", depth=2, num_classes=4)
+    nn.init.normal_(model.head.weight)
+    result = medvit.Explainer(model)(PICTURE)
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    with torch.no_grad():
+        expected = model.eval()(transform(PICTURE)[None])[0]
+    torch.testing.assert_close(result.logits, expected, atol=1e-4, rtol=1e-4)
+    assert result.heatmap("relevance", 1).shape == (14, 14)
+    assert result.overlay("relevance", 1).size == (336, 336)
+
+
+def test_a_prepared_tensor_a_picture_and_pixels_give_the_same():
+    explainer = Explainer(small_vit(), ViTImageProcessor(size={"height": 32, "width": 32}))
+    pixels = to_tensor(np.asarray(PICTURE.resize((32, 32)))[None])
+    prepared = (pixels / 255 - 0.5) / 0.5
+    results = [explainer(image) for image in (PICTURE.resize((32, 32)), pixels, prepared)]
+    for result in results[1:]:
+        torch.testing.assert_close(result.logits, results[0].logits, atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(result.heatmap("occlusion"), results[0].heatmap("occlusion"), atol=1e-5)
+        np.testing.assert_array_equal(result.picture, results[0].picture)
+
+
+def test_a_picture_for_a_model_without_preprocessing_is_refused():
+    explainer = Explainer(small_vit())
+    with pytest.raises(MedvitError, match="preprocess="):
+        explainer(PICTURE)
+    assert explainer(torch.randn(1, 3, 32, 32)).heatmap("rollout").shape == (4, 4)
+    with pytest.raises(MedvitError, match="shape"):
+        explainer(torch.randn(3, 32, 32))
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(MedvitError, match="cannot be loaded"):
+        Explainer(tmp_path)
+
+
+def hooks(model):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_not_changed(dtype, training):
+    model = small_vit().to(dtype).train(training)
+    model.vit.layers[0].requires_grad_(False)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    implementation = model.config._attn_implementation
+    result = Explainer(model, without_normalisation())(PICTURE, target=1)
+    for method in METHODS:
+        assert result.heatmap(method, 1).dtype == np.float32
+    assert result.logits.dtype == torch.float32
+    assert hooks(model) == 0
+    assert model.training == training
+    assert model.config._attn_implementation == implementation
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert parameter.grad is None
+        assert parameter.dtype == dtype
+        assert parameter.requires_grad == (not name.startswith("vit.layers.0."))
+
+
+def test_an_adapter_in_a_layer_is_not_lost():
+    model, inputs = small_vit(), torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        without = model(inputs).logits[0]
+    model.add_adapter(LoraConfig(target_modules=["q_proj"], r=2, lora_alpha=64, init_lora_weights=False))
+    with torch.no_grad():
+        expected = model.eval()(inputs).logits[0]
+    assert not torch.allclose(expected, without, atol=1e-3)
+    torch.testing.assert_close(Explainer(model)(inputs).logits, expected, atol=1e-5, rtol=0)
+
+
+def test_several_images_at_once_are_as_one_by_one(explained):
+    _, result = explained("spt_lsa")
+    pixels = torch.cat([result.pixels, result.pixels.flip(-1)])
+    several = result.explainer.many(pixels)
+    for each, alone in zip(several, pixels.split(1), strict=True):
+        expected = result.explainer(alone)
+        torch.testing.assert_close(each.logits, expected.logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(each.attentions, expected.attentions, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(each.features, expected.features, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(each.heatmap("rollout"), expected.heatmap("rollout"), atol=1e-6)
+    probs = result.explainer.predict(pixels, batch_size=1)
+    torch.testing.assert_close(probs[0], result.probabilities, atol=1e-5, rtol=1e-5)
+
+
+def test_two_threads_do_not_mix_their_maps(explained):
+    explainer = explained("spt_lsa")[1].explainer
+    pictures = [to_tensor(synthetic.draw("bloodmnist", i)[None]) for i in range(8)]
+
+    def maps(pixels):
+        result = explainer(pixels)
+        return np.stack(
+            [result.heatmap(name, 1) for name in ("attention", "relevance", "grad_cam", "rollout")]
+        )
+
+    alone = [maps(pixels) for pixels in pictures]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(maps, pictures))
+    for expected, values in zip(alone, together, strict=True):
+        np.testing.assert_allclose(values, expected, atol=1e-5)
+    assert np.abs(alone[0] - alone[1]).max() > 1e-3
+
+
+def test_gradients_with_the_prediction_are_those_computed_afterwards(explained):
+    _, result = explained("vit")
+    together = result.explainer(result.pixels, target=-1)
+    assert list(together.gradients) == [result.top]
+    np.testing.assert_allclose(together.heatmap("relevance"), result.heatmap("relevance"), rtol=1e-3)
