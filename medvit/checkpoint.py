@@ -82,10 +82,6 @@ class Checkpoint:
         return medmnist.get(self.card["subset"])
 
     @property
-    def subset(self) -> Dataset:
-        return self.dataset
-
-    @property
     def model_name(self) -> str:
         return self.card["model"]
 
@@ -266,8 +262,8 @@ def discover(root: str | Path | None = None) -> tuple[list[Checkpoint], dict[str
 def write_model(folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
     """Write the Hugging Face files of a checkpoint, weights in fp16.
 
-    transformers' own ViT returns attentions only where it is not computed by the fused kernel, so the folder of
-    such a model names "eager" attention: `output_attentions=True` works for everyone who opens it.
+    transformers' own ViT returns attentions only where the fused kernel does not compute them, so the folder
+    of such a model names "eager" attention: `output_attentions=True` works for everyone who opens it.
     """
     copy.deepcopy(model).cpu().half().save_pretrained(folder)
     if model.config.model_type == "vit":

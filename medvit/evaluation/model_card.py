@@ -83,10 +83,12 @@ def _facts(checkpoint: Checkpoint) -> dict[str, str]:
     interpolation = card.get("interpolation")
     enlarged = f", enlarged to {card['input_size']} ({interpolation})" if interpolation else ""
     mean, std = (", ".join(f"{x:g}" for x in values) for values in (preprocessing.mean, preprocessing.std))
+    trained_on, available = card["trained_on"], dataset.samples["train"]
+    part = f"all {available:,}" if trained_on == available else f"{trained_on:,} of the {available:,}"
     versions = ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items())
     return {
         "Model": f"{checkpoint.title}, {card['parameters']:,} parameters, {checkpoint.origin}",
-        "Training data": f"{card['trained_on']:,} of {dataset.samples['train']:,} images of {dataset.title}",
+        "Training data": f"{part} training images of {dataset.title}",
         "Source images": f"{card['source_size']} x {card['source_size']} pixels{enlarged}; mean {mean}, "
         f"standard deviation {std}",
         "Recipe": f"{recipe['epochs']} epochs, batch size {recipe['batch_size']}, learning rate "
@@ -114,7 +116,7 @@ def _in_brackets(limits: Any) -> str:
 
 def _metrics(checkpoint: Checkpoint) -> list[Row]:
     test, validation = checkpoint.card["test"], checkpoint.card["validation"]
-    rows = []
+    rows: list[Row] = []
     for key, value in test.items():
         if isinstance(value, float):
             name = key.replace("_", " ").replace("auc", "AUC").replace("f1", "F1")
@@ -201,7 +203,7 @@ def _failures(checkpoint: Checkpoint) -> tuple[str, list[Row]]:
     )
     predicted = probs.argmax(1)
     wrong = selection.misclassified(probs, labels)
-    rows = [
+    rows: list[Row] = [
         (str(i), classes[labels[i]], classes[predicted[i]], f"{probs[i, predicted[i]]:.3f}")
         for i in wrong[:MAX_FAILURES]
     ]

@@ -236,10 +236,11 @@ class Curve(NamedTuple):
 def roc_curves(labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...]) -> dict[str, Curve]:
     """The ROC curve of each class that has one, with its AUC."""
     each = OneVsRest.of(labels, probs)
-    return {
-        classes[i]: Curve(*sklearn_metrics.roc_curve(each.truth[:, i], probs[:, i])[:2], each.auc[i])
-        for i in np.flatnonzero(each.has_curve)
-    }
+    curves = {}
+    for i in np.flatnonzero(each.has_curve):
+        fpr, tpr, _ = sklearn_metrics.roc_curve(each.truth[:, i], probs[:, i])
+        curves[classes[i]] = Curve(fpr, tpr, each.auc[i])
+    return curves
 
 
 def precision_recall_curves(

@@ -97,14 +97,16 @@ def write_html(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray, o
     dataset = checkpoint.dataset
     probs = probabilities(logits, dataset.multi_label)
     title = "ROC curves, each class against the rest"
-    figures = [plots.roc_curves(roc_curves(labels, probs, dataset.classes), title)]
+    plotly_figures = [plots.roc_curves(roc_curves(labels, probs, dataset.classes), title)]
     if not dataset.multi_label:
-        matrix = confusion(logits, labels)
-        figures.insert(0, plots.confusion_matrix(matrix, dataset.classes, "Confusion matrix"))
+        matrix = plots.confusion_matrix(confusion(logits, labels), dataset.classes, "Confusion matrix")
+        plotly_figures.insert(0, matrix)
     page = environment(TEMPLATES).get_template("report.html").render(
         title=f"{dataset.title} · {checkpoint.title}",
         images=len(labels),
-        plots=[figure.to_html(full_html=False, include_plotlyjs=i == 0) for i, figure in enumerate(figures)],
+        plots=[
+            each.to_html(full_html=False, include_plotlyjs=i == 0) for i, each in enumerate(plotly_figures)
+        ],
     )  # fmt: skip
     path = out / f"{dataset.name}-{re.sub(r'[^a-z0-9_]+', '-', checkpoint.model_name)}.html"
     out.mkdir(parents=True, exist_ok=True)

@@ -227,12 +227,14 @@ class Predictor:
         if logits.ndim == 3:
             probs, agreement = augmentation.combine(logits, subset.multi_label)
         calibrated = trust.calibrated(logits, subset.multi_label) if trust else [None] * len(sources)
-        ood_checks = trust.in_distribution(sources) if trust else None
+        ood_checks: Sequence[InDistribution | None] | None = trust.in_distribution(sources) if trust else None
         names = subset.name, self.checkpoint.model_name, subset.classes
-        per_image = zip(
-            sources, probs, passes, calibrated, ood_checks or [None] * len(sources), agreement, strict=True
-        )
-        return [Prediction(*names, *values, trust) for values in per_image]
+        no_checks = [None] * len(sources)
+        per_image = zip(sources, probs, passes, calibrated, ood_checks or no_checks, agreement, strict=True)
+        return [
+            Prediction(*names, source, prob, recorded, calibrated_prob, check, agreed, trust)
+            for source, prob, recorded, calibrated_prob, check, agreed in per_image
+        ]
 
 
 def _logits(passes: list[explain.ForwardPass]) -> np.ndarray:

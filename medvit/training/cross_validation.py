@@ -22,8 +22,9 @@ from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import summary
 from medvit.training.distillation import fit_with_distillation, stratified_folds
 from medvit.training.fit_model import TrainingSetup, build
-from medvit.training.train import describe, prepare_work, sample, work_folder
+from medvit.training.train import describe, sample
 from medvit.training.trainer import training_arguments
+from medvit.training.work import already_exists, prepare_work, work_folder
 
 COLUMNS = (
     "date", "dataset", "model", "variant", "learning_rate", "folds",
@@ -37,7 +38,7 @@ def evaluate_fold(setup: TrainingSetup, fold: int, folds: int, out: Path, resume
 
     Args:
         fold: counts through all repeats: fold // folds seeds the split, fold % folds is the fold in it.
-        resume: go on from the state that a killed run left.
+        resume: go on from the state that a killed run left. A finished fold is left as it is.
 
     Raises:
         MedvitError: as `medvit.training.train.train`, or no such fold.
@@ -45,11 +46,13 @@ def evaluate_fold(setup: TrainingSetup, fold: int, folds: int, out: Path, resume
     if folds < 2 or fold < 0:
         raise MedvitError(f"There is no fold {fold} of {folds}: at least 2 folds, counted from 0.")
     out = Path(out).resolve()
-    if out.is_file() and resume:
-        return out
     built = build(setup)
     setup = replace(setup, recipe=replace(setup.recipe, image_size=built.preprocessing.size))
     description = describe(setup, built) | {"fold": fold, "folds": folds}
+    if out.exists():
+        if resume and description.items() <= json.loads(out.read_text()).items():
+            return out
+        raise already_exists(out)
     images, labels = map(np.concatenate, zip(setup.load("train"), setup.load("val"), strict=True))
     rest, held_out = list(stratified_folds(labels, folds, seed=fold // folds))[fold % folds]
     training = sample((images[rest], labels[rest]), setup.recipe, setup.seed)

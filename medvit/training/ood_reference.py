@@ -29,8 +29,9 @@ from medvit.training.augment import NO_AUGMENTATION, Augmentation
 from medvit.training.dataset import DeviceDataset
 from medvit.training.objective import TrainingModule, class_targets
 from medvit.training.recipes import Recipe
-from medvit.training.train import existing_folder, prepare_work, training_environment, work_folder
+from medvit.training.train import training_environment
 from medvit.training.trainer import Validation, fit, training_arguments
+from medvit.training.work import already_exists, prepare_work, work_folder
 
 OTHER = "none of these"
 EACH = 20  # images of each dataset in a batch; twice as many synthetic outliers
@@ -105,7 +106,7 @@ def train_ood_reference(
     """
     out = Path(out).resolve()
     if out.exists():
-        raise existing_folder(out)
+        raise already_exists(out)
     transformers.set_seed(seed)
     classes = [f"{name}: {label}" for name in names for label in medmnist.get(name).classes] + [OTHER]
     config = CnnConfig(

@@ -18,7 +18,6 @@ from transformers import TrainingArguments
 
 from medvit import checkpoint, files, models
 from medvit.data import medmnist, stratified_sample
-from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import evaluate
 from medvit.reliability import measure
@@ -26,6 +25,7 @@ from medvit.training.distillation import fit_with_distillation
 from medvit.training.fit_model import BuiltModel, FittedModel, Split, TrainingSetup, build
 from medvit.training.recipes import Recipe, train_command
 from medvit.training.trainer import FitResult, training_arguments
+from medvit.training.work import already_exists, prepare_work, work_folder
 
 SELECTION = "lowest validation log-loss"
 # What a card repeats of the card of the initial checkpoint.
@@ -87,7 +87,7 @@ def train(
         save_seconds,
     )
     if out.exists() and not resume:
-        raise existing_folder(out)
+        raise already_exists(out)
     built = build(setup)
     setup = replace(setup, recipe=replace(recipe, image_size=built.preprocessing.size))
     description = describe(setup, built)
@@ -144,41 +144,11 @@ def _public_name(backbone: str) -> str:
     return models.DEFAULT_BACKBONE if name == models.DEFAULT_BACKBONE.split("/")[-1] else name
 
 
-def work_folder(out: Path) -> Path:
-    """Return the folder of the state of an unfinished run, beside its result."""
-    return out.parent / f".{out.name}.training"
-
-
-def prepare_work(work: Path, args: TrainingArguments, description: dict[str, Any], resume: bool) -> None:
-    """Make the folder of the training state, empty unless it is resumed from.
-
-    Raises:
-        MedvitError: the state belongs to a run with another description.
-    """
-    note = work / "run.json"
-    if resume and note.is_file():
-        if json.loads(note.read_text()) != description:
-            raise MedvitError(
-                f"{work} belongs to a run with other settings. Use the same ones, or leave out --resume."
-            )
-    elif args.process_index == 0:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        with files.atomic_file(note) as file:
-            file.write(json.dumps(description).encode())
-    args.distributed_state.wait_for_everyone()
-
-
-def existing_folder(out: Path) -> MedvitError:
-    """Return the error for a result that exists already."""
-    return MedvitError(f"{out} exists already and is not overwritten. Choose another --out, or move it away.")
-
-
 def _finished(out: Path, description: dict[str, Any], work: Path) -> Path:
     """Return a folder that holds the result of this run, and delete the state that a kill left behind."""
     card = checkpoint.load(out).card
     if any(card.get(key) != value for key, value in description.items()):
-        raise existing_folder(out)
+        raise already_exists(out)
     shutil.rmtree(work, ignore_errors=True)
     return out
 

@@ -4,6 +4,7 @@ Their docstrings are their documentation: Gradio's API page shows the text befor
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -15,15 +16,15 @@ from medvit.ui.components.upload import picture_input
 from medvit.ui.state import show_user_errors
 
 
-def build(registry: Registry, call: Callable[..., dict[str, Any]]) -> None:
-    """Add the endpoints to the Blocks being built; they have no visible components.
+@dataclass(frozen=True, eq=False)
+class Endpoints:
+    """The functions behind the endpoints; `call` is `medvit.inference.service.call` without the registry."""
 
-    Args:
-        call: `medvit.inference.service.call` without the registry.
-    """
+    registry: Registry
+    call: Callable[..., dict[str, Any]]
 
     @show_user_errors
-    def predict(subset: str, model: str, image: str) -> dict[str, Any]:
+    def predict(self, subset: str, model: str, image: str) -> dict[str, Any]:
         """Classify one image.
 
         Returns label; probabilities {class: p}; calibrated {class: p}, temperature-scaled probabilities;
@@ -36,10 +37,11 @@ def build(registry: Registry, call: Callable[..., dict[str, Any]]) -> None:
             model: name of a model, such as "spt_lsa".
             image: a picture file: PNG, JPEG, WebP, BMP, GIF or TIFF. Over MCP its data: URL, up to 4 MB.
         """
-        return call("predict", subset, model, image)
+        return self.call("predict", subset, model, image)
 
     @show_user_errors
     def explain(
+        self,
         subset: str,
         model: str,
         image: str,
@@ -64,10 +66,10 @@ def build(registry: Registry, call: Callable[..., dict[str, Any]]) -> None:
             head: for attention; 0 is the first, none the mean of all.
             target: name of the class to explain; empty for the predicted class.
         """
-        return call("explain", subset, model, image, method, layer, head, target)
+        return self.call("explain", subset, model, image, method, layer, head, target)
 
     @show_user_errors
-    def confusion_matrix(subset: str, model: str) -> dict[str, Any]:
+    def confusion_matrix(self, subset: str, model: str) -> dict[str, Any]:
         """The confusion matrix of a checkpoint on the official test split.
 
         Returns labels, and matrix, a list of rows of counts; rows are the true class.
@@ -76,12 +78,15 @@ def build(registry: Registry, call: Callable[..., dict[str, Any]]) -> None:
             subset: name of a dataset, such as "bloodmnist".
             model: name of a model, such as "spt_lsa".
         """
-        checkpoint = registry.checkpoint(subset, model)
+        checkpoint = self.registry.checkpoint(subset, model)
         if checkpoint.dataset.multi_label:
             raise MedvitError(f"{checkpoint.dataset.title} is multi-label and has no confusion matrix.")
         matrix = confusion(checkpoint.test_logits, checkpoint.test_labels)
         return {"labels": list(checkpoint.dataset.classes), "matrix": matrix.tolist()}
 
+
+def build(endpoints: Endpoints) -> None:
+    """Add the endpoints to the Blocks being built; they have no visible components."""
     with gr.Row(visible=False):
         subset, model = gr.Textbox(label="subset"), gr.Textbox(label="model")
         image = picture_input(label="image")
@@ -89,12 +94,14 @@ def build(registry: Registry, call: Callable[..., dict[str, Any]]) -> None:
         layer, head = gr.Number(-1, precision=0, label="layer"), gr.Number(None, precision=0, label="head")
         target = gr.Textbox("", label="target")
         result = gr.JSON(label="result")
-        gr.Button().click(predict, [subset, model, image], result, api_name="predict", concurrency_id="model")
         gr.Button().click(
-            explain,
+            endpoints.predict, [subset, model, image], result, api_name="predict", concurrency_id="model"
+        )
+        gr.Button().click(
+            endpoints.explain,
             [subset, model, image, method, layer, head, target],
             result,
             api_name="explain",
             concurrency_id="model",
         )
-        gr.Button().click(confusion_matrix, [subset, model], result, api_name="confusion_matrix")
+        gr.Button().click(endpoints.confusion_matrix, [subset, model], result, api_name="confusion_matrix")

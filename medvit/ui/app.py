@@ -1,7 +1,6 @@
 """The interface: pickers on top, one tab per file in `tabs/` below."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from medvit import limits
 from medvit.inference import service
 from medvit.inference.registry import Registry
 from medvit.ui import api, html, pickers, theme
+from medvit.ui.api import Endpoints
 from medvit.ui.pickers import Pickers
 from medvit.ui.server import setup
 from medvit.ui.server.origins import OriginPolicy
@@ -31,7 +31,8 @@ def build(registry: Registry, call: Callable[..., dict[str, Any]] | None = None)
             runs in this process.
     """
     with gr.Blocks(title="medvit", analytics_enabled=False, delete_cache=RETENTION) as demo:
-        api.build(registry, call or partial(service.call, registry))  # first, to have the plain names
+        # First, so that its events get the plain names.
+        api.build(Endpoints(registry, call or partial(service.call, registry)))
         _build_header()
         picker = pickers.build(registry)
         selection = picker.selection
@@ -139,7 +140,7 @@ def _open_test_images(tab_bar: gr.Tabs, tab: Explore, test: TestSet, redraw: gr.
 
     for listener in test.image_opened:
         inputs = {test.displayed, redraw} | tab.pickers.inputs
-        listener(open_in_explore, inputs, {tab_bar, redraw} | tab.picked, **NO_SPINNER)
+        listener(open_in_explore, inputs, {tab_bar, redraw} | tab.selected, **NO_SPINNER)
 
 
 def launch_options(uploads: Path, policy: OriginPolicy | None = None, log: bool = False) -> dict[str, Any]:

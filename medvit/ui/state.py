@@ -2,10 +2,10 @@
 
 How the screens are wired: an event takes a set of components and calls its function with a dict {component:
 value}; the function returns a dict {component: value} of what changes, or `gr.skip()` where nothing does
-(never `{}`). A panel is a frozen dataclass of its components, laid out by a function `build`; `options(values)`
-reads its controls, and `update(...)` returns what it displays as such a dict, so that panels compose by `a | b`.
-A tab is a panel with the sets `inputs` and `outputs`, whose `update(values)` ui/app.py calls when the tab is
-opened and when the selection changes.
+(never `{}`). A panel is a frozen dataclass of its components, laid out by a function `build`; its
+`options(values)` reads the controls, and its `update(...)` returns what it displays as such a dict, so that
+panels compose by `a | b`. A tab is a panel with the sets `inputs` and `outputs`, whose `update(values)`
+ui/app.py calls when the tab is opened and when the selection changes.
 
 Gradio sets outputs one after the other in the order of their ids, and another event may read in between. What
 has to change together is therefore one state: `Selection` for all tabs, `Answer` for what Explore displays.
@@ -13,7 +13,7 @@ has to change together is therefore one state: `Selection` for all tabs, `Answer
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -67,10 +67,29 @@ class Answer:
     prediction: Prediction
 
 
+def connect(
+    listener: Callable[..., Any],
+    function: Callable[..., Values],
+    inputs: Iterable[Any] | None,
+    outputs: Iterable[Any],
+    **options: Any,
+) -> Any:
+    """Call `function({component: value of each input})` on an event, and set what its dict returns.
+
+    Args:
+        listener: an event of a component, such as `button.click`.
+        outputs: every component that the function may return.
+        options: of the listener.
+    """
+    return listener(function, None if inputs is None else set(inputs), set(outputs), **options)
+
+
 def require_state(state: T | None) -> T:
     """Return the state of a visitor; raises MedvitError where it has expired."""
     if state is None:
-        raise MedvitError("This page was left for so long that its results have expired. Pick an image again.")
+        raise MedvitError(
+            "This page was left for so long that its results have expired. Pick an image again."
+        )
     return state
 
 

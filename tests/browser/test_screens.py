@@ -24,11 +24,15 @@ def choose(page, label, option):
 
 
 def headline_says(page, words):
-    page.wait_for_function("words => document.querySelector('#headline').innerText.includes(words)", arg=words)
+    page.wait_for_function(
+        "words => document.querySelector('#headline').innerText.includes(words)", arg=words
+    )
 
 
 def map_is(page, title):
-    page.wait_for_function("title => document.querySelector('#heatmap .map').alt.startsWith(title)", arg=title)
+    page.wait_for_function(
+        "title => document.querySelector('#heatmap .map').alt.startsWith(title)", arg=title
+    )
 
 
 def upload(page, path, number=5, subset="retinamnist", size=(500, 400)):
@@ -141,8 +145,8 @@ def test_a_click_on_the_image_shows_what_that_patch_attends_to(visit):
     page = visit()
     for picture in ("img.map", "img:not(.map)"):
         box = page.locator(f"#heatmap {picture}").bounding_box()
-        page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.25)
-        place = "row 4, column 8" if picture == "img.map" else "class token"
+        page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
+        place = "row 4, column 4" if picture == "img.map" else "class token"
         page.wait_for_function(f"document.querySelector('#about').innerText.includes('{place}')")
     page.locator("#heads button").nth(1).click()
     page.wait_for_selector("#heads button:nth-child(2)[aria-pressed='true']")
@@ -165,7 +169,9 @@ def test_compare_shows_every_model_and_follows_the_dataset(visit):
     page.wait_for_selector("#compared .models section:nth-child(4)")
     assert page.locator("#compared .models img").count() == 4
     choose(page, "Dataset", "BreastMNIST")
-    page.wait_for_function("/malignant|benign/.test(document.querySelector('#compared .agreement').innerText)")
+    page.wait_for_function(
+        "/malignant|benign/.test(document.querySelector('#compared .agreement').innerText)"
+    )
 
 
 def test_an_image_picked_in_explore_is_compared(visit, says, tmp_path):

@@ -210,12 +210,14 @@ def test_similar_images_are_computed_once_and_open(visit, says, data_root):
 def test_axe_finds_no_serious_violation(visit, tab, theme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
     page = visit(theme=theme)
+    page.get_by_label("show anyway").check()  # the synthetic images are out of distribution, and dimmed
     if tab == "Test set":
         open_test_set(page, "RetinaMNIST")
         open_tab(page, "Per class", "#details")
         page.get_by_role("columnheader", name="average precision").wait_for()
     else:
         open_tab(page, tab)
+    page.wait_for_function("![...document.querySelectorAll('.empty')].some(e => e.offsetParent)")
     page.wait_for_timeout(700)
     violations = axe.Axe().run(page).response["violations"]
     serious = [

@@ -6,8 +6,8 @@ from sklearn import metrics as sk
 
 from medvit.evaluation.metrics import probabilities, wilson
 from medvit.evaluation.one_vs_rest import (
-    Z,
     OneVsRest,
+    Z,
     average_precision_interval,
     per_class,
     precision_recall_curves,
@@ -18,7 +18,7 @@ from medvit.evaluation.one_vs_rest import (
 
 @pytest.fixture(params=[4, 2, "several labels"])
 def labels_and_probs(request):
-    """Random predictions with many ties, for labels of 4 and of 2 classes, and for several labels an image."""
+    """Random predictions with many ties: of 4 classes, of 2, and of several labels an image."""
     rng = np.random.default_rng(0)
     classes = 6 if request.param == "several labels" else request.param
     logits = rng.normal(size=(150, classes)).round(1)
@@ -101,7 +101,10 @@ def test_the_average_precision_lies_in_its_bootstrap_interval():
 
 @pytest.mark.parametrize("curves", [roc_curves, precision_recall_curves])
 def test_curves_are_of_the_classes_that_have_one(curves):
-    labels, probs = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1, 0], [0.4, 0.6, 0], [0.3, 0.7, 0], [0, 0.5, 0.5]])
+    labels, probs = (
+        np.array([0, 0, 1, 1]),
+        np.array([[0.9, 0.1, 0], [0.4, 0.6, 0], [0.3, 0.7, 0], [0, 0.5, 0.5]]),
+    )
     drawn = curves(labels, probs, ("a", "b", "absent"))
     assert list(drawn) == ["a", "b"]
     for x, y, area in drawn.values():

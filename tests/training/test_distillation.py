@@ -6,7 +6,7 @@ from medvit.data import medmnist
 from medvit.training import distillation
 from medvit.training.distillation import out_of_fold_probabilities, stratified_folds
 from medvit.training.fit_model import TrainingSetup
-from medvit.training.train import work_folder
+from medvit.training.work import work_folder
 
 from .conftest import tiny_recipe
 

@@ -6,7 +6,7 @@ from medvit import checkpoint, files
 from medvit.errors import MedvitError
 from medvit.training import trainer
 from medvit.training.ood_reference import OTHER, train_ood_reference
-from medvit.training.train import work_folder
+from medvit.training.work import work_folder
 
 OPTIONS = dict(epochs=2, names=["breastmnist", "retinamnist"], steps=2, width=4)
 

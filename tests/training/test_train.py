@@ -11,7 +11,8 @@ from medvit.errors import MedvitError
 from medvit.inference.predictor import Predictor
 from medvit.training import trainer
 from medvit.training.recipes import recipe
-from medvit.training.train import train, work_folder
+from medvit.training.train import train
+from medvit.training.work import work_folder
 
 from .conftest import TINY
 

@@ -26,9 +26,11 @@ def button(
     concurrency_id: str | None = None,
     **options: Any,
 ) -> gr.Button:
-    """A button that calls ``make({component: value of each input})`` and saves the (file name, text) it returns."""
+    """A button that saves the (file name, text) that ``make({component: value of each input})`` returns."""
     save = gr.Button(label, **options)
     file = gr.JSON(visible="hidden")
-    clicked = save.click(show_user_errors(make), set(inputs), file, concurrency_id=concurrency_id, **NO_SPINNER)
+    clicked = save.click(
+        show_user_errors(make), set(inputs), file, concurrency_id=concurrency_id, **NO_SPINNER
+    )
     clicked.success(None, file, None, js=_SAVE, **PRIVATE)
     return save

@@ -26,7 +26,7 @@ class AnswerPanel:
     tta: gr.Checkbox
 
     def options(self, values: Values) -> tuple[float | None, bool]:
-        """(level of the prediction set, None for that of the dataset; whether to use test-time augmentation)."""
+        """(level of the prediction set, None for that of the dataset; whether to augment at test time)."""
         return values[self.level] or None, bool(values[self.tta])
 
     def update(self, answer: Answer, values: Values) -> Values:

@@ -13,7 +13,7 @@ from medvit.explain.faithfulness import HARDLY_CHANGED, insertion_deletion_curve
 from medvit.inference.predictor import Prediction
 from medvit.inference.registry import Registry
 from medvit.ui import html
-from medvit.ui.state import AT_ONCE, NO_SPINNER, PRIVATE, Values, require_state, show_user_errors
+from medvit.ui.state import AT_ONCE, NO_SPINNER, PRIVATE, Values, connect, require_state, show_user_errors
 
 if TYPE_CHECKING:
     from medvit.ui.panels.heatmap import HeatmapPanel
@@ -80,7 +80,8 @@ def build(registry: Registry, answer: gr.State, heatmap: HeatmapPanel) -> Faithf
         plot=gr.Plot(show_label=False, container=False, visible=False),
         result=gr.HTML(),
     )
-    panel.test.click(
+    connect(
+        panel.test.click,
         panel.test_image,
         {answer} | heatmap.controls,
         {panel.plot, panel.result},
@@ -88,8 +89,9 @@ def build(registry: Registry, answer: gr.State, heatmap: HeatmapPanel) -> Faithf
         show_progress_on=panel.result,
         **PRIVATE,
     )
-    heatmap.method.change(panel.update_method, {answer, heatmap.method}, panel.outputs, **NO_SPINNER)
-    gr.on(heatmap.map_events, panel.clear, None, {panel.plot, panel.result}, **AT_ONCE)
+    connect(heatmap.method.change, panel.update_method, {answer, heatmap.method}, panel.outputs, **NO_SPINNER)
+    for listener in heatmap.map_events:
+        connect(listener, panel.clear, None, {panel.plot, panel.result}, **AT_ONCE)
     return panel
 
 

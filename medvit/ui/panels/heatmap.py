@@ -16,7 +16,7 @@ from medvit.ui import html
 from medvit.ui.components import heatmap_view, thumbnail_strip
 from medvit.ui.components.base import lenient
 from medvit.ui.panels.faithfulness import ranking
-from medvit.ui.state import NO_SPINNER, Values, require_state, show_user_errors
+from medvit.ui.state import NO_SPINNER, Values, connect, require_state, show_user_errors
 
 ALL_HEADS = "all"
 DEEPEST = 99  # before a model is known: its last layer
@@ -27,8 +27,8 @@ ROLLOUTS = ("rollout", "gradient_rollout")
 class HeatmapPanel:
     """The map of the current answer, and its controls.
 
-    `patch` holds the patch whose attention is displayed, None for the class token; `layer_count` the number of
-    layers of the current model; `answer` the `Answer` that is displayed.
+    `answer` holds the `Answer` that is displayed, `patch` the patch whose attention is displayed (None: the
+    class token), and `layer_count` the number of layers of the current model.
     """
 
     registry: Registry
@@ -51,8 +51,8 @@ class HeatmapPanel:
     def controls(self) -> set:
         """What `options` and `update` read."""
         return {
-            self.method, self.layer, self.head, self.target, self.head_fusion, self.discard_ratio, self.opacity,
-            self.patch, self.layer_count,
+            self.method, self.layer, self.head, self.target, self.head_fusion, self.discard_ratio,
+            self.opacity, self.patch, self.layer_count,
         }  # fmt: skip
 
     @property
@@ -82,8 +82,8 @@ class HeatmapPanel:
     def adapt(self, values: Values, prediction: Prediction) -> Values:
         """The values of the controls as they suit a new prediction.
 
-        A map that its model cannot give, or no map, is replaced by its most faithful one; the last layer stays
-        the last; the class is the predicted one.
+        A map that its model cannot give, or no map, is replaced by its most faithful one; the last layer
+        stays the last; the class is the predicted one.
         """
         predictor = self.registry.predictor(prediction.subset, prediction.model)
         depth, width = _layers_and_heads(prediction)
@@ -102,7 +102,7 @@ class HeatmapPanel:
         }
 
     def update(self, prediction: Prediction, values: Values) -> Values:
-        """Everything that the panel displays of a new prediction; `values` are those that `adapt` returned."""
+        """Everything that the panel displays of a new prediction; `values` as `adapt` returned them."""
         methods = self.registry.predictor(prediction.subset, prediction.model).methods()
         choices = [(explain.METHODS[name].title, name) for name in methods]
         return {
@@ -168,7 +168,7 @@ class HeatmapPanel:
         return self._switch(values, {self.layer: min(int(event.index) + 1, depth)})
 
     def _switch(self, values: Values, clicked: Values) -> Values:
-        """The controls and the map after a click, which shows attention, or after another method was chosen."""
+        """The controls and the map after another method was chosen, or after a click: attention then."""
         prediction = require_state(values[self.answer]).prediction
         changes = {self.method: "attention"} | clicked if clicked else {}
         values = values | changes
@@ -230,14 +230,14 @@ def _connect(panel: HeatmapPanel) -> None:
     moved = (panel.layer.input, panel.discard_ratio.input, panel.opacity.input)
     selected = (panel.head.select, panel.target.select, panel.head_fusion.select)
     for listener in (*moved, *selected):
-        listener(panel.redraw, inputs, drawn, **event)
+        connect(listener, panel.redraw, inputs, drawn, **event)
     for listener, function in (
         (panel.method.input, panel.change_method),
         (panel.view.select, panel.click_patch),
         (panel.heads.select, panel.click_head),
         (panel.layers.select, panel.click_layer),
     ):
-        listener(function, inputs, panel.outputs - {panel.layer_count}, **event)
+        connect(listener, function, inputs, panel.outputs - {panel.layer_count}, **event)
 
 
 def _layers_and_heads(prediction: Prediction) -> tuple[int, int]:
@@ -276,6 +276,8 @@ def _thumbnail_strips(predictor: Predictor, prediction: Prediction, options: Map
         )
 
     heads = strip(
-        f"head of layer {options.layer + 1}", [attention(options.layer, i) for i in range(width)], options.head
+        f"head of layer {options.layer + 1}",
+        [attention(options.layer, i) for i in range(width)],
+        options.head,
     )
     return heads, strip("layer", [attention(i, options.head) for i in range(depth)], options.layer)

@@ -80,7 +80,9 @@ class PerturbationPanel:
         """The prediction without the painted region, as HTML."""
         answer, painted = values[self.answer], values[self.editor]
         if answer is None or painted is None:
-            raise MedvitError("Nothing is painted yet. Pick an image, paint over a region, and predict again.")
+            raise MedvitError(
+                "Nothing is painted yet. Pick an image, paint over a region, and predict again."
+            )
         prediction = answer.prediction
         mask = brush_mask(prediction.source, imaging.open_image(painted))
         if not mask.any():
@@ -112,9 +114,7 @@ def build(registry: Registry, answer: gr.State) -> PerturbationPanel:
             predict = gr.Button("Predict without it", variant="primary", elem_id="predict-masked")
             result = gr.HTML(min_height=200, elem_id="masked")
     panel = PerturbationPanel(registry, answer, editor, filling, predict, result)
-    predict.click(
-        panel.predict_masked, {answer, editor, filling}, result, concurrency_id="model", **PRIVATE
-    )
+    predict.click(panel.predict_masked, {answer, editor, filling}, result, concurrency_id="model", **PRIVATE)
     return panel
 
 
@@ -128,7 +128,7 @@ def brush_mask(source: np.ndarray, painted: Image.Image) -> Tensor:
 
 
 def fill_in(pixels: Tensor, mask: Tensor, filling: str) -> Tensor:
-    """Pixels (1, 3, s, s) with those under the mask (s, s) "blurred", or replaced by the "mean" around them."""
+    """Pixels (1, 3, s, s), those under the mask (s, s) "blurred" or replaced by the "mean" around them."""
     pixels = pixels.float()
     if filling == "mean":
         dilated = F.max_pool2d(mask[None, None].float(), 5, stride=1, padding=2)[0, 0] > 0
@@ -147,13 +147,13 @@ def attribution_mass(predictor: Predictor, prediction: Prediction, mask: Tensor)
         heatmap = torch.from_numpy(predictor.heatmap(prediction, name)).clamp(min=0)
         heatmap = F.interpolate(heatmap[None, None], mask.shape, mode="bilinear")[0, 0]
         total = float(heatmap.sum())
-        fractions.append((explain.METHODS[name].title, float(heatmap[mask].sum()) / total if total > 0 else 0.0))
+        fractions.append(
+            (explain.METHODS[name].title, float(heatmap[mask].sum()) / total if total > 0 else 0.0)
+        )
     return sorted(fractions, key=lambda pair: -pair[1])
 
 
-def render(
-    prediction: Prediction, masked: Prediction, mask: Tensor, masses: list[tuple[str, float]]
-) -> str:
+def render(prediction: Prediction, masked: Prediction, mask: Tensor, masses: list[tuple[str, float]]) -> str:
     """The prediction before and after as HTML, and the attribution mass of each map under the mask."""
     before, after = prediction.display_probs, masked.display_probs
     area = float(mask.float().mean())

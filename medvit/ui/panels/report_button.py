@@ -24,9 +24,7 @@ def build(registry: Registry, answer: gr.State, level: gr.Dropdown) -> gr.Button
     def make(values: Values) -> tuple[str, str]:
         return report(registry, values[answer], values[level] or None, datetime.now(UTC))
 
-    return download_button.button(
-        "Save a report", make, {answer, level}, size="sm", concurrency_id="model"
-    )
+    return download_button.button("Save a report", make, {answer, level}, size="sm", concurrency_id="model")
 
 
 def report(registry: Registry, answer: Answer | None, level: float | None, now: datetime) -> tuple[str, str]:

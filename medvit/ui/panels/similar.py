@@ -14,7 +14,7 @@ from medvit.inference.retrieval import SPLITS, Index, Neighbour
 from medvit.ui import html
 from medvit.ui.components.gallery import Item, gallery
 from medvit.ui.components.gallery import render as render_gallery
-from medvit.ui.state import NO_SPINNER, Values, require_state, show_user_errors
+from medvit.ui.state import NO_SPINNER, Values, connect, require_state, show_user_errors
 
 COUNT = 8
 POLL_SECONDS = 1.5
@@ -104,11 +104,11 @@ def build(registry: Registry, answer: gr.State, answer_text: gr.HTML) -> Similar
             gr.Timer(POLL_SECONDS, active=False),
         )
     inputs, outputs = {answer, is_open}, {panel.start, panel.pictures, panel.timer}
-    section.expand(panel.open, inputs, outputs | {is_open}, **NO_SPINNER)
-    section.collapse(panel.close, None, {is_open, panel.timer}, **NO_SPINNER)
-    answer_text.change(panel.update, inputs, outputs, **NO_SPINNER)
-    panel.start.click(panel.compute, inputs, outputs, **NO_SPINNER)
-    panel.timer.tick(panel.update, inputs, outputs, **NO_SPINNER)
+    connect(section.expand, panel.open, inputs, outputs | {is_open}, **NO_SPINNER)
+    connect(section.collapse, panel.close, None, {is_open, panel.timer}, **NO_SPINNER)
+    connect(answer_text.change, panel.update, inputs, outputs, **NO_SPINNER)
+    connect(panel.start.click, panel.compute, inputs, outputs, **NO_SPINNER)
+    connect(panel.timer.tick, panel.update, inputs, outputs, **NO_SPINNER)
     return panel
 
 

@@ -26,7 +26,7 @@ LIMITS = (
     f"{BULK_FILES:,} in all; {BULK_BYTES >> 20} MB together. Zips are not extracted."
 )
 HEADERS = ["file", "label", "probability", "prediction set", "in distribution", "note"]
-EXAMPLE = [
+EXAMPLE: list[list[Any]] = [
     ["cell_001.png", "neutrophil", 0.9712, "neutrophil", "yes", "example row: a confident answer"],
     [
         "cell_002.png",
@@ -39,6 +39,14 @@ EXAMPLE = [
     ["holiday.jpg", "platelet", 0.4215, "platelet; erythroblast", "no", "example row: out of distribution"],
 ]
 PROGRESS_SECONDS = 0.3  # between two updates of the progress bar
+# Gradio's search field has a title only, which screen readers do not take for its name.
+NAME_SEARCH = """
+const panel = element.closest('[role="tabpanel"]') || document.body;
+const name = () => panel.querySelectorAll(".search-input").forEach(
+  (input) => input.setAttribute("aria-label", "Search the table"));
+new MutationObserver(name).observe(panel, { childList: true, subtree: true });
+name();
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +127,8 @@ def build(registry: Registry, selection: gr.State) -> BulkTab:
     tab = _layout(registry, selection)
     with gr.Row():
         download_button.button("Save as CSV", tab.to_csv, {tab.rows}, size="sm", scale=0, min_width=140)
-        gr.HTML(note(f"{DISCLAIMER} Click a column's heading to sort by it."))
+        hint = note(f"{DISCLAIMER} Click a column's heading to sort by it.")
+        gr.HTML(hint, js_on_load=NAME_SEARCH)
     tab.files.change(lambda paths: gr.Button(interactive=bool(paths)), tab.files, tab.start, **AT_ONCE)
     run = tab.start.click(tab.run, {selection, tab.files}, tab.outputs, concurrency_id="bulk", **NO_SPINNER)
     run.failure(tab.ready, None, {tab.start, tab.stop}, **NO_SPINNER)
@@ -139,8 +148,9 @@ def _layout(registry: Registry, selection: gr.State) -> BulkTab:
             hint = status("Select a dataset and a model above, and drop pictures here.")
             status_line = gr.HTML(hint, min_height=72)
         with gr.Column(scale=7, min_width=320):
-            gr.HTML(panel_title("Predicted classes by probability"))
-            plot = gr.Plot(show_label=False, container=False)
+            gr.HTML(panel_title("Predicted classes by probability (before a run: an example)"))
+            example = plots.label_counts([(label, probability) for _, label, probability, *_ in EXAMPLE])
+            plot = gr.Plot(example, show_label=False, container=False)
     table = gr.Dataframe(
         value=EXAMPLE,
         headers=HEADERS,

@@ -14,7 +14,7 @@ from medvit.inference.registry import Registry, Sample
 from medvit.ui import html
 from medvit.ui.panels import answer
 from medvit.ui.pickers import headline, model_choices
-from medvit.ui.state import PRIVATE, Values, require_state, show_user_errors
+from medvit.ui.state import PRIVATE, Values, connect, require_state, show_user_errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +64,14 @@ def build(registry: Registry, selection: gr.State) -> Compare:
         ),
         gr.HTML(min_height=480, elem_id="compared"),
     )
-    tab.method.input(
-        tab.update, tab.inputs, tab.outputs, concurrency_id="model", show_progress_on=tab.result, **PRIVATE
+    connect(
+        tab.method.input,
+        tab.update,
+        tab.inputs,
+        tab.outputs,
+        concurrency_id="model",
+        show_progress_on=tab.result,
+        **PRIVATE,
     )
     return tab
 

@@ -25,6 +25,7 @@ from medvit.ui.state import (
     Answer,
     Selection,
     Values,
+    connect,
     require_state,
     show_user_errors,
 )
@@ -74,7 +75,7 @@ class Explore:
         return {self.images.examples, self.images.misclassified}
 
     @property
-    def picked(self) -> set:
+    def selected(self) -> set:
         """What picking an image sets."""
         return {self.pickers.selection, self.images.upload}
 
@@ -225,7 +226,7 @@ def _build_images() -> ImageInputs:
 
 def _connect(tab: Explore, similar_images: gr.HTML) -> None:
     """Connect picking an image to the prediction, and the controls of the answer to the answer."""
-    images, picked = tab.images, tab.picked
+    images, selected = tab.images, tab.selected
     predict: dict[str, Any] = dict(
         fn=tab.predict,
         inputs=tab.inputs,
@@ -236,22 +237,24 @@ def _connect(tab: Explore, similar_images: gr.HTML) -> None:
         **PRIVATE,
     )
     # `change`, as `input` is also triggered, with the previous picture, when the box is emptied.
-    uploaded = images.upload.change(
-        tab.pick_upload, tab.pickers.inputs | {images.upload}, tab.pickers.selection, **PRIVATE
+    upload_inputs = tab.pickers.inputs | {images.upload}
+    uploaded = connect(
+        images.upload.change, tab.pick_upload, upload_inputs, {tab.pickers.selection}, **PRIVATE
     )
     uploaded.success(**predict)
     uploaded.failure(lambda: None, None, images.upload, **NO_SPINNER)
     scan_inputs = tab.pickers.inputs | {images.dicom}
-    images.dicom.upload(tab.pick_dicom, scan_inputs, picked, **PRIVATE).success(**predict)
+    connect(images.dicom.upload, tab.pick_dicom, scan_inputs, selected, **PRIVATE).success(**predict)
     for listener, function in (
         (images.examples.select, tab.pick_example),
         (similar_images.select, tab.pick_test_image),
         (images.random.click, tab.pick_random),
         (images.misclassified.click, tab.pick_misclassified),
     ):
-        listener(function, tab.pickers.inputs, picked, **NO_SPINNER).success(**predict)
+        connect(listener, function, tab.pickers.inputs, selected, **NO_SPINNER).success(**predict)
     tab.text.tta.input(**predict)
-    tab.text.level.select(tab.change_level, {tab.answer, tab.text.level, tab.text.tta}, tab.text.text, **NO_SPINNER)
+    level_inputs = {tab.answer, tab.text.level, tab.text.tta}
+    connect(tab.text.level.select, tab.change_level, level_inputs, {tab.text.text}, **NO_SPINNER)
 
 
 def _thumbnail(source: Any, origin: str) -> str:

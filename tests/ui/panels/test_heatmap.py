@@ -64,7 +64,9 @@ def test_an_update_sets_every_output(panel, answer_of):
 
 def test_the_controls_are_read_as_options(panel, answer_of):
     answer = answer_of("breastmnist", "vit")
-    sent = values(panel, answer, layer=2, head="3", discard_ratio=40, head_fusion="max", target="gone", patch=4)
+    sent = values(
+        panel, answer, layer=2, head="3", discard_ratio=40, head_fusion="max", target="gone", patch=4
+    )
     options = panel.options(sent, answer.prediction)
     assert (options.layer, options.head, options.patch) == (1, 2, 4)
     assert (options.head_fusion, options.discard_ratio) == ("max", 0.4)

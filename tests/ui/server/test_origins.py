@@ -1,4 +1,4 @@
-"""Host names, foreign origins, cookies and proxy headers."""
+"""Host names, elsewhere origins, cookies and proxy headers."""
 
 import pytest
 from starlette.datastructures import MutableHeaders
@@ -103,18 +103,18 @@ def test_a_host_that_is_none_is_refused(host):
         OriginPolicy.of([host])
 
 
-def test_the_server_refuses_foreign_pages_and_names(app_server):
-    foreign = {"Origin": "https://evil.org"}
+def test_the_server_refuses_pages_and_names_from_elsewhere(app_server):
+    elsewhere = {"Origin": "https://evil.org"}
     body, kind = form({"a.png": b"x"})
     for arguments in (
-        ("POST", "/gradio_api/upload", body, kind | foreign),
-        ("POST", "/gradio_api/queue/join", "{}", JSON | foreign),
-        ("OPTIONS", "/gradio_api/queue/join", None, foreign | {"Access-Control-Request-Method": "POST"}),
-        ("GET", "/config", None, foreign | {"Host": "app.evil.org"}),
-        ("GET", "/config", None, foreign),
+        ("POST", "/gradio_api/upload", body, kind | elsewhere),
+        ("POST", "/gradio_api/queue/join", "{}", JSON | elsewhere),
+        ("OPTIONS", "/gradio_api/queue/join", None, elsewhere | {"Access-Control-Request-Method": "POST"}),
+        ("GET", "/config", None, elsewhere | {"Host": "app.evil.org"}),
+        ("GET", "/config", None, elsewhere),
     ):
         status, headers, _ = request(app_server.address, *arguments)
-        assert status in ((403, 421) if arguments[-1] != foreign else (200,))
+        assert status in ((403, 421) if arguments[-1] != elsewhere else (200,))
         assert not [name for name in headers if name.lower().startswith("access-control")]
         assert headers["x-content-type-options"] == "nosniff"
     own = {"Origin": app_server.address}

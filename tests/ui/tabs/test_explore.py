@@ -24,8 +24,8 @@ def tab(registry):
 def values(tab, registry):
     """What a page sends that was just opened on a BreastMNIST model."""
     selection = Selection("breastmnist", "cnn", registry.examples("breastmnist")[0])
-    picked = {tab.pickers.subset: "breastmnist", tab.pickers.model: "cnn", tab.pickers.selection: selection}
-    return initial_values(tab.inputs) | picked
+    sent = {tab.pickers.subset: "breastmnist", tab.pickers.model: "cnn", tab.pickers.selection: selection}
+    return initial_values(tab.inputs) | sent
 
 
 def selected(tab, changes):
@@ -57,9 +57,9 @@ def test_another_model_keeps_the_examples_and_the_upload(tab, values):
 
 def test_a_picked_image_replaces_the_upload(tab, values, registry):
     click = SimpleNamespace(index=3)
-    picked = tab.pick_example(values, click)
-    assert selected(tab, picked).sample.origin == registry.examples("breastmnist")[3].origin
-    assert picked[tab.images.upload] is None
+    changes = tab.pick_example(values, click)
+    assert selected(tab, changes).sample.origin == registry.examples("breastmnist")[3].origin
+    assert changes[tab.images.upload] is None
     assert selected(tab, tab.pick_random(values)).sample.subset == "breastmnist"
 
 

@@ -1,10 +1,10 @@
 """The confusion matrix as a component: each cell is a button, reached by mouse, finger and arrow keys.
 
-Its value is what `render` or `render_difference` returns. A click on a cell that holds images triggers `click`
-with `row` and `column`.
+Its value is what `render` or `render_difference` returns. A click on a cell that holds images triggers
+`click` with `row` and `column`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def confusion_matrix(**options: Any) -> gr.HTML:
 
 
 def render(matrix: np.ndarray, classes: tuple[str, ...]) -> str:
-    """Counts (C, C), rows the true class, as HTML: a table of buttons, and a table of the most frequent errors."""
+    """Counts (C, C), rows the true class, as a table of buttons, and a table of the most frequent errors."""
     by_row, by_column = _fractions(matrix)
 
     def cell(i: int, j: int) -> Cell:
@@ -65,7 +65,7 @@ def render(matrix: np.ndarray, classes: tuple[str, ...]) -> str:
 def render_difference(
     matrix: np.ndarray, subtracted: np.ndarray, classes: tuple[str, ...], titles: tuple[str, str]
 ) -> str:
-    """Counts of one model minus those of another, both (C, C), as HTML; `titles` are those of the two models."""
+    """Counts (C, C) of one model minus those of another, as HTML; `titles` are those of the two models."""
     difference = matrix - subtracted
     (row_a, column_a), (row_b, column_b) = _fractions(matrix), _fractions(subtracted)
     by_row, by_column = row_a - row_b, column_a - column_b
@@ -102,7 +102,7 @@ def _render(
     label: str,
     summary: str,
     columns: tuple[str, ...],
-    rows: list[tuple[str, ...]],
+    rows: Sequence[tuple[str, ...]],
 ) -> str:
     indices = range(len(classes))
     cells = [[cell(i, j) for j in indices] for i in indices]

@@ -1,8 +1,8 @@
-"""The t-SNE of a test split as a component: one point per image, images that are alike to the model close together.
+"""The t-SNE of a test split as a component: one point per image, close where the features are alike.
 
-Drawn on a canvas, as the test split of PathMNIST has 7,180 images. Its value is what `points` returns. A click
-on a point, or Enter on the point reached by the arrow keys, triggers `select` with `index`, that of the test
-image.
+Drawn on a canvas, as the test split of PathMNIST has 7,180 images. Its value is what `points` returns. A
+click on a point, or Enter on the point reached by the arrow keys, triggers `select` with `index`, that of the
+test image.
 """
 
 import base64

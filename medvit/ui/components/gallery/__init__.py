@@ -1,4 +1,4 @@
-"""A page of test images as a component: each picture a button with its probability, and buttons to turn pages.
+"""A page of test images as a component: each picture is a button with its probability below.
 
 Its value is what `render` returns. A click on a picture triggers `select` with `index`, that of the test
 image; a click on a page button triggers `turn` with `number`.
