@@ -24,7 +24,8 @@ from medvit.inference.registry import Registry
 from medvit.slow_imports import import_slow_libraries
 from medvit.ui import app as ui
 
-COLD, WARM, CELL = 500, 150, 150  # targets in ms
+TARGETS = {"cold": 500, "warm": 150}  # ms
+CELL_TARGET = 150
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -164,12 +165,12 @@ def _switching(tab: str, address: str, registry: Registry, rounds: int) -> Itera
         for _, name in reversed(registry.subset_choices()):  # the first one is open already
             page.values[subset] = name
             times.setdefault(f"dataset, {state}", []).append(page.trigger(subset, "select"))
-            for _, choice in registry.model_choices(name):
-                if choice != page.values[model]:
-                    page.values[model] = choice
+            for _, model_name in registry.model_choices(name):
+                if model_name != page.values[model]:
+                    page.values[model] = model_name
                     times.setdefault(f"model, {state}", []).append(page.trigger(model, "select"))
     for kind, values in times.items():
-        target = COLD if kind.endswith("cold") else WARM
+        target = TARGETS[kind.rpartition(" ")[2]]
         yield Measurement(f"ui/{tab}: switch {kind}, median", statistics.median(values), "ms", target)
         yield Measurement(f"ui/{tab}: switch {kind}, slowest", max(values), "ms")
 
@@ -189,5 +190,5 @@ def _cells(address: str, registry: Registry) -> Iterator[Measurement]:
         for column in range(len(counts))
         if counts[row, column]
     ]
-    yield Measurement("ui/cell to gallery on PathMNIST, median", statistics.median(times), "ms", CELL)
-    yield Measurement("ui/cell to gallery on PathMNIST, slowest", max(times), "ms", CELL)
+    yield Measurement("ui/cell to gallery on PathMNIST, median", statistics.median(times), "ms", CELL_TARGET)
+    yield Measurement("ui/cell to gallery on PathMNIST, slowest", max(times), "ms", CELL_TARGET)

@@ -13,7 +13,7 @@ from pathlib import Path
 from medvit.data import medmnist
 from medvit.errors import MedvitError
 from medvit.files import atomic_file
-from medvit.reader_study import Reading, read_csv, report, summarize
+from medvit.reader_study import CaseResult, read_csv, report, summarize
 
 MAX_BYTES = 16 * 2**20
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
             raise MedvitError(f"{args.html} cannot be written ({error.strerror}).") from error
 
 
-def positive_classes(rows: list[Reading]) -> dict[str, str]:
+def positive_classes(rows: list[CaseResult]) -> dict[str, str]:
     """The positive class of each two-class MedMNIST dataset among the rows."""
     names = {row.dataset for row in rows} & set(medmnist.names())
     datasets = [medmnist.get(name) for name in sorted(names)]
@@ -62,7 +62,7 @@ def positive_classes(rows: list[Reading]) -> dict[str, str]:
     }
 
 
-def _read(path: Path) -> list[Reading]:
+def _read(path: Path) -> list[CaseResult]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise MedvitError(f"{path} is larger than {MAX_BYTES >> 20} MB, so it is no reader study.")

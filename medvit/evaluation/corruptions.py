@@ -1,8 +1,8 @@
-"""The corruptions of MedMNIST-C, a batch at a time, on the device where it lies.
+"""The corruptions of MedMNIST-C, for batches on any device.
 
-Di Salvo, Doerrich, Ledig: MedMNIST-C (2024). Families and severities are theirs, of images of 224 pixels.
-Their ink marks are pictures; the marks here are drawn. Motion blur follows ImageMagick's kernel.
-Every function takes and gives float (B, 3, H, W) in 0..1; random ones draw from torch's generator.
+Di Salvo, Doerrich, Ledig: MedMNIST-C (2024). Corruptions and severities are theirs, for images of 224 pixels.
+Their ink marks are pictures; those here are drawn. Motion blur uses ImageMagick's kernel.
+Every function maps float (B, 3, H, W) in 0..1 to the same shape; random ones use torch's generator.
 """
 
 import math
@@ -19,7 +19,7 @@ from medvit.data import settings
 from medvit.imaging.jpeg import jpeg_round_trip
 from medvit.imaging.preprocess import to_tensor
 
-SIDE = 224  # pixels, which the severities are meant for
+SIDE = 224  # pixels, for which the severities are defined
 
 
 def pixelate(x: Tensor, factor: float) -> Tensor:
@@ -60,7 +60,7 @@ def defocus_blur(x: Tensor, radius_and_alias: tuple[float, float]) -> Tensor:
 
 
 def motion_blur(x: Tensor, radius_and_sigma: tuple[int, float]) -> Tensor:
-    """Half a Gaussian along a direction within 45 degrees of the horizontal, drawn for each image."""
+    """Half a Gaussian along a random direction within 45 degrees of the horizontal, for each image."""
     radius, sigma = radius_and_sigma
     steps = torch.arange(2 * radius + 1)
     weights = torch.exp(-(steps**2) / (2 * sigma**2))
@@ -74,11 +74,11 @@ def motion_blur(x: Tensor, radius_and_sigma: tuple[int, float]) -> Tensor:
 
 
 def _filter(x: Tensor, kernels: Tensor) -> Tensor:
-    """Each image (B, 3, H, W) with its own kernel (B, 1, k, k), the border mirrored."""
+    """Filter each image (B, 3, H, W) with its own kernel (B, 1, k, k); the border is reflected."""
     pad = kernels.shape[-1] // 2
-    wide = F.pad(x, (pad,) * 4, mode="reflect").flatten(0, 1)[None]  # (1, B * 3, ...)
+    padded = F.pad(x, (pad,) * 4, mode="reflect").flatten(0, 1)[None]  # (1, B * 3, ...)
     weight = kernels.repeat_interleave(x.shape[1], 0)  # (B * 3, 1, k, k)
-    return F.conv2d(wide, weight, groups=weight.shape[0]).view_as(x)
+    return F.conv2d(padded, weight, groups=weight.shape[0]).view_as(x)
 
 
 def gaussian_blur(x: Tensor, kernel: int) -> Tensor:
@@ -95,50 +95,50 @@ def contrast(x: Tensor, factor: float) -> Tensor:
 
 
 def saturate(x: Tensor, amount: float) -> Tensor:
-    """Add to the saturation of HSV; hue and value stay, and grey turns red, which is its hue there."""
-    value, least = x.amax(1, keepdim=True), x.amin(1, keepdim=True)
-    span = value - least
+    """Add to the saturation in HSV and keep hue and value; grey turns red, because its hue is 0."""
+    value, minimum = x.amax(1, keepdim=True), x.amin(1, keepdim=True)
+    span = value - minimum
     saturation = span / value.clamp(min=1e-6)
-    more = (saturation + amount).clamp(0, 1)
-    # How far each channel of pure red lies below its value.
+    new_saturation = (saturation + amount).clamp(0, 1)
+    # The distance of each channel of pure red from its value.
     red = x.new_tensor([0.0, 1.0, 1.0]).view(1, 3, 1, 1)
     below = torch.where(span > 1e-6, (value - x) / span.clamp(min=1e-6), red)
-    return value * (1 - more * below)
+    return value * (1 - new_saturation * below)
 
 
 def gamma(x: Tensor, power: float) -> Tensor:
     return x**power
 
 
-def stain_deposit(x: Tensor, most: int) -> Tensor:
-    """One to `most` dark, ragged marks of 25 to 60 pixels."""
+def stain_deposit(x: Tensor, max_count: int) -> Tensor:
+    """Draw 1 to `max_count` dark, ragged marks of 25 to 60 pixels."""
     y, z = _grid(x)
     ink = torch.zeros_like(x[:, :1])
-    for mark in range(most):
-        # The first mark is always there, each later one more seldom.
-        there = torch.randint(1, most + 1, (len(x), 1, 1, 1), device=x.device) > mark
+    for mark in range(max_count):
+        # The first mark is always drawn, each later one less often.
+        is_drawn = torch.randint(1, max_count + 1, (len(x), 1, 1, 1), device=x.device) > mark
         centre = 35 + torch.rand(2, len(x), 1, 1, 1, device=x.device) * (SIDE - 70)
         for _ in range(6):
             offset = torch.randn(2, len(x), 1, 1, 1, device=x.device) * 9
             radius = 5 + torch.rand(len(x), 1, 1, 1, device=x.device) * 11
             distance = torch.hypot(y - centre[0] - offset[0], z - centre[1] - offset[1])
-            ink = torch.maximum(ink, there * (radius - distance).clamp(0, 4) / 4)
+            ink = torch.maximum(ink, is_drawn * (radius - distance).clamp(0, 4) / 4)
     return x * (1 - ink)
 
 
 def bubble(x: Tensor, radius_and_count: tuple[int, int]) -> Tensor:
-    """Seven to `count` whitish discs with a brighter rim, of radius 3 to `radius`."""
-    largest, most = radius_and_count
+    """Draw 7 to `count` whitish discs of radius 3 to `radius`, with a brighter rim."""
+    max_radius, max_count = radius_and_count
     y, z = _grid(x)
     white = torch.zeros_like(x[:, :1])
-    count = torch.randint(7, most + 1, (len(x), 1, 1, 1), device=x.device)
-    for number in range(most):
-        radius = torch.randint(3, largest + 1, (len(x), 1, 1, 1), device=x.device)
+    count = torch.randint(7, max_count + 1, (len(x), 1, 1, 1), device=x.device)
+    for number in range(max_count):
+        radius = torch.randint(3, max_radius + 1, (len(x), 1, 1, 1), device=x.device)
         centre = radius + torch.rand(2, len(x), 1, 1, 1, device=x.device) * (SIDE - 2 * radius)
         distance = torch.hypot(y - centre[0], z - centre[1])
-        there = number < count
-        white = torch.where(there & (distance <= radius + 2), 130 / 255, white)
-        white = torch.where(there & (distance <= radius), 100 / 255, white)
+        is_drawn = number < count
+        white = torch.where(is_drawn & (distance <= radius + 2), 130 / 255, white)
+        white = torch.where(is_drawn & (distance <= radius), 100 / 255, white)
     return x * (1 - white) + white
 
 
@@ -160,7 +160,7 @@ FUNCTIONS: dict[str, Callable[[Tensor, Any], Tensor]] = {
 
 
 def corrupt(x: Tensor, subset: str, name: str, severity: int) -> Tensor:
-    """Corrupt a batch as MedMNIST-C does for a subset.
+    """Corrupt a batch as MedMNIST-C does for a dataset.
 
     Args:
         x: float (B, 3, 224, 224) in 0..1. name: a key of the dataset's `corruptions`. severity: 1 to 5.

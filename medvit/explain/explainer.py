@@ -70,7 +70,13 @@ class Explainer:
             MedvitError: the picture cannot be read.
         """
         pixels = self.preparation.open(image)
-        forward_pass = self.many(pixels)[0] if target is None else self._differentiate(pixels, target)
+        if target is None:
+            (forward_pass,) = self.many(pixels)
+        else:
+            inputs = self.preparation(pixels)
+            logits, features, recorder, target, gradients = self._differentiate(inputs, target)
+            (forward_pass,) = self._forward_passes(pixels, inputs, logits, features, recorder)
+            forward_pass.gradients[target] = gradients
         forward_pass.explainer = self
         return forward_pass
 
@@ -166,30 +172,35 @@ class Explainer:
         """
         known = forward_pass.gradients.get(target)
         if known is None or (attentions and known.attentions is None):
-            again = self._differentiate(forward_pass.pixels, target, attentions)
-            forward_pass.gradients |= again.gradients
+            inputs = self.preparation(forward_pass.pixels)
+            *_, forward_pass.gradients[target] = self._differentiate(inputs, target, attentions)
         return forward_pass.gradients[target]
 
-    def _differentiate(self, pixels: Tensor, target: int, attentions: bool = True) -> ForwardPass:
-        """A forward pass with the gradients of a class, -1 for the predicted one."""
-        inputs = self.preparation(pixels)
+    def _differentiate(
+        self, inputs: Tensor, target: int, attentions: bool = True
+    ) -> tuple[Tensor, Tensor | None, AttentionRecorder | None, int, Gradients]:
+        """Logits, features, recorder, class (-1 becomes the predicted one) and gradients of an input."""
         structure = self.structure(inputs)
-        record = attentions and structure.layers > 0
-        recorder = AttentionRecorder(gradients_from=0) if record else None
+        recorder = AttentionRecorder(gradients_from=0) if attentions and structure.layers else None
         with torch.no_grad(), recorder or nullcontext(), _in_graph(structure.cam_layer) as cam_outputs:
             logits, features = forward_with_features(self.model, inputs)
             target = int(logits[0].argmax()) if target == -1 else target
             weights = recorder.weights[: structure.layers] if recorder else []
             sources = [*weights, *cam_outputs[-1:]]
-            gradients = torch.autograd.grad(logits[0, target], sources) if sources else ()
-        (forward_pass,) = self._forward_passes(pixels, inputs, logits.detach(), features, recorder)
-        by_attention = torch.stack(gradients[: len(weights)])[:, 0] if weights else None
-        maps = [
-            _as_map(values.detach(), forward_pass.grid, structure)
-            for values in (*cam_outputs[-1:], *gradients[len(weights) :])
-        ]
-        forward_pass.gradients[target] = Gradients(by_attention, *(maps or (None, None)))
-        return forward_pass
+            by_source = torch.autograd.grad(logits[0, target], sources) if sources else ()
+        by_attention = torch.stack(by_source[: len(weights)])[:, 0] if weights else None
+        maps = [self._as_map(values, inputs) for values in (*cam_outputs[-1:], *by_source[len(weights) :])]
+        return logits.detach(), features, recorder, target, Gradients(by_attention, *(maps or (None, None)))
+
+    def _as_map(self, values: Tensor, inputs: Tensor) -> Tensor:
+        """The CAM layer's output as (1, C, h, w); a LayerNorm gives tokens (1, T, C) or maps (1, h, w, C)."""
+        values, layer = values.detach(), self.structure().cam_layer
+        if values.ndim == 4:
+            return values.permute(0, 3, 1, 2) if "Norm" in type(layer).__name__ else values
+        grid = patch_grid(self.model, inputs.shape[-2:], values.shape[1])
+        if grid is None:
+            raise MedvitError(f"No layer for a CAM is known in {type(self.model).__name__}.")
+        return values[:, -grid[0] * grid[1] :].transpose(1, 2).unflatten(-1, grid)
 
     def _logits(self, inputs: Tensor) -> Tensor:
         output = self.model(inputs)
@@ -237,22 +248,6 @@ def _in_graph(layer: nn.Module | None) -> Iterator[list[Tensor]]:
 
     with layer.register_forward_hook(keep) if layer is not None else nullcontext():
         yield outputs
-
-
-def _as_map(values: Tensor, grid: tuple[int, int], structure: Structure) -> Tensor:
-    """The CAM layer's output as a map (1, C, h, w); a LayerNorm gives tokens (1, T, C) or (1, h, w, C)."""
-    if isinstance(structure.cam_layer, nn.Conv2d) or (values.ndim == 4 and not _is_norm(structure.cam_layer)):
-        return values
-    if values.ndim == 4:
-        return values.permute(0, 3, 1, 2)
-    if not structure.layers:  # of windows or of another resolution: a square without prefix tokens
-        side = round(values.shape[1] ** 0.5)
-        grid = side, values.shape[1] // side
-    return values[:, -grid[0] * grid[1] :].transpose(1, 2).unflatten(-1, grid)
-
-
-def _is_norm(module: nn.Module | None) -> bool:
-    return "Norm" in type(module).__name__ and getattr(module, "weight", None) is not None
 
 
 def in_evaluation_mode(model: nn.Module) -> nn.Module:

@@ -7,24 +7,21 @@ import importlib.metadata
 import platform
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medvit import __version__, explain, plots
 from medvit.checkpoint import Checkpoint
 from medvit.data import medmnist, settings
+from medvit.evaluation.model_card import ModelCard
 from medvit.inference.predictor import Prediction
 from medvit.templates import environment
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 IMAGE_SIDE = 336
 LIBRARIES = ("torch", "transformers", "pillow")
-LIMITS = (
-    "For research and teaching, not for diagnosis.",
-    "The model predicts one of its classes for any picture, whatever it shows.",
-    "A saliency map shows which regions influenced the model; not why, and not whether they should have.",
-    "The metrics hold for the official test split, not for other clinics, devices or populations.",
+MAP_LIMITATION = (
+    "A saliency map shows which regions influenced the model; not why, and not whether they should have."
 )
 
 
@@ -46,7 +43,7 @@ def render(
         truth: the true class, where it is known.
         level: coverage of the prediction set; None for the subset's default.
     """
-    dataset = checkpoint.dataset
+    dataset, card = checkpoint.dataset, ModelCard.of(checkpoint)
     probs = prediction.display_probs
     level = settings.of(prediction.subset).conformal_level if level is None else level
     template = environment(TEMPLATE.parent).get_template(TEMPLATE.name)
@@ -60,10 +57,10 @@ def render(
         probs=[(prediction.classes[i], f"{probs[i]:.1%}") for i in np.argsort(-probs)],
         reliability=_reliability(prediction, level),
         maps=[_map(prediction, name, values) for name, values in maps.items()],
-        card=_card(checkpoint),
-        limits=LIMITS,
-        versions=_versions(checkpoint),
-        data=f"{dataset.description} Licence of the data: {dataset.licence}.",
+        card=card.facts,
+        limits=(*card.limitations, MAP_LIMITATION),
+        versions=_versions(),
+        data=card.data,
     )
 
 
@@ -106,24 +103,6 @@ def _map(prediction: Prediction, name: str, values: np.ndarray) -> dict[str, str
     }
 
 
-def _card(checkpoint: Checkpoint) -> dict[str, Any]:
-    card, test = checkpoint.card, checkpoint.card["test"]
-    low, high = test["accuracy_interval"]
-    return {
-        "Model": f"{checkpoint.title}, {card['parameters']:,} parameters, {checkpoint.origin}",
-        "Trained on": (
-            f"{card['trained_on']:,} images of {checkpoint.dataset.title}, {card['source_size']} pixels"
-        ),
-        "Seed": card["seed"],
-        "Test accuracy": f"{test['accuracy']:.1%} ({low:.1%} to {high:.1%} at 95 %; {test['n']:,} images)",
-        "Macro F1, AUC": f"{test['macro_f1']:.3f}, {test['auc']:.3f}",
-        "Weights, sha256": card["sha256"],
-        "Data, md5": card.get("data_md5", "not recorded"),
-    }
-
-
-def _versions(checkpoint: Checkpoint) -> str:
-    own = f"medvit {__version__}, Python {platform.python_version()}"
+def _versions() -> str:
     libraries = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
-    training = ", ".join(f"{name} {version}" for name, version in checkpoint.card.get("versions", {}).items())
-    return f"Made with {own}, {libraries}. Trained with {training or 'versions that were not recorded'}."
+    return f"Made with medvit {__version__}, Python {platform.python_version()}, {libraries}."

@@ -214,8 +214,10 @@ def _serve_connection(registry: Registry, connection: Connection) -> None:
             reply = {"result": service.call(registry, endpoint, *arguments)}
         except MedvitError as error:
             reply = {"user_error": str(error)}
-        except Exception:
-            reply = {"internal_error": traceback.format_exc()}
+        except Exception as error:
+            traceback.print_tb(error.__traceback__)
+            print(type(error).__name__, file=sys.stderr, flush=True)  # its text may repeat a visitor's input
+            reply = {"internal_error": type(error).__name__}
         connection.send_bytes(json.dumps(reply).encode())
 
 

@@ -8,7 +8,7 @@ convert the answers. Pure functions of arrays and rows.
     summary = summarize(read_csv(text))
 """
 
-from medvit.reader_study.readings import COLUMNS, Reading, read_csv, to_csv
+from medvit.reader_study.results import COLUMNS, CaseResult, read_csv, to_csv
 from medvit.reader_study.study import CONDITIONS, Case, Study, make_study
 from medvit.reader_study.summary import conclusion, summarize
 
@@ -16,7 +16,7 @@ __all__ = [
     "COLUMNS",
     "CONDITIONS",
     "Case",
-    "Reading",
+    "CaseResult",
     "Study",
     "conclusion",
     "make_study",

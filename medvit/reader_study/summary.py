@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from medvit.evaluation.metrics import mcnemar, wilson
-from medvit.reader_study.readings import Reading
+from medvit.reader_study.results import CaseResult
 from medvit.slow_imports import sklearn_metrics
 
 MIN_CASES = 50  # with fewer, the 95 % interval of an accuracy may span more than 27 points
@@ -21,14 +21,14 @@ BOOTSTRAP_DRAWS = 2000
 Z = 1.959964
 
 Metrics = dict[str, Any]
-ANSWERS: dict[str, Callable[[Reading], str]] = {
+ANSWERS: dict[str, Callable[[CaseResult], str]] = {
     "reader": lambda row: row.first_answer,
     "model": lambda row: row.advice,
     "reader_with_model": lambda row: row.final_answer,
 }
 
 
-def summarize(rows: Sequence[Reading], positive: Mapping[str, str] | None = None) -> Metrics:
+def summarize(rows: Sequence[CaseResult], positive: Mapping[str, str] | None = None) -> Metrics:
     """Summarize the answers of one or more readers.
 
     Args:
@@ -52,8 +52,8 @@ def summarize(rows: Sequence[Reading], positive: Mapping[str, str] | None = None
     }
 
 
-def measure(rows: Sequence[Reading], positive: Mapping[str, str] | None = None) -> Metrics:
-    """Metrics of a set of answers; arguments as those of `summarize`.
+def measure(rows: Sequence[CaseResult], positive: Mapping[str, str] | None = None) -> Metrics:
+    """Metrics of answers; arguments as those of `summarize`.
 
     Returns:
         Accuracy, sensitivity, specificity, macro recall, McNemar's tests, reliance, switches and kappa are
@@ -151,7 +151,7 @@ def _mcnemar(correct: np.ndarray, other: np.ndarray) -> Metrics:
     return {"only_first": only, "only_second": other_only, "p": p}
 
 
-def _by_class(rows: Sequence[Reading], positive: Mapping[str, str]) -> Metrics:
+def _by_class(rows: Sequence[CaseResult], positive: Mapping[str, str]) -> Metrics:
     """Sensitivity and specificity, or the macro recall, of each kind of answer."""
     if all(row.dataset in positive for row in rows):
         diseased = np.array([row.truth == positive[row.dataset] for row in rows])
@@ -163,7 +163,7 @@ def _by_class(rows: Sequence[Reading], positive: Mapping[str, str]) -> Metrics:
             "sensitivity": {name: proportion(calls[diseased]) for name, calls in called.items()},
             "specificity": {name: proportion(~calls[~diseased]) for name, calls in called.items()},
         }
-    groups: dict[tuple[str, str], list[Reading]] = {}
+    groups: dict[tuple[str, str], list[CaseResult]] = {}
     for row in rows:
         groups.setdefault((row.dataset, row.truth), []).append(row)
     recalls = {
@@ -173,7 +173,7 @@ def _by_class(rows: Sequence[Reading], positive: Mapping[str, str]) -> Metrics:
     return {"macro_recall": {name: float(np.mean(values)) for name, values in recalls.items()}}
 
 
-def _by_condition(rows: Sequence[Reading]) -> dict[str, Metrics]:
+def _by_condition(rows: Sequence[CaseResult]) -> dict[str, Metrics]:
     """First and final accuracy, and their difference, in each condition."""
     result = {}
     for condition in sorted({row.condition for row in rows}):
@@ -189,7 +189,7 @@ def _by_condition(rows: Sequence[Reading]) -> dict[str, Metrics]:
     return result
 
 
-def mean_over_readers(rows: Sequence[Reading], draws: int = BOOTSTRAP_DRAWS) -> Metrics:
+def mean_over_readers(rows: Sequence[CaseResult], draws: int = BOOTSTRAP_DRAWS) -> Metrics:
     """Mean over readers of accuracy, its change, RAIR and RSR, on the cases with advice.
 
     The 95 % intervals are percentiles of a bootstrap that draws readers and images (multi-reader multi-case):
@@ -211,8 +211,8 @@ def mean_over_readers(rows: Sequence[Reading], draws: int = BOOTSTRAP_DRAWS) -> 
     rng = np.random.default_rng(0)
     image_counts = rng.multinomial(shape[1], np.full(shape[1], 1 / shape[1]), draws)  # (draws, images)
     reader_counts = rng.multinomial(shape[0], np.full(shape[0], 1 / shape[0]), draws)  # (draws, readers)
-    one = np.ones((1, shape[1])), np.ones((1, shape[0]))
-    points = _reader_means(hits, totals, *one)[:, 0]
+    unweighted = np.ones((1, shape[1])), np.ones((1, shape[0]))
+    points = _reader_means(hits, totals, *unweighted)[:, 0]
     drawn = _reader_means(hits, totals, image_counts, reader_counts)
     values = dict(zip(names, points, strict=True)) | {"change": points[1] - points[0]}
     samples = dict(zip(names, drawn, strict=True)) | {"change": drawn[1] - drawn[0]}

@@ -25,6 +25,7 @@ from medvit.errors import MedvitError
 from medvit.inference.predictor import Prediction
 from medvit.inference.registry import Sample
 from medvit.slow_imports import import_slow_libraries
+from medvit.ui.server.responses import hide_folders
 
 Values = dict[Any, Any]  # {component: value}
 T = TypeVar("T")
@@ -69,7 +70,7 @@ class Answer:
 
 def connect(
     listener: Callable[..., Any],
-    function: Callable[..., Values],
+    function: Callable[..., Values | Iterator[Values]],
     inputs: Iterable[Any] | None,
     outputs: Iterable[Any],
     **options: Any,
@@ -98,7 +99,7 @@ def _user_errors() -> Iterator[None]:
     try:
         yield
     except MedvitError as error:
-        text = str(error)[: limits.ERROR_CHARACTERS]
+        text = hide_folders(str(error))[: limits.ERROR_CHARACTERS]
         raise gr.Error(text, title="That did not work", print_exception=False) from error
 
 

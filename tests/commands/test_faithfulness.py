@@ -2,9 +2,12 @@ import csv
 import json
 import shutil
 
+import pytest
+
 from tests.conftest import run_command
 
 
+@pytest.mark.slow
 def test_it_writes_the_card_and_the_table(trained, synthetic_root, tmp_path):
     folder = shutil.copytree(trained / "breastmnist" / "spt_lsa", tmp_path / "spt_lsa")
     out = tmp_path / "new" / "faithfulness.csv"

@@ -129,14 +129,11 @@ def test_multi_head_attention_returns_what_it_does_without_the_recorder():
 @pytest.mark.parametrize("kind", ["bool", "float", "head"])
 def test_masks_and_scales_of_scaled_dot_product_attention(kind):
     q, k, v = torch.randn(3, 2, 3, 5, 4)
-    mask = {
-        "bool": torch.eye(5, dtype=torch.bool),
-        "float": torch.randn(5, 5),
-        "head": torch.randn(1, 3, 5, 5),
-    }
-    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=0.7)
+    masks = {"bool": torch.eye(5) > 0, "float": torch.randn(5, 5), "head": torch.randn(1, 3, 5, 5)}
+    options = dict(attn_mask=masks[kind], scale=0.7)
+    expected = F.scaled_dot_product_attention(q, k, v, **options)
     with torch.no_grad(), AttentionRecorder() as recorder:
-        output = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=0.7)
+        output = F.scaled_dot_product_attention(q, k, v, **options)
     torch.testing.assert_close(output, expected)
     torch.testing.assert_close(recorder.weights[0] @ v, expected)
 

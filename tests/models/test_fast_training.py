@@ -10,13 +10,13 @@ BLOOD, CPU = medmnist.get("bloodmnist"), torch.device("cpu")
 
 
 @pytest.mark.parametrize("strategy", ["full", "last-1", "lora", "rlrr"])
-def test_the_class_token_alone_gives_the_same_logits_and_gradients(strategy, backbone):
+def test_computing_only_the_class_token_changes_neither_logits_nor_gradients(strategy, backbone):
     torch.manual_seed(0)
     vit, _ = models.build("vit_finetuned", BLOOD, str(backbone))
     model = apply_strategy(vit, strategy)
     names, x = set(model.state_dict()), torch.randn(4, 3, 32, 32)
 
-    def answers():
+    def logits_and_gradients():
         model.zero_grad()
         logits = model(pixel_values=x).logits
         logits[:, 3].sum().backward()
@@ -25,14 +25,14 @@ def test_the_class_token_alone_gives_the_same_logits_and_gradients(strategy, bac
     def trained(module):
         return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
 
-    whole, tokens = answers(), []
-    optimize_for_training(vit, torch.device("cpu"))
+    expected, tokens = logits_and_gradients(), []
+    optimize_for_training(vit, CPU)
     vit.vit.layers[-1].register_forward_hook(lambda _module, _inputs, output: tokens.append(output.shape[1]))
-    lean = answers()
+    optimized = logits_and_gradients()
     assert tokens == [1]
     assert set(model.state_dict()) == names
-    assert len(lean) > 2
-    torch.testing.assert_close(lean, whole, atol=1e-5, rtol=1e-4)
+    assert len(optimized) > 2
+    torch.testing.assert_close(optimized, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_patch_dropout_applies_in_training_only(backbone):

@@ -57,11 +57,11 @@ def test_a_pass_that_another_thread_makes_within_is_not_taken_for_ones_own(pictu
     torch.testing.assert_close(features, expected)
 
 
-def test_no_hook_is_left_behind(pictures):
-    model, preprocessing = models.build("cnn", medmnist.get("bloodmnist"))
-    predict(model.eval(), preprocessing, pictures)
+def test_no_hook_is_left_behind():
+    model, _ = models.build("cnn", medmnist.get("bloodmnist"))
+    forward_with_features(model, torch.zeros(2, 3, 28, 28))
     with pytest.raises(RuntimeError):
-        predict(model, preprocessing, np.zeros((1, 28, 28, 5), np.uint8))
+        forward_with_features(model, torch.zeros(2, 5, 28, 28))
     assert not model.classifier._forward_pre_hooks
 
 

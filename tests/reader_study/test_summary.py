@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medvit.evaluation.metrics import wilson
-from medvit.reader_study import Reading, conclusion, summarize
+from medvit.reader_study import CaseResult, conclusion, summarize
 from medvit.reader_study.summary import cohen_kappa, mean_over_readers, measure, paired_difference
 
 # (truth, first answer, advice, final answer): how often
@@ -24,7 +24,7 @@ def rows(table=TABLE, reader="anna", condition="answer", start=0):
         for _ in range(count):
             i = start + len(made)
             made.append(
-                Reading(
+                CaseResult(
                     reader, "study", i, "breastmnist", i, truth, condition, first, 0.8, advice, 0.9, final,
                     0.6, 4.0, 2.0, advice == truth,
                 )

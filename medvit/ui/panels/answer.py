@@ -14,7 +14,7 @@ from medvit.ui import html
 from medvit.ui.state import Answer, Values
 
 DEFAULT_LEVEL = 0  # stands for the level of the dataset
-LEVELS = [("default level", DEFAULT_LEVEL), *((f"{level:.0%}", level) for level in conformal.LEVELS)]
+LEVELS = [("default", DEFAULT_LEVEL), *((f"{level:.0%}", level) for level in conformal.LEVELS)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from medvit.reliability import operating_point
 from medvit.reliability.apply import Reliability
 from medvit.ui import html
 from medvit.ui.panels.tables import Table, interval, render
-from medvit.ui.state import NO_SPINNER, Values, require_state, show_user_errors
+from medvit.ui.state import NO_SPINNER, Values, connect, require_state, show_user_errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,20 +98,11 @@ def build(registry: Registry, displayed: gr.State) -> OperatingPoint:
         registry, displayed, column, summary_html, curve, threshold, presets, prevalence, table
     )
     for slider in (threshold, prevalence):
-        slider.input(
-            panel.redraw,
-            {displayed, threshold, prevalence},
-            {curve, table},
-            trigger_mode="always_last",
-            **NO_SPINNER,
-        )
+        inputs, latest = {displayed, threshold, prevalence}, {"trigger_mode": "always_last"}
+        connect(slider.input, panel.redraw, inputs, {curve, table}, **NO_SPINNER | latest)
     for button, name in zip(presets, operating_point.PRESETS, strict=True):
-        button.click(
-            partial(panel.apply_preset, name),
-            {displayed, prevalence},
-            {threshold, curve, table},
-            **NO_SPINNER,
-        )
+        apply = partial(panel.apply_preset, name)
+        connect(button.click, apply, {displayed, prevalence}, {threshold, curve, table}, **NO_SPINNER)
     return panel
 
 

@@ -16,7 +16,7 @@ from medvit.inference.registry import Registry
 from medvit.ui.components.embedding_plot import embedding_plot, points
 from medvit.ui.html import note
 from medvit.ui.panels import tables
-from medvit.ui.state import AT_ONCE, Values, require_state, show_user_errors
+from medvit.ui.state import AT_ONCE, Values, connect, require_state, show_user_errors
 
 ABOUT_EMBEDDING = (
     "Each point is a test image, placed by t-SNE: images with similar features lie close to each other. Only "
@@ -77,7 +77,7 @@ def build(registry: Registry, selection: gr.State) -> PlotsTab:
 
     for title, tab in tabs.items():
         outputs = {panel.open_tab, *components[title]}
-        tab.select(partial(open_tab, title), {selection}, outputs, **AT_ONCE)
+        connect(tab.select, partial(open_tab, title), {selection}, outputs, **AT_ONCE)
     return panel
 
 

@@ -12,8 +12,9 @@ from medvit import limits
 from medvit.ui.server.responses import RefusedError
 
 ADDRESSES = 10_000  # remembered at once
-# Routes that Gradio answers without a login.
-OPEN_ROUTES = ("/app_id", "/cancel", "/reset", "/heartbeat", "/startup-events")
+# Routes that Gradio answers without a login. It calls "/startup-events" itself when it is launched; that one
+# stays open, as it does nothing afterwards.
+OPEN_ROUTES = ("/app_id", "/cancel", "/reset", "/heartbeat")
 
 
 class LoginThrottle:

@@ -1,6 +1,7 @@
 """Responses of the server itself: one sentence of plain text, always with the security headers."""
 
 import errno
+import re
 import sys
 import traceback
 
@@ -12,6 +13,16 @@ SECURITY_HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
 }
+
+
+ABSOLUTE_PATH = re.compile(
+    r"(?<![\w.:/\\])(?:/|[A-Za-z]:\\)(?:[^\s'\"(),;/\\]+[/\\])+(?=[^\s'\"(),;/\\]+[/\\][^\s/\\])"
+)
+
+
+def hide_folders(text: str) -> str:
+    """Shorten absolute paths to their last two names: visitors need not know the folders of the server."""
+    return ABSOLUTE_PATH.sub("", text)
 
 
 class RefusedError(Exception):

@@ -9,6 +9,7 @@ from medvit import limits, plots
 from medvit.evaluation.model_card import ModelCard
 from medvit.inference.registry import Registry
 from medvit.ui.html import panel_title, render
+from medvit.ui.server.responses import hide_folders
 from medvit.ui.state import Values, require_state
 
 LIMITATIONS = (
@@ -75,6 +76,7 @@ def build(registry: Registry, selection: gr.State) -> About:
             curve = gr.Plot(show_label=False, container=False)
             limitations = gr.HTML()
     if registry.problems:
-        gr.HTML(render("list.html", title="Checkpoints left out", items=list(registry.problems.values())))
+        reasons = [hide_folders(reason) for reason in registry.problems.values()]
+        gr.HTML(render("list.html", title="Checkpoints left out", items=reasons))
     gr.HTML(render("list.html", title="Uploads and sources", items=[limits.describe(), SOURCES]))
     return About(registry, selection, card, curve, limitations)

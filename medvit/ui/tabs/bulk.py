@@ -19,7 +19,7 @@ from medvit.limits import BULK_BYTES, BULK_FILES, BULK_LOOSE_FILES, IMAGE_BYTES,
 from medvit.ui.components import download_button
 from medvit.ui.components.upload import files_input
 from medvit.ui.html import DISCLAIMER, note, panel_title, status
-from medvit.ui.state import AT_ONCE, NO_SPINNER, Values, require_state, show_user_errors
+from medvit.ui.state import AT_ONCE, NO_SPINNER, Values, connect, require_state, show_user_errors
 
 LIMITS = (
     f"Up to {BULK_LOOSE_FILES:,} pictures of {IMAGE_BYTES >> 20} MB each, or zips with up to "
@@ -130,8 +130,9 @@ def build(registry: Registry, selection: gr.State) -> BulkTab:
         hint = note(f"{DISCLAIMER} Click a column's heading to sort by it.")
         gr.HTML(hint, js_on_load=NAME_SEARCH)
     tab.files.change(lambda paths: gr.Button(interactive=bool(paths)), tab.files, tab.start, **AT_ONCE)
-    run = tab.start.click(tab.run, {selection, tab.files}, tab.outputs, concurrency_id="bulk", **NO_SPINNER)
-    run.failure(tab.ready, None, {tab.start, tab.stop}, **NO_SPINNER)
+    inputs = {selection, tab.files}
+    run = connect(tab.start.click, tab.run, inputs, tab.outputs, concurrency_id="bulk", **NO_SPINNER)
+    connect(run.failure, tab.ready, None, {tab.start, tab.stop}, **NO_SPINNER)
     tab.stop.click(lambda event: event and event.set(), tab.running, None, **AT_ONCE)
     return tab
 

@@ -17,7 +17,7 @@ from medvit.errors import MedvitError
 from medvit.inference.registry import Registry
 from medvit.ui.components.base import lenient
 from medvit.ui.html import panel_title, render, status
-from medvit.ui.state import NO_SPINNER, PRIVATE, Values, require_state
+from medvit.ui.state import AT_ONCE, NO_SPINNER, Values, connect, require_state
 
 SIZE = 28
 PROGRESS_SECONDS = 0.3  # between two updates of the progress bar
@@ -73,6 +73,10 @@ class DataTab:
             return gr.skip()
         radio = gr.Radio(dataset_choices(self.registry, name), value=name)
         return {self.followed: name, self.displayed: radio} | self.show(name)
+
+    def choose(self, values: Values) -> Values:
+        """Display the dataset that was chosen in the tab."""
+        return self.show(values[self.displayed])
 
     def show(self, name: str) -> Values:
         """Display a dataset."""
@@ -149,18 +153,14 @@ def build(registry: Registry, selection: gr.State) -> tuple[DataTab, Callable]:
         the tab, and a function that adds an event after a download.
     """
     tab = _layout(registry, selection)
-    tab.displayed.select(tab.show, tab.displayed, tab.outputs, concurrency_id="data", **NO_SPINNER)
-    finished = tab.download.click(
-        tab.fetch,
-        {tab.displayed},
-        {tab.running, tab.stop, tab.status, tab.download},
-        concurrency_id="download",
-        **NO_SPINNER,
+    displayed, data_queue = {tab.displayed}, NO_SPINNER | {"concurrency_id": "data"}
+    connect(tab.displayed.select, tab.choose, displayed, tab.outputs, **data_queue)
+    changed = {tab.running, tab.stop, tab.status, tab.download}
+    finished = connect(
+        tab.download.click, tab.fetch, displayed, changed, concurrency_id="download", **NO_SPINNER
     )
-    tab.stop.click(lambda event: event and event.set(), tab.running, None, queue=False, **PRIVATE)
-    return tab, finished.then(
-        tab.redraw, {tab.displayed}, tab.images, concurrency_id="data", **NO_SPINNER
-    ).then
+    tab.stop.click(lambda event: event and event.set(), tab.running, None, **AT_ONCE)
+    return tab, connect(finished.then, tab.redraw, displayed, tab.images, **data_queue).then
 
 
 def _layout(registry: Registry, selection: gr.State) -> DataTab:

@@ -22,7 +22,7 @@ from medvit.ui.panels.cell_gallery import GallerySelection
 from medvit.ui.panels.plots_tab import PlotsTab
 from medvit.ui.panels.reliability import Reliability
 from medvit.ui.panels.tables import metric_tiles
-from medvit.ui.state import AT_ONCE, Values, require_state, show_user_errors
+from medvit.ui.state import AT_ONCE, Values, connect, require_state, show_user_errors
 
 NO_OTHER_MODEL = ("no other model", "")  # in the picker of the model to compare with
 DISAGREEMENTS = "Disagreements"
@@ -184,9 +184,9 @@ def build(registry: Registry, selection: gr.State) -> TestSet:
         (pictures.turn, tab.turn_page),  # type: ignore[attr-defined]
     ]
     for listener, function in events:
-        listener(function, tab.gallery_inputs, tab.gallery_outputs, **AT_ONCE)
+        connect(listener, function, tab.gallery_inputs, tab.gallery_outputs, **AT_ONCE)
     changed = {matrix, disagreements} | tab.gallery_outputs
-    other_model.select(tab.compare, tab.gallery_inputs, changed, **AT_ONCE)
+    connect(other_model.select, tab.compare, tab.gallery_inputs, changed, **AT_ONCE)
     return tab
 
 

@@ -36,7 +36,6 @@ def test_nothing_is_open_without_the_login(server):
         ("GET", "/gradio_api/openapi.json"),
         ("GET", "/gradio_api/app_id"),
         ("GET", "/gradio_api/heartbeat/abc"),
-        ("GET", "/gradio_api/startup-events"),
         ("GET", "/gradio_api/queue/status"),
         ("POST", "/gradio_api/upload", *form({"a.png": b"x"})),
         ("POST", "/gradio_api/cancel", body, JSON),

@@ -1,4 +1,4 @@
-"""Host names, elsewhere origins, cookies and proxy headers."""
+"""Host names, pages of other origins, cookies and proxy headers."""
 
 import pytest
 from starlette.datastructures import MutableHeaders

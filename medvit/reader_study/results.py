@@ -18,7 +18,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadshe
 
 
 @dataclass(frozen=True)
-class Reading:
+class CaseResult:
     """One case read by one reader: a row of the CSV.
 
     Answers are class names. `advice` and `advice_probability` are those of the model, also in the condition
@@ -44,10 +44,10 @@ class Reading:
     model_correct: bool
 
 
-COLUMNS = tuple(field.name for field in fields(Reading))
+COLUMNS = tuple(field.name for field in fields(CaseResult))
 
 
-def to_csv(rows: Iterable[Reading]) -> str:
+def to_csv(rows: Iterable[CaseResult]) -> str:
     """The rows as CSV; a cell that a spreadsheet would run as a formula gets an apostrophe in front."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -65,7 +65,7 @@ def _cell(value: Any) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
-def read_csv(text: str, name: str = "The file") -> list[Reading]:
+def read_csv(text: str, name: str = "The file") -> list[CaseResult]:
     """Read the rows of a CSV.
 
     Args:
@@ -92,9 +92,9 @@ def read_csv(text: str, name: str = "The file") -> list[Reading]:
     return rows
 
 
-def _parse(record: dict[str, str | None]) -> Reading:
-    values = {field.name: _value(field.name, field.type, record[field.name]) for field in fields(Reading)}
-    row = Reading(**values)
+def _parse(record: dict[str, str | None]) -> CaseResult:
+    values = {field.name: _value(field.name, field.type, record[field.name]) for field in fields(CaseResult)}
+    row = CaseResult(**values)
     if row.condition not in CONDITIONS:
         raise ValueError(f"there is no condition {row.condition[:40]!r}")
     if row.model_correct != (row.advice == row.truth):
