@@ -108,6 +108,7 @@ def run(args: argparse.Namespace) -> None:
     if args.mcp:
         hosting.check_mcp(login)
     policy = OriginPolicy.of(args.allow_host, args.allow_origin, args.proxy)
+    uploads = _set_environment(policy.proxy)
     registry = Registry.open(args.checkpoints, args.data_root, int(args.memory * 2**30))
     for problem in registry.problems.values():
         print(f"medvit app: left out: {problem}", file=sys.stderr)
@@ -116,7 +117,7 @@ def run(args: argparse.Namespace) -> None:
     if args.preload:
         registry.preload()
         worker.start()
-    demo = _launch(args, registry, worker, policy, login)
+    demo = _launch(args, uploads, registry, worker, policy, login)
     import_slow_libraries()  # the first page is out
     gc.collect()
     gc.freeze()  # everything loaded so far stays; later collections need not traverse it
@@ -126,14 +127,14 @@ def run(args: argparse.Namespace) -> None:
 
 def _launch(
     args: argparse.Namespace,
+    uploads: Path,
     registry: Registry,
     worker: Worker,
     policy: OriginPolicy,
     login: tuple[str, str] | None,
 ) -> Any:
     """Start the server; return its gradio.Blocks."""
-    uploads = _set_environment(policy.proxy)
-    ui = importlib.import_module("medvit.ui.app")  # imports Gradio, which reads the environment
+    ui = importlib.import_module("medvit.ui.app")  # imports Gradio
     demo = ui.build(registry, worker.call)
     try:
         demo.launch(
@@ -168,7 +169,7 @@ def _close(demo: Any, worker: Worker) -> None:
 
 
 def _set_environment(proxy: bool) -> Path:
-    """Set the variables that Gradio and uvicorn read when they are imported; return the folder of uploads.
+    """Set the variables that libraries read when they are imported; return the folder of uploads.
 
     Uploads are kept apart from those of other programs, and deleted at exit.
     """

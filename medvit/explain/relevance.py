@@ -36,10 +36,10 @@ def propagate(attentions: Tensor, gradients: Tensor, start: Tensor | None = None
     Returns:
         (T,)
     """
-    positive = (attentions * gradients).relu().mean(1)  # (layers, T, T)
     if start is None:
-        start = torch.eye(positive.shape[-1], dtype=positive.dtype, device=positive.device)[0]
+        start = torch.eye(attentions.shape[-1], dtype=attentions.dtype, device=attentions.device)[0]
     total = torch.zeros_like(start)
-    for layer in positive.flip(0):
-        total = torch.addmv(total, layer.mT, start + total)
+    for layer, gradient in zip(reversed(attentions.unbind()), reversed(gradients.unbind()), strict=True):
+        positive = (layer * gradient).relu_().mean(0)  # (T, T)
+        total = torch.addmv(total, positive.mT, start + total)
     return total

@@ -19,7 +19,7 @@ def explained(backbone):
 
     def build(name: str, dataset=BLOOD) -> tuple[torch.nn.Module, ForwardPass]:
         torch.manual_seed(0)
-        config = SMALL if name in ("vit", "spt_lsa") else {}
+        config = SMALL if name in ("vit", "spt_lsa") else {"width": 8} if name == "cnn" else {}
         model, preprocessing = models.build(name, dataset, str(backbone), **config)
         explainer = Explainer(model.eval(), preprocessing)
         return model, explainer(to_tensor(synthetic.draw("bloodmnist", 0)[None]))

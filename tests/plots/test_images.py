@@ -44,3 +44,12 @@ def test_a_data_url_holds_the_image(as_array):
     prefix, content = plots.data_url(image if as_array else Image.fromarray(image)).split(",")
     assert prefix == "data:image/png;base64"
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))), image)
+
+
+def test_an_overlay_by_value_leaves_the_image_visible_where_the_map_is_low():
+    source = np.full((28, 28, 3), 200, np.uint8)
+    values = np.zeros((7, 7), np.float32)
+    values[3, 3] = 1
+    result = np.asarray(plots.overlay(source, values, opacity=1.0, by_value=True))
+    assert (result[:40, :40] == 200).all()
+    assert (result[168, 168] != 200).any()
