@@ -81,9 +81,9 @@ class Registry:
         root = Path(root or checkpoint.DEFAULT_ROOT)
         checkpoints, problems = checkpoint.discover(root)
         if not checkpoints:
-            reasons = " ".join(problems.values())
+            reasons = "".join(f" {problem}" for problem in problems.values())
             raise MedvitError(
-                f"There is no checkpoint in {root.absolute()}. {reasons} Checkpoints are expected there as "
+                f"There is no checkpoint in {root.absolute()}.{reasons} Checkpoints are expected there as "
                 "<subset>/<model> folders. Train one with `medvit train`, copy the folder checkpoints/ of "
                 "the medvit repository there, or name another folder with --checkpoints."
             )
