@@ -6,8 +6,7 @@
 
 Inside the block, calls of ``F.scaled_dot_product_attention``, of ``nn.MultiheadAttention`` and of a softmax
 over (B, heads, T, T) are computed here, with the same result, so that the weights can be kept. The model is
-not
-changed, and other threads that use it are not affected: the mode belongs to this thread alone.
+not changed, and other threads that use it are not affected: the mode belongs to this thread alone.
 """
 
 from typing import Any

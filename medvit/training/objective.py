@@ -142,11 +142,9 @@ def class_targets(classes: int, smoothing: float, ordinal_sigma: float) -> Tenso
 
     Args:
         smoothing: the fraction of each row that is spread evenly over the classes (label smoothing: Szegedy
-        et
-            al., 2016).
+            et al., 2016).
         ordinal_sigma: where positive, the rest is a Gaussian of this standard deviation in grades (soft
-        labels
-            for ordinal regression: Diaz and Marathe, CVPR 2019).
+            labels for ordinal regression: Diaz and Marathe, CVPR 2019).
     """
     grades = torch.arange(classes, dtype=torch.float32)
     rows = torch.eye(classes)

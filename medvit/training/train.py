@@ -69,8 +69,7 @@ def train(
 
     Raises:
         MedvitError: data absent, unusable backbone, initial checkpoint or teacher, an impossible recipe,
-        `out`
-            exists, or the saved state belongs to another run.
+            `out` exists, or the saved state belongs to another run.
     """
     out = Path(out).resolve()
     setup = TrainingSetup(

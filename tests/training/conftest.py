@@ -1,5 +1,6 @@
 """Tiny models, so that a training run in a test takes about a second."""
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,13 @@ def tiny_recipe(subset: str, model: str, **fields: Any) -> Recipe:
     defaults = dict(epochs=2, batch_size=16, image_size=size, ema=0.0, mixup=0.0, cutmix=0.0)
     config = TINY[model] | fields.pop("config", {})
     return replace(recipe(subset, model), **defaults | {"config": config} | fields)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def frozen_objects() -> None:
+    """Exempt the imported libraries from garbage collection: the Trainer collects in every run."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
