@@ -165,12 +165,20 @@ class _Process:
             self._popen.kill()
             self._popen.wait()
 
+    def _connect(self) -> Connection:
+        """Connect to the process; one that does not answer the handshake is killed, which ends the wait."""
+        watchdog = threading.Timer(CALL_SECONDS, self.kill)
+        watchdog.start()
+        try:
+            return Client(self.address.result(), authkey=self._key.encode())
+        finally:
+            watchdog.cancel()
+
     def call(self, endpoint: str, *arguments: Any) -> dict[str, Any]:
         """Run an endpoint there, over one connection per calling thread."""
         connection: Connection | None = getattr(self._thread_local, "connection", None)
         if connection is None:
-            connection = Client(self.address.result(), authkey=self._key.encode())
-            self._thread_local.connection = connection
+            connection = self._thread_local.connection = self._connect()
         connection.send_bytes(json.dumps([endpoint, *arguments]).encode())
         if not connection.poll(CALL_SECONDS):
             raise TimeoutError("The worker process does not respond.")  # an OSError: it will be replaced

@@ -66,6 +66,7 @@ def test_the_others_run(arguments):
     assert [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_the_client_gets_the_same_answer_twice(app_server, synthetic_png):
     client = Client(app_server.address, "breastmnist", "spt_lsa")
     for endpoint in ("predict", "explain", "confusion_matrix"):

@@ -40,6 +40,7 @@ def upload(page, path, number=5, subset="retinamnist", size=(500, 400)):
     page.set_input_files("#picture input[type=file]", path)
 
 
+@pytest.mark.slow
 def test_the_first_view_is_the_best_model_and_its_most_faithful_map(visit):
     page = visit()
     assert page.get_by_label("Dataset").input_value() == "BloodMNIST"
@@ -67,6 +68,7 @@ def test_a_first_visit_from_picker_to_map(visit, says, tmp_path):
     says(page, "true class")
 
 
+@pytest.mark.slow
 def test_the_last_of_many_quick_choices_is_displayed(visit, says):
     page = visit()
     for name in ("from scratch", "CNN", "fine-tuned"):
@@ -81,6 +83,7 @@ def test_the_last_of_many_quick_choices_is_displayed(visit, says):
     assert origin in page.inner_text("#answer .truth").lower()
 
 
+@pytest.mark.slow
 def test_an_upload_and_a_change_of_model_at_once_keep_both(visit, says, tmp_path):
     page = visit()
     upload(page, tmp_path / "mine.png", subset="bloodmnist")
@@ -125,7 +128,7 @@ def test_removing_a_picture_and_uploading_another_one(visit, says, tmp_path):
         says(page, "Test image")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 @pytest.mark.parametrize("tab", ["Explore", "Compare", "Test set", "Data", "Bulk", "About"])
 def test_nothing_is_wider_than_a_phone(visit, tab, theme):
     page = visit(390, 844, theme)
@@ -154,6 +157,7 @@ def test_a_click_on_the_image_shows_what_that_patch_attends_to(visit):
     map_is(page, "Relevance map for")
 
 
+@pytest.mark.slow
 def test_the_test_of_a_map_goes_with_the_map(visit):
     page = visit()
     result = "text=blurring the patches that the map marks first"
@@ -163,6 +167,7 @@ def test_the_test_of_a_map_goes_with_the_map(visit):
     page.wait_for_selector(result, state="detached")
 
 
+@pytest.mark.slow
 def test_compare_shows_every_model_and_follows_the_dataset(visit):
     page = visit()
     open_tab(page, "Compare")
@@ -174,6 +179,7 @@ def test_compare_shows_every_model_and_follows_the_dataset(visit):
     )
 
 
+@pytest.mark.slow
 def test_an_image_picked_in_explore_is_compared(visit, says, tmp_path):
     page = visit()
     upload(page, tmp_path / "mine.png", subset="bloodmnist")
@@ -182,6 +188,7 @@ def test_an_image_picked_in_explore_is_compared(visit, says, tmp_path):
     page.wait_for_function("document.querySelector('#compared')?.innerText.includes('Your image')")
 
 
+@pytest.mark.slow
 def test_a_painted_region_changes_the_answer(visit):
     page = visit()
     page.get_by_role("button", name="Perturbation test").click()

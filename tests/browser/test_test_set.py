@@ -85,7 +85,9 @@ def lands_in_explore(page, says, index, subset, data_root):
     assert f"true class: {truth_of(index, subset, data_root)}" in page.inner_text("#answer .truth")
 
 
-@pytest.mark.parametrize(("width", "theme"), [(1366, "light"), (390, "dark")])
+@pytest.mark.parametrize(
+    ("width", "theme"), [(1366, "light"), pytest.param(390, "dark", marks=pytest.mark.slow)]
+)
 def test_from_an_upload_to_a_cell_to_its_picture_to_explore(visit, says, data_root, tmp_path, width, theme):
     page = visit(width, 800, theme)
     choose(page, "Dataset", "RetinaMNIST")
@@ -121,6 +123,7 @@ def test_a_cell_is_reached_and_opened_by_the_keyboard(visit):
     title_says(page, "true class")
 
 
+@pytest.mark.slow
 def test_the_cells_show_counts_and_fractions(visit):
     page = visit()
     open_test_set(page)
@@ -132,6 +135,7 @@ def test_the_cells_show_counts_and_fractions(visit):
     assert "of the true class" in page.inner_text("#matrix .hover")
 
 
+@pytest.mark.slow
 def test_two_models_are_compared(visit, root):
     page = visit()
     open_test_set(page)
@@ -171,6 +175,7 @@ def test_a_point_of_the_embedding_opens_its_image(visit, says, data_root):
     lands_in_explore(page, says, index, "retinamnist", data_root)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_embedding_gives_the_command(visit):
     page = visit()
     open_test_set(page)
@@ -178,6 +183,7 @@ def test_a_checkpoint_without_embedding_gives_the_command(visit):
     page.get_by_text("This checkpoint has no t-SNE embedding").wait_for()
 
 
+@pytest.mark.slow
 def test_the_curves_and_tables_open(visit):
     page = visit()
     open_test_set(page)
@@ -205,7 +211,7 @@ def test_similar_images_are_computed_once_and_open(visit, says, data_root):
     lands_in_explore(page, says, index, "breastmnist", data_root)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tab", ["Explore", "Test set", "Data", "Bulk", "About"])
 def test_axe_finds_no_serious_violation(visit, tab, theme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
@@ -229,7 +235,16 @@ def test_axe_finds_no_serious_violation(visit, tab, theme):
     assert serious == []
 
 
-@pytest.mark.parametrize("title", ["ROC", "Per class", "Embedding", "Published results"])
+@pytest.mark.parametrize(
+    "title",
+    [
+        "ROC",
+        *(
+            pytest.param(title, marks=pytest.mark.slow)
+            for title in ("Per class", "Embedding", "Published results")
+        ),
+    ],
+)
 def test_no_part_of_the_tab_is_wider_than_a_phone(visit, title):
     page = visit(390, 844)
     open_test_set(page, "RetinaMNIST")

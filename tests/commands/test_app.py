@@ -58,6 +58,7 @@ def test_the_help_needs_no_slow_import():
     assert done.stdout.strip().splitlines()[-1:] == ["[]"], done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.server
 def test_preloaded_models_and_an_allowed_host(trained, tmp_path):
     arguments = ("--checkpoints", trained, "--preload", "--allow-host", "app.example.org")
