@@ -58,7 +58,7 @@ class _Candidates:
 
     def one_map(self, method: str) -> None:
         """The prediction and one map of the most probable class."""
-        needs_gradients = explain.METHODS[method].by_class and method != "occlusion"
+        needs_gradients = explain.METHODS[method].by_class and method not in ("occlusion", "token_occlusion")
         self.explainer(self.pixels, target=-1 if needs_gradients else None).heatmap(method)
 
     def maps(self, *methods: str) -> None:

@@ -33,9 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--method",
-        choices=explain.METHODS,
+        choices=("auto", *explain.METHODS),
+        default="auto",
         metavar="MAP",
-        help=f"{', '.join(explain.METHODS)} [relevance; grad_cam for a model without attention]",
+        help=f"{', '.join(explain.METHODS)}; or auto: the most faithful one on the card of a checkpoint, for "
+        "other models relevance, or grad_cam where attention cannot be read [%(default)s]",
     )
     add("--target", metavar="CLASS", help="index or name of the class to explain [the predicted one]")
     add("--out", type=Path, metavar="FILE", help="the overlay [IMAGE-MAP.png in the current folder]")
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     forward_pass, probs, classes = _predict(args.image, args.model)
     for index in np.argsort(-probs)[:PRINTED_CLASSES]:
         print(f"{probs[index]:7.1%}  {classes[index]}")
-    method = args.method or ("relevance" if forward_pass.explainer.has_attention else "grad_cam")
+    method = forward_pass.explainer.best_method() if args.method == "auto" else args.method
     target = None if args.target is None else _class_index(args.target, classes)
     overlay = forward_pass.overlay(method, target)
     out = args.out or Path(f"{args.image.stem}-{method}.png")

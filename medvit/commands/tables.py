@@ -88,8 +88,9 @@ def _maps(results: Path) -> str:
     lines = ["| | map | shows | cost | faithfulness |", "|---|---|---|---|---|"]
     for name, method in METHODS.items():
         image = f"![{method.title}](docs/maps/{name}.png)"
-        gain = f"{statistics.mean(gains[name]):+.2f}"
-        lines.append(f"| {image} | {method.title} `{name}` | {method.about} | {costs[name]} x | {gain} |")
+        cost = f"{costs[name]} x" if name in costs else "-"
+        gain = f"{statistics.mean(gains[name]):+.2f}" if name in gains else "-"
+        lines.append(f"| {image} | {method.title} `{name}` | {method.about} | {cost} | {gain} |")
     return "\n".join(lines) + "\n"
 
 

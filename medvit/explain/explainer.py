@@ -20,6 +20,7 @@ from medvit.explain.attention_recorder import AttentionRecorder
 from medvit.explain.forward_pass import ForwardPass, Gradients, MapOptions
 from medvit.explain.methods import METHODS
 from medvit.explain.preparation import Preparation, open_model
+from medvit.explain.ranking import rank_of_folder
 from medvit.explain.structure import Structure, inspect_model, patch_grid
 from medvit.models.features import forward_with_features
 
@@ -34,6 +35,7 @@ class Explainer:
         result.probabilities, result.attentions                # (classes,), (layers, heads, T, T)
         result.heatmap("relevance", target=281)                # float32 (gh, gw)
         result.overlay("relevance", target=281).save("why.png")
+        result.heatmap("auto")                                 # by the most faithful method
 
     Args:
         model: a hub id or a folder of transformers, or any image classifier, inputs (B, 3, H, W) to logits
@@ -105,6 +107,7 @@ class Explainer:
         """One map by any method; it is kept in `forward_pass`, so computing it again costs nothing.
 
         Args:
+            method: a name in `methods.METHODS`, or "auto" for `best_method`.
             options: by default the predicted class, the last layer, all heads.
 
         Returns:
@@ -113,6 +116,7 @@ class Explainer:
         Raises:
             MedvitError: unknown method, one that does not fit the model, or an option that is out of range.
         """
+        method = self.best_method() if method == "auto" else method
         options = options or MapOptions(forward_pass.top)
         self._check(forward_pass, method, options)
         key = method, options
@@ -128,6 +132,11 @@ class Explainer:
                 f"{METHODS[method].title} needs a model with attention over all patches. "
                 f"{self.structure().problem}; it can give: {', '.join(self.methods())}."
             )
+        if METHODS[method].drops_tokens and self.structure().first_block is None:
+            raise MedvitError(
+                f"{METHODS[method].title} needs a transformer whose patch tokens can be dropped behind the "
+                f"position embedding, which is not so for {type(self.model).__name__}."
+            )
         classes = len(forward_pass.logits)
         if not 0 <= options.target < classes:
             raise MedvitError(f"There is no class {options.target}; the model has {classes}.")
@@ -136,13 +145,27 @@ class Explainer:
 
     def methods(self) -> tuple[str, ...]:
         """Names of the maps that fit the model."""
+        structure = self.structure()
         return tuple(
-            name for name, method in METHODS.items() if self.has_attention or not method.needs_attention
+            name
+            for name, method in METHODS.items()
+            if (structure.layers or not method.needs_attention)
+            and (structure.first_block is not None or not method.drops_tokens)
         )
+
+    def best_method(self) -> str:
+        """The map that "auto" stands for.
+
+        For a model from a checkpoint folder of medvit, the one that is the most faithful on its card (see
+        `faithfulness.measure`); for others relevance, or Grad-CAM where attention cannot be read.
+        """
+        ranked = rank_of_folder(folder) if (folder := getattr(self.config, "name_or_path", "")) else []
+        fallback = "relevance" if self.has_attention else "grad_cam"
+        return next((name for name in ranked if name in self.methods()), fallback)
 
     def is_signed(self, method: str) -> bool:
         """Whether the map may be negative, against the class."""
-        return METHODS[method].signed
+        return METHODS[self.best_method() if method == "auto" else method].signed
 
     @property
     def has_attention(self) -> bool:

@@ -26,6 +26,8 @@ class MapOptions:
         patch: index (row by row) of the patch whose attention is shown, None for what the classifier reads.
         head_fusion: how rollout fuses heads, "mean", "max" or "min".
         discard_ratio: fraction of each layer's attention, the weakest, that rollout discards; 0 to below 1.
+        token_subsets: number of random subsets of half of the tokens that token occlusion compares; 0 for
+            leaving out one token at a time.
     """
 
     target: int
@@ -34,6 +36,7 @@ class MapOptions:
     patch: int | None = None
     head_fusion: str = "mean"
     discard_ratio: float = 0.0
+    token_subsets: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,10 +109,11 @@ class ForwardPass:
         """Values of the patches (..., gh * gw) to (..., gh, gw)."""
         return values.unflatten(-1, self.grid)
 
-    def heatmap(self, method: str, target: int | None = None, **options: Any) -> np.ndarray:
+    def heatmap(self, method: str = "auto", target: int | None = None, **options: Any) -> np.ndarray:
         """The saliency map of a class by any method; see `Explainer.heatmap`.
 
         Args:
+            method: a name in `methods.METHODS`, or "auto" for `Explainer.best_method`.
             target: class index, the predicted class by default.
             options: other fields of `MapOptions`.
 
@@ -120,7 +124,7 @@ class ForwardPass:
         return self.explainer.heatmap(self, method, MapOptions(target, **options))
 
     def overlay(
-        self, method: str, target: int | None = None, opacity: float = 0.5, **options: Any
+        self, method: str = "auto", target: int | None = None, opacity: float = 0.5, **options: Any
     ) -> Image.Image:
         """The map laid over the picture; arguments as `heatmap` takes them."""
         values = self.heatmap(method, target, **options)

@@ -14,6 +14,7 @@ from medvit.explain.forward_pass import ForwardPass, MapOptions
 from medvit.explain.occlusion import occlusion
 from medvit.explain.relevance import relevance
 from medvit.explain.rollout import gradient_rollout, rollout
+from medvit.explain.token_occlusion import token_occlusion
 
 if TYPE_CHECKING:
     from medvit.explain.explainer import Explainer
@@ -28,6 +29,7 @@ class Method:
         about: what it shows, one sentence.
         compute: the function that computes it, one value a patch (gh, gw).
         needs_attention: whether it needs a model with attention over all patches.
+        drops_tokens: whether it needs a transformer whose patch tokens can be dropped.
         by_class: whether it depends on the class.
         signed: whether it may be negative, against the class.
     """
@@ -36,6 +38,7 @@ class Method:
     about: str
     compute: Callable[[Explainer, ForwardPass, MapOptions], Tensor]
     needs_attention: bool = True
+    drops_tokens: bool = False
     by_class: bool = True
     signed: bool = False
 
@@ -92,6 +95,13 @@ METHODS = {
         "The probability that the chosen class loses when a patch is blurred (Zeiler and Fergus, 2014).",
         occlusion,
         needs_attention=False,
+        signed=True,
+    ),
+    "token_occlusion": Method(
+        "Token occlusion",
+        "The probability that the chosen class loses when a patch token is dropped from the sequence.",
+        token_occlusion,
+        drops_tokens=True,
         signed=True,
     ),
 }

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medvit.explain.attention_recorder import AttentionRecorder
+from medvit.explain.token_dropping import find_first_block
 
 MAX_PREFIX_TOKENS = 8  # class, distillation and register tokens before the patches
 
@@ -25,6 +26,7 @@ class Structure:
             is the LayerNorm before the last attention: where the classifier reads the class token alone, the
             gradient of the patches is exactly zero behind that attention. Otherwise it is the last
             convolutional block.
+        first_block: the transformer block at whose input patch tokens can be dropped, or None.
     """
 
     layers: int
@@ -32,6 +34,7 @@ class Structure:
     prefix_tokens: tuple[int, ...]
     reads_patches: bool
     cam_layer: nn.Module | None
+    first_block: nn.Module | None = None
 
     def readout(self, tokens: int, patches: int) -> Tensor:
         """The weight (T,) with which the classifier reads each token.
@@ -73,7 +76,8 @@ def inspect_model(model: nn.Module, logits: Callable[[Tensor], Tensor], inputs: 
     read = gradient[0].abs().sum((0, 2)) > 0  # (T,): the others do not change the logit
     prefix = tokens - grid[0] * grid[1]
     prefix_tokens = tuple(read[:prefix].nonzero().flatten().tolist())
-    return Structure(len(weights), "", prefix_tokens, bool(read[prefix:].any()), cam_layer)
+    first_block = find_first_block(model, logits, inputs, len(weights), tokens, grid[0] * grid[1])
+    return Structure(len(weights), "", prefix_tokens, bool(read[prefix:].any()), cam_layer, first_block)
 
 
 def patch_grid(model: nn.Module, size: tuple[int, int] | torch.Size, tokens: int) -> tuple[int, int] | None:

@@ -147,10 +147,12 @@ def test_the_first_answer_needs_no_scrolling_on_a_laptop(visit):
 def test_a_click_on_the_image_shows_what_that_patch_attends_to(visit):
     page = visit()
     for picture in ("img.map", "img:not(.map)"):
+        first_head = page.locator("#heads img").first.get_attribute("src")
         box = page.locator(f"#heatmap {picture}").bounding_box()
         page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
         place = "row 4, column 4" if picture == "img.map" else "class token"
         page.wait_for_function(f"document.querySelector('#about').innerText.includes('{place}')")
+        page.wait_for_function("src => document.querySelector('#heads img').src != src", arg=first_head)
     page.locator("#heads button").nth(1).click()
     page.wait_for_selector("#heads button:nth-child(2)[aria-pressed='true']")
     page.get_by_label("Relevance").click()

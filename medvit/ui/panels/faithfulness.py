@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from medvit import explain, plots
 from medvit.checkpoint import Checkpoint
 from medvit.explain.faithfulness import HARDLY_CHANGED, insertion_deletion_curves
+from medvit.explain.ranking import measured, rank
 from medvit.inference.predictor import Prediction
 from medvit.inference.registry import Registry
 from medvit.ui import html
@@ -95,18 +96,12 @@ def build(registry: Registry, answer: gr.State, heatmap: HeatmapPanel) -> Faithf
     return panel
 
 
-def ranking(checkpoint: Checkpoint) -> list[str]:
-    """Names of the measured maps, most faithful first; empty where none was measured."""
-    methods = _measured(checkpoint)
-    return sorted(methods, key=lambda name: -methods[name]["insertion_deletion_gain"])
-
-
 def verdict(checkpoint: Checkpoint, method: str | None) -> str:
     """A paragraph of HTML on how faithful a kind of map was over test images, from card.json."""
-    methods = _measured(checkpoint)
+    methods = measured(checkpoint.card)
     if method not in methods:
         return html.note("Not measured for this model (medvit faithfulness does it).")
-    ranked = ranking(checkpoint)
+    ranked = rank(checkpoint.card)
     return html.render(
         "faithfulness.html",
         images=checkpoint.card["explanations"]["images"],
@@ -118,9 +113,3 @@ def verdict(checkpoint: Checkpoint, method: str | None) -> str:
         best_gain=methods[ranked[0]]["insertion_deletion_gain"],
         hardly_changed=HARDLY_CHANGED,
     )
-
-
-def _measured(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
-    """Name of a map -> its measurements; of maps that this version knows."""
-    methods = checkpoint.card.get("explanations", {}).get("methods", {})
-    return {name: measured for name, measured in methods.items() if name in explain.METHODS}

@@ -10,12 +10,12 @@ from medvit import explain, plots
 from medvit.data import short_name
 from medvit.errors import MedvitError
 from medvit.explain import MapOptions
+from medvit.explain.ranking import rank
 from medvit.inference.predictor import Prediction, Predictor
 from medvit.inference.registry import Registry
 from medvit.ui import html
 from medvit.ui.components import heatmap_view, thumbnail_strip
 from medvit.ui.components.base import lenient
-from medvit.ui.panels.faithfulness import ranking
 from medvit.ui.state import NO_SPINNER, Values, connect, require_state, show_user_errors
 
 ALL_HEADS = "all"
@@ -89,7 +89,7 @@ class HeatmapPanel:
         depth, width = _layers_and_heads(prediction)
         method, layer, head = values[self.method], values[self.layer], values[self.head]
         if method not in predictor.methods():
-            method = next(iter(ranking(predictor.checkpoint)), predictor.methods()[0])
+            method = next(iter(rank(predictor.checkpoint.card)), predictor.methods()[0])
         is_last = layer >= values[self.layer_count]
         has_head = head == ALL_HEADS or (head and int(head) <= width)
         return values | {

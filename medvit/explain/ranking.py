@@ -1,0 +1,28 @@
+"""The most faithful kinds of map of a checkpoint, as `medvit faithfulness` measured them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medvit.explain.methods import METHODS
+
+
+def measured(card: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Name of a map -> its metrics, see `faithfulness.measure`, from a card; of maps of this version."""
+    methods = card.get("explanations", {}).get("methods", {})
+    return {name: metrics for name, metrics in methods.items() if name in METHODS}
+
+
+def rank(card: Mapping[str, Any]) -> list[str]:
+    """Names of the measured maps, most faithful first; empty where none was measured."""
+    methods = measured(card)
+    return sorted(methods, key=lambda name: -methods[name]["insertion_deletion_gain"])
+
+
+def rank_of_folder(folder: str | Path) -> list[str]:
+    """The same for a checkpoint folder; empty for a folder without a readable card."""
+    try:
+        return rank(json.loads((Path(folder) / "card.json").read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
