@@ -101,8 +101,10 @@ class Explore:
         prediction = predictor.predict(predictor.source(selection.sample.source), tta)
         answer = Answer(selection, prediction)
         values = self.heatmap.adapt(values, prediction)
+        if selection is not values[self.pickers.selection]:
+            # Written only where the dropdowns changed it: an image picked meanwhile must not be overwritten.
+            changes[self.pickers.selection] = selection
         return {
-            self.pickers.selection: selection,
             self.answer: answer,
             self.images.thumbnail: _thumbnail(prediction.source, selection.sample.origin),
             **changes,

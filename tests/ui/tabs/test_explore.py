@@ -34,7 +34,7 @@ def selected(tab, changes):
 
 def test_the_first_answer_sets_everything(tab, values):
     update = tab.update(values)
-    assert set(update) == tab.outputs
+    assert set(update) == tab.outputs - {tab.pickers.selection}
     assert update[tab.answer].selection.is_same(values[tab.pickers.selection])
     assert "The model says" in update[tab.text.text]
     assert "Synthetic examples" in update[tab.images.examples]
@@ -44,6 +44,11 @@ def test_the_first_answer_sets_everything(tab, values):
 def test_what_is_displayed_already_is_left_alone(tab, values):
     values[tab.answer] = tab.update(values)[tab.answer]
     assert tab.update(values) == gr.skip()
+
+
+def test_a_prediction_does_not_set_the_selection_that_it_read(tab, values):
+    # It takes a while: an image that is picked meanwhile must not be replaced by the previous one.
+    assert tab.pickers.selection not in tab.predict(values)
 
 
 def test_another_model_keeps_the_examples_and_the_upload(tab, values):
