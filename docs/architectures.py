@@ -74,7 +74,7 @@ TRANSFORMERS = {  # names of classes in transformers, and more of their configur
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of one architecture; `problem` instead of figures where attention is refused."""
+    """What was measured of one architecture; `problem` instead of measurements where attention is refused."""
 
     library: str
     name: str
@@ -89,9 +89,9 @@ class Row:
         if self.problem:
             return f"| {self.library} | {self.name} | refused | | | | | | |"
         layers, heads, tokens = self.shape
-        figures = f"{self.attention:.0e} | {self.gradient:.0e} | {self.peak:.2f}"
+        differences = f"{self.attention:.0e} | {self.gradient:.0e} | {self.peak:.2f}"
         drops = "yes" if self.drops_tokens else "no"
-        return f"| {self.library} | {self.name} | {layers} | {heads} | {tokens} | {figures} | {drops} |"
+        return f"| {self.library} | {self.name} | {layers} | {heads} | {tokens} | {differences} | {drops} |"
 
 
 def models() -> Iterator[tuple[str, str, Callable[[], nn.Module]]]:

@@ -31,7 +31,7 @@ def test_threads_that_share_a_model_get_their_own_logits_and_features(name, back
     parts = [images[start : start + 2 + start] for start in range(6)]
     alone = [predict(model.eval(), preprocessing, part) for part in parts]
     with ThreadPoolExecutor(len(parts)) as pool:
-        together = list(pool.map(lambda part: predict(model, preprocessing, part), parts * 3))
-    for results, expected in zip(together, alone * 3, strict=True):
+        together = list(pool.map(lambda part: predict(model, preprocessing, part), parts * 5))
+    for results, expected in zip(together, alone * 5, strict=True):
         for values, values_alone in zip(results, expected, strict=True):
             np.testing.assert_allclose(values, values_alone, atol=1e-5)
