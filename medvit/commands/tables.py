@@ -1,4 +1,4 @@
-"""Rewrite the generated tables of README.md, between their markers, from the cards and results/*.csv.
+"""Rewrite the generated tables of a document, between their markers, from the cards and results/*.csv.
 
 medvit tables README.md
 """
@@ -12,9 +12,11 @@ from pathlib import Path
 from medvit import checkpoint
 from medvit.data import medmnist
 from medvit.errors import MedvitError
+from medvit.evaluation.architectures import comparison_table
 from medvit.evaluation.report import below_expected_coverage, results_table
 from medvit.explain import METHODS
 from medvit.files import atomic_file
+from medvit.ui import glossary
 
 # Mean error over all corruptions: AlexNet (Di Salvo et al., 2024) and MedViTV2-S (Manzari et al., 2025).
 PUBLISHED_ROBUSTNESS = {
@@ -51,9 +53,11 @@ def fill(text: str, results: Path) -> str:
     """
     tables = {
         "results": _results,
+        "architectures": lambda: comparison_table(checkpoint.discover()[0]),
         "coverage": _coverage,
         "maps": lambda: _maps(results),
         "robustness": lambda: _robustness(results),
+        "glossary": glossary.markdown,
     }
 
     def generate(match: re.Match) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from medvit import plots
 from medvit.checkpoint import Checkpoint, to_half
-from medvit.data import medmnist
+from medvit.data import how_to_get, load_split
 from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import confusion, evaluate, probabilities
@@ -41,11 +41,11 @@ def recompute(
         MedvitError: the data are absent, or are not those of test.npz.
     """
     dataset = checkpoint.dataset
-    images, labels = medmnist.load_split(dataset.name, "test", checkpoint.card["source_size"], data_root)
+    images, labels = load_split(dataset, "test", checkpoint.card["source_size"], data_root)
     if not np.array_equal(labels, checkpoint.test_labels):
         raise MedvitError(
             f"The test split on disk is not that of {checkpoint.folder}/test.npz: the labels differ. "
-            f"Fetch the official archive with `medvit download {dataset.name}`."
+            f"Get it with `{how_to_get(dataset, checkpoint.card['source_size'])}`."
         )
     logits, features = predict(checkpoint.model, checkpoint.preprocessing, images)
     logits = to_half(logits)
@@ -115,10 +115,11 @@ def write_html(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray, o
 
 
 def results_table(checkpoints: Iterable[Checkpoint]) -> str:
-    """Test accuracy of checkpoints in per cent, with 95 % Wilson intervals, as a Markdown table.
+    """Test accuracy of checkpoints in per cent as a Markdown table.
 
     One row a dataset, one column a model, and the best published accuracy of the fine-tuned ViT-B/16 at the
-    same source size. Everything is rounded once, from the cards.
+    same source size. A cell has mean ± standard deviation over the seeds of the recipe, then the shipped seed
+    with its 95 % Wilson interval. Everything is rounded once, from the cards.
     """
     cells: dict[str, dict[str, Checkpoint]] = {}
     for checkpoint in checkpoints:
@@ -126,8 +127,8 @@ def results_table(checkpoints: Iterable[Checkpoint]) -> str:
     models = [name for name in NAMES if any(name in row for row in cells.values())]
     heads = [next(_head(row[name]) for row in cells.values() if name in row) for name in models]
     lines = [f"| | {' | '.join(heads)} | published |", "|" + "---|" * (len(models) + 2)]
-    for name, row in cells.items():
-        dataset = medmnist.get(name)
+    for row in cells.values():
+        dataset = next(iter(row.values())).dataset
         published = [f"{100 * result.accuracy:.1f}" for result in dataset.settings.published[:1]]
         accuracies = [_accuracy(row[model]) if model in row else "–" for model in models]
         lines.append(f"| {' | '.join([dataset.title, *accuracies, *(published or ['–'])])} |")
@@ -141,7 +142,12 @@ def _head(checkpoint: Checkpoint) -> str:
 def _accuracy(checkpoint: Checkpoint) -> str:
     test = checkpoint.card["test"]
     low, high = (f"{100 * limit:.1f}" for limit in test["accuracy_interval"])
-    return f"{100 * test['accuracy']:.1f} ({low} to {high})"
+    shipped = f"{100 * test['accuracy']:.1f} ({low} to {high})"
+    seeds = checkpoint.seed_accuracies
+    if len(seeds) < 2:
+        return f"one seed: {shipped}"
+    mean, spread = 100 * np.mean(seeds), 100 * np.std(seeds, ddof=1)
+    return f"**{mean:.1f} ± {spread:.1f}**, {len(seeds)} seeds; shipped {shipped}"
 
 
 def below_expected_coverage(checkpoints: Iterable[Checkpoint]) -> list[tuple[str, str, float, float]]:

@@ -1,0 +1,82 @@
+"""Compare architectures that were trained from scratch with one recipe and the same seeds."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from scipy import stats
+
+from medvit.checkpoint import Checkpoint
+from medvit.models import TITLES
+
+ARCHITECTURES = ("cnn", "vit", "spt_lsa")
+MAY_DIFFER = {"learning_rate", "image_size"}  # between recipes of equal budget
+
+
+def same_budget(recipes: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether recipes differ in nothing but the learning rate and the input size."""
+    rest = [{key: value for key, value in recipe.items() if key not in MAY_DIFFER} for recipe in recipes]
+    return all(recipe == rest[0] for recipe in rest)
+
+
+def paired_difference(values: Sequence[float], reference: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean of the paired differences, and its 95 % interval from Student's t distribution.
+
+    Args:
+        values, reference: one value a seed, at least two, in the same order of seeds.
+    """
+    differences = [a - b for a, b in zip(values, reference, strict=True)]
+    mean = statistics.fmean(differences)
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    margin = float(stats.t.ppf(0.975, len(differences) - 1)) * error
+    return mean, mean - margin, mean + margin
+
+
+def comparison_table(checkpoints: Iterable[Checkpoint]) -> str:
+    """Return a Markdown table of test accuracy and AUC over seeds of the models from scratch.
+
+    One row for each dataset whose three models share recipe and seeds, others are left out. Differences are
+    of SPT-LSA from the plain ViT and from the CNN in points of accuracy, paired over seeds.
+    """
+    by_dataset: dict[str, dict[str, Checkpoint]] = {}
+    for checkpoint in checkpoints:
+        by_dataset.setdefault(checkpoint.dataset.title, {})[checkpoint.model_name] = checkpoint
+    columns = [
+        "",
+        "epochs",
+        "seeds",
+        *(TITLES[name] for name in ARCHITECTURES),
+        "SPT-LSA - ViT",
+        "SPT-LSA - CNN",
+    ]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for title, models in by_dataset.items():
+        if row := _row({name: models[name] for name in ARCHITECTURES if name in models}):
+            lines.append(f"| {' | '.join([title, *row])} |")
+    if len(lines) == 2:
+        return "No dataset has all three models with one recipe and the same seeds yet.\n"
+    return "\n".join(lines) + "\n"
+
+
+def _row(models: Mapping[str, Checkpoint]) -> list[str]:
+    """The cells of one dataset; none where the models cannot be compared."""
+    cards = [checkpoint.card for checkpoint in models.values()]
+    seeds = [[run["seed"] for run in card.get("seeds", [])] for card in cards]
+    comparable = len(models) == len(ARCHITECTURES) and same_budget(card["recipe"] for card in cards)
+    if not comparable or len(seeds[0]) < 2 or any(other != seeds[0] for other in seeds):
+        return []
+    accuracy = {name: _per_seed(checkpoint, "test_accuracy") for name, checkpoint in models.items()}
+    cells = [str(cards[0]["recipe"]["epochs"]), str(len(seeds[0]))]
+    for name, checkpoint in models.items():
+        auc = statistics.fmean(_per_seed(checkpoint, "test_auc"))
+        mean, spread = statistics.fmean(accuracy[name]), statistics.stdev(accuracy[name])
+        cells.append(f"{100 * mean:.1f} ± {100 * spread:.1f}, AUC {auc:.3f}")
+    for reference in ("vit", "cnn"):
+        mean, low, high = paired_difference(accuracy["spt_lsa"], accuracy[reference])
+        cells.append(f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})")
+    return cells
+
+
+def _per_seed(checkpoint: Checkpoint, key: str) -> list[float]:
+    return [run[key] for run in checkpoint.card["seeds"]]
