@@ -12,9 +12,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-import zipfile
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,25 +21,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from medvit import models
+from medvit import data, models
+from medvit.checkpoint_files import (
+    REQUIRED,
+    TRUST,
+    WEIGHTS,
+    check_model_files,
+    read_card,
+    read_test,
+    read_trust,
+    write_card,
+    write_test,
+    write_trust,
+)
 from medvit.data import Dataset, medmnist
 from medvit.errors import MedvitError
-from medvit.files import atomic_file, sha256
 from medvit.imaging.preprocess import Preprocessing
+from medvit.models import folder_check
 from medvit.slow_imports import transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-WEIGHTS = "model.safetensors"
-TRUST = "trust.npz"
-REQUIRED = ("config.json", WEIGHTS, "preprocessor_config.json", "card.json", "test.npz")
-# The fields of card.json that the app reads, and their types.
-CARD_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "model": str, "seed": int, "recipe": dict, "source_size": int, "input_size": int, "parameters": int,
-    "trained_on": int, "history": list, "selection": str, "hardware": str, "seconds": (int, float),
-    "validation": dict, "test": dict, "sha256": str,
-}  # fmt: skip
+__all__ = [
+    "DEFAULT_ROOT", "REQUIRED", "TRUST", "WEIGHTS", "Checkpoint", "discover", "load", "load_model", "to_half",
+    "write_card", "write_model", "write_test", "write_trust",
+]  # fmt: skip
 
 
 def _default_root() -> Path:
@@ -53,10 +58,6 @@ def _default_root() -> Path:
 
 
 DEFAULT_ROOT = _default_root()
-TRUST_ARRAYS = {
-    "sha256", "temperature", "nonconformity_scores", "nonconformity_scores_tta", "ood_means", "ood_whitening",
-    "ood_threshold", "ood_reference", "thresholds",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ class Checkpoint:
     trust: dict[str, np.ndarray] | None = None
     trust_problem: str = ""
 
-    @property
+    @cached_property
     def dataset(self) -> Dataset:
-        return medmnist.get(self.card["subset"])
+        return data.of_card(self.card)
 
     @property
     def model_name(self) -> str:
@@ -98,12 +99,14 @@ class Checkpoint:
     def origin(self) -> str:
         """How the weights came about, as a phrase: backbone, teachers, and earlier stages of training."""
         backbone, stage = self.card.get("backbone"), self.card.get("start")
+        if self.card["trained_on"] == 0:
+            return f"not trained here, from {backbone}"
         phrase = f"fine-tuned from {backbone}" if backbone else "trained from scratch"
         if count := len(self.card.get("teachers", [])):
             phrase += f", distilled from {count} other model{'s' * (count > 1)}"
         stages: list[str] = []
         while stage:
-            stages.insert(0, f"{stage['recipe']['epochs']} epochs on {medmnist.get(stage['subset']).title}")
+            stages.insert(0, f"{stage['recipe']['epochs']} epochs on {data.title(stage['subset'])}")
             stage = stage.get("start")
         return f"{phrase} (earlier stages: {', '.join(stages)})" if stages else phrase
 
@@ -121,9 +124,10 @@ def load_model(folder: Path) -> PreTrainedModel:
     """Read the model of a folder in float32, from safetensors only and without remote code.
 
     Raises:
-        MedvitError: a weight is missing, unexpected or of another shape.
+        MedvitError: config.json describes another model than the weights, or a weight is not finite.
     """
     try:
+        folder_check.check_sizes(folder)
         model, report = transformers.AutoModelForImageClassification.from_pretrained(
             folder,
             dtype=torch.float32,
@@ -132,8 +136,12 @@ def load_model(folder: Path) -> PreTrainedModel:
             trust_remote_code=False,
             output_loading_info=True,
         )
+        folder_check.check_finite(model)
+        folder_check.check_output(model.eval(), model.config.image_size, model.config.num_labels)
     except Exception as error:  # whatever a damaged folder makes the library raise
-        raise MedvitError(f"The model in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise MedvitError(
+            f"The model in {folder} cannot be loaded: {folder_check.first_line(error)}."
+        ) from error
     problems = [f"{kind.replace('_', ' ')}: {_few(keys)}" for kind, keys in report.items() if keys]
     if problems:
         raise MedvitError(f"The weights in {folder} do not fit config.json ({'; '.join(problems)}).")
@@ -161,82 +169,18 @@ def load(folder: str | Path) -> Checkpoint:
     if missing:
         raise MedvitError(f"The checkpoint {folder} is incomplete: {', '.join(missing)} missing.")
     try:
-        card = json.loads((folder / "card.json").read_text())
-        dataset = medmnist.get(card["subset"])
-        _check_card(card)
-        preprocessing = Preprocessing.from_json((folder / "preprocessor_config.json").read_text())
-        logits, labels, test_tsne = _read_test(folder / "test.npz", dataset)
-        if sha256(folder / WEIGHTS) != card["sha256"]:
-            raise MedvitError(f"{WEIGHTS} is not the file that card.json describes: its sha256 differs")
-    except (
-        MedvitError,
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+        card = read_card(folder)
+        dataset = data.of_card(card)
+        preprocessing = Preprocessing.read(folder / "preprocessor_config.json")
+        logits, labels, test_tsne = read_test(folder / "test.npz", dataset)
+        check_model_files(folder, card, dataset, preprocessing)
+    except (MedvitError, OSError) as error:
         raise MedvitError(f"The checkpoint {folder} is damaged: {error}.") from error
     try:
-        trust, problem = _read_trust(folder, card["sha256"]), ""
+        trust, problem = read_trust(folder, card["sha256"], dataset), ""
     except MedvitError as error:
         trust, problem = None, str(error)
     return Checkpoint(folder, card, preprocessing, logits, labels, test_tsne, trust, problem)
-
-
-def _check_card(card: dict[str, Any]) -> None:
-    for key, kind in CARD_FIELDS.items():
-        if not isinstance(card.get(key), kind):
-            raise MedvitError(f"card.json has no usable {key!r}")
-    if not isinstance(card.get("teachers", []), list):
-        raise MedvitError("card.json has no usable 'teachers'")
-    if not all(isinstance(seed["test_accuracy"], float) for seed in card.get("seeds", [])):
-        raise MedvitError("card.json has no usable 'seeds'")
-    stage = card.get("start")
-    while stage:
-        if not isinstance(stage["recipe"]["epochs"], int):
-            raise MedvitError("card.json has no usable 'start'")
-        medmnist.get(stage["subset"])
-        stage = stage.get("start")
-
-
-def _read_trust(folder: Path, weights: str) -> dict[str, np.ndarray]:
-    """The arrays of trust.npz, if they were fitted to these weights."""
-    path = folder / TRUST
-    how_to_fit = f"Fit it with `medvit evaluate --fit {folder}`."
-    if not path.is_file():
-        raise MedvitError(f"This model has no {TRUST}, so its probabilities are not calibrated. {how_to_fit}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-        fitted_to, shape = str(arrays["sha256"]), arrays["temperature"].shape
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise MedvitError(f"{path} is damaged and ignored ({error}). {how_to_fit}") from error
-    if fitted_to != weights:
-        raise MedvitError(f"{path} was fitted to other weights and is ignored. {how_to_fit}")
-    if shape != (2, 2) or not TRUST_ARRAYS.issuperset(arrays):
-        raise MedvitError(f"{path} was fitted by an older medvit and is ignored. {how_to_fit}")
-    return arrays
-
-
-def _read_test(path: Path, dataset: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Logits, labels and t-SNE embedding of test.npz, checked against the dataset."""
-    with np.load(path, allow_pickle=False) as archive:
-        logits, labels = archive["logits"], archive["labels"].astype(np.int64)
-        tsne = archive.get("tsne")
-    classes = len(dataset.classes)
-    expected = (len(logits), classes) if dataset.multi_label else (len(logits),)
-    if logits.shape != (len(logits), classes) or labels.shape != expected or not np.isfinite(logits).all():
-        raise MedvitError(
-            f"test.npz does not fit {dataset.title}: logits {logits.shape}, labels {labels.shape}"
-        )
-    if labels.min(initial=0) < 0 or labels.max(initial=0) >= (2 if dataset.multi_label else classes):
-        raise MedvitError("test.npz has labels that are not classes of the dataset")
-    if tsne is not None and (tsne.shape != (len(logits), 2) or not np.isfinite(tsne).all()):
-        raise MedvitError(f"test.npz has a t-SNE embedding {tsne.shape} for {len(logits)} images")
-    return logits, labels, tsne
 
 
 def discover(root: str | Path | None = None) -> tuple[list[Checkpoint], dict[str, str]]:
@@ -246,17 +190,32 @@ def discover(root: str | Path | None = None) -> tuple[list[Checkpoint], dict[str
         The usable checkpoints, and {relative path: what is wrong} of the others.
     """
     root = Path(root or DEFAULT_ROOT)
-    checkpoints, problems = [], {}
-    for folder in sorted(root.glob("[!._]*/[!.]*/")):
-        if not folder.is_dir():
-            continue
-        try:
-            checkpoints.append(load(folder))
-        except MedvitError as error:
-            problems[str(folder.relative_to(root))] = str(error)
+    folders = [folder for folder in sorted(root.glob("[!._]*/[!.]*/")) if folder.is_dir()]
+    opened = {folder: _load_or_problem(folder) for folder in folders}
+    checkpoints = [item for item in opened.values() if isinstance(item, Checkpoint)]
+    problems = {
+        _printable(folder.relative_to(root)): _printable(problem)
+        for folder, problem in opened.items()
+        if isinstance(problem, MedvitError)
+    }
     order = {name: i for i, name in enumerate((*medmnist.names(), *models.NAMES))}
-    checkpoints.sort(key=lambda c: (order[c.dataset.name], order.get(c.model_name, len(order))))
+    last = len(order)
+    checkpoints.sort(
+        key=lambda c: (order.get(c.dataset.name, last), c.dataset.name, order.get(c.model_name, last))
+    )
     return checkpoints, problems
+
+
+def _load_or_problem(folder: Path) -> Checkpoint | MedvitError:
+    try:
+        return load(folder)
+    except MedvitError as error:
+        return error
+
+
+def _printable(value: object) -> str:
+    """A text that can be encoded, whatever bytes are in the name of a folder."""
+    return str(value).encode(errors="replace").decode()
 
 
 def write_model(folder: Path, model: PreTrainedModel, preprocessing: Preprocessing) -> None:
@@ -272,27 +231,6 @@ def write_model(folder: Path, model: PreTrainedModel, preprocessing: Preprocessi
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     (folder / WEIGHTS).chmod(0o644)  # written readable for its owner alone
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessing.to_json(), indent=2) + "\n")
-
-
-def write_test(folder: Path, logits: np.ndarray, labels: np.ndarray, tsne: np.ndarray | None = None) -> None:
-    """Write test.npz atomically; `logits` as `to_half` returns them, `tsne` float16 (N, 2)."""
-    arrays: dict[str, Any] = {"logits": logits, "labels": labels.astype(np.uint8)}
-    if tsne is not None:
-        arrays["tsne"] = tsne
-    with atomic_file(folder / "test.npz") as file:
-        np.savez_compressed(file, **arrays)
-
-
-def write_trust(folder: Path, arrays: Mapping[str, Any]) -> None:
-    """Write trust.npz atomically."""
-    with atomic_file(folder / TRUST) as file:
-        np.savez_compressed(file, **dict[str, Any](arrays))
-
-
-def write_card(folder: Path, card: dict[str, Any]) -> None:
-    """Replace card.json atomically."""
-    with atomic_file(folder / "card.json") as file:
-        file.write(json.dumps(card, indent=1).encode() + b"\n")
 
 
 def to_half(logits: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ MB = 2**20
 # Images
 IMAGE_BYTES = 20 * MB  # of one image file
 IMAGE_PIXELS = 32_000_000  # of one image; checked before it is decoded
-LARGE_IMAGE_PIXELS = 4_000_000  # larger images are decoded one at a time
+LARGE_IMAGE_PIXELS = 2_000_000  # larger images are decoded and resized one at a time in each process
 DICOM_PIXELS = 16_000_000  # of one DICOM file, whose values take more memory than those of other images
 DICOM_BYTES = 100 * MB  # of one DICOM file after decompression
 
@@ -39,15 +39,19 @@ BODY_SECONDS = 20  # until a body is complete, or longer as long as it arrives a
 BODY_RATE = 10_000  # bytes a second
 UNATTENDED_SECONDS = 3  # after which a job ends whose client does not read its messages
 SHUTDOWN_SECONDS = 8  # for running jobs to end when the server is stopped
+REFUSAL_SECONDS = 1  # before a refusal for too many requests, so that it does not pay to try again at once
 LOGIN_SECONDS = 60
 LOGIN_ATTEMPTS = 10  # wrong passwords from one address in LOGIN_SECONDS
 
 # Concurrency
+CONNECTIONS = 2_048  # open connections, or three quarters of the descriptors where these are fewer
 CONNECTIONS_PER_ADDRESS = 256  # open connections; further ones are closed
 CONCURRENCY = 16  # simultaneous requests for each model or job
 THREADS = 64  # for all requests together
+MAILBOXES = 1_500  # visitors for whom messages wait; Gradio keeps 2,000
 QUEUE = 128  # waiting requests; further ones are told to come back
 DIRECT_REQUESTS = THREADS + QUEUE  # requests that bypass the queue; further ones are told to come back
+PAGES_PER_ADDRESS = 2  # pages rendered at once for one address; its other requests for pages wait
 MCP_REQUESTS = 16  # simultaneous MCP messages; each tool call occupies a thread or two
 UNREAD_MESSAGES = 100  # waiting for one visitor to read them; an answer takes three or four
 TOTAL_UNREAD_MESSAGES = 2_000  # of all visitors; beyond it, those with the most unread messages lose theirs

@@ -18,9 +18,10 @@ from typing import Any
 
 from medvit import limits
 from medvit.errors import MedvitError
+from medvit.explain.model_folder import find_folder
 from medvit.inference.registry import Registry
 from medvit.inference.worker import SWITCH_SECONDS, Worker
-from medvit.slow_imports import import_slow_libraries
+from medvit.slow_imports import huggingface_hub, import_slow_libraries
 from medvit.ui.server import hosting
 from medvit.ui.server.cleanup import PREFIX
 from medvit.ui.server.origins import OriginPolicy
@@ -43,6 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoints",
         metavar="DIR",
         help="folder of checkpoints, <DIR>/<subset>/<model> [the shipped ones]",
+    )
+    add(
+        "--model",
+        action="append",
+        default=[],
+        metavar="ID_OR_FOLDER_OR_TIMM_NAME",
+        help="any image classifier, beside the checkpoints: a folder or hub id of transformers or timm, or a "
+        "name of timm; only a hub id or a name is fetched, only safetensors are read, and no code that comes "
+        "with a model is run; may be repeated",
     )
     add(
         "--data-root",
@@ -108,8 +118,9 @@ def run(args: argparse.Namespace) -> None:
     if args.mcp:
         hosting.check_mcp(login)
     policy = OriginPolicy.of(args.allow_host, args.allow_origin, args.proxy)
+    _fetch(args.model)
     uploads = _set_environment(policy.proxy)
-    registry = Registry.open(args.checkpoints, args.data_root, int(args.memory * 2**30))
+    registry = Registry.open(args.checkpoints, args.data_root, int(args.memory * 2**30), args.model)
     for problem in registry.problems.values():
         print(f"medvit app: left out: {problem}", file=sys.stderr)
     hosting.declare_gpu()
@@ -123,6 +134,15 @@ def run(args: argparse.Namespace) -> None:
     gc.freeze()  # everything loaded so far stays; later collections need not traverse it
     stopped.wait()
     _close(demo, worker)
+
+
+def _fetch(models: list[str]) -> None:
+    """Fetch the models that are named by a hub id or by timm's name; afterwards nothing is fetched."""
+    named = [model for model in models if not Path(model).is_dir()]
+    for model in named:
+        find_folder(model)
+    if named:  # read from the environment when it was imported, before `_set_environment`
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
 
 
 def _launch(

@@ -4,6 +4,7 @@ medvit evaluate checkpoints/bloodmnist/spt_lsa
 medvit evaluate --all
 medvit evaluate --all --tsne
 medvit evaluate --all --fit
+medvit evaluate --model google/vit-base-patch16-224 --data scans/      # a model that was not trained here
 
 Prints the metrics, writes the confusion matrix and ROC curves as a page, and updates metrics.csv and
 trust.csv. Exits with status 1 where a metric differs from the checkpoint's card by 0.001 or more.
@@ -16,7 +17,10 @@ from typing import Any
 
 from medvit import checkpoint
 from medvit.checkpoint import Checkpoint
+from medvit.commands.dataset_options import add_dataset, add_size
+from medvit.commands.external import measure_model
 from medvit.data import settings
+from medvit.data.folder import open_dataset
 from medvit.errors import MedvitError
 from medvit.evaluation import report, robustness
 from medvit.evaluation.embedding import tsne
@@ -39,6 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="every checkpoint below --checkpoints; a quarter of an hour on two cores",
     )
+    add(
+        "--model",
+        metavar="ID_OR_FOLDER",
+        help="measure any image classifier on --data or --subset: a folder or hub id of transformers or timm, or "
+        "a name of timm; its classes are matched by name. The checkpoint folder that the app opens is written to "
+        "<SAVE>/<dataset>/<model>",
+    )
+    add("--save", type=Path, default=Path("runs/measured"), metavar="SAVE", help="for --model [%(default)s]")
+    add_dataset(parser, required=False)
+    add_size(parser)
     add(
         "--fit",
         action="store_true",
@@ -75,9 +89,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate each checkpoint; a damaged one does not stop the others."""
-    if not args.folders and not args.all:
-        raise MedvitError("Name at least one checkpoint folder, or --all.")
+    if not args.folders and not args.all and not args.model:
+        raise MedvitError("Name at least one checkpoint folder, or --all, or --model with --data.")
     transformers.utils.logging.disable_progress_bar()
+    if args.model:
+        folder = measure_model(args)
+        if folder is None:
+            return 0
+        args.folders.append(folder)
+        print(f"Wrote {folder}. Look at it: medvit app --checkpoints {args.save}")
     checkpoints, problems = _open(args)
     confirmed = True
     for item in checkpoints:
@@ -109,6 +129,8 @@ def _open(args: argparse.Namespace) -> tuple[list[Checkpoint], list[str]]:
 
 def _evaluate(item: Checkpoint, args: argparse.Namespace) -> bool:
     """Recompute, print and write everything about one checkpoint; True where its card is confirmed."""
+    if args.data:
+        _check_pictures(item, args)
     logits, test, features = report.recompute(item, args.data_root)
     confirmed = _print_metrics(item, test)
     print(f"  {report.write_html(item, logits, item.test_labels, args.out / 'pages')}")
@@ -120,6 +142,17 @@ def _evaluate(item: Checkpoint, args: argparse.Namespace) -> bool:
     if args.robustness and settings.of(item.dataset.name).corruptions:
         _evaluate_robustness(checkpoint.load(item.folder), args)
     return confirmed
+
+
+def _check_pictures(item: Checkpoint, args: argparse.Namespace) -> None:
+    """Prepare the pictures of --data where a checkpoint was tested on them; raise where it was not."""
+    size = item.card["source_size"] if args.size is None else args.size
+    dataset = open_dataset(args.data, size, skip_unreadable=args.skip_unreadable)
+    if dataset.digest != item.dataset.digest:
+        raise MedvitError(
+            f"{args.data} does not hold the pictures that {item.folder} was tested on: pictures, labels or splits "
+            "differ. Measure a model on other pictures with --model."
+        )
 
 
 def _print_metrics(item: Checkpoint, test: dict[str, Any]) -> bool:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from medvit import checkpoint, explain
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist
+from medvit.data import load_split
 from medvit.errors import MedvitError
 from medvit.evaluation import report
 from medvit.explain import faithfulness
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _measure(item: Checkpoint, count: int, data_root: str | None) -> dict[str, Any]:
     """{"images": how many, "methods": {name: metrics}} of one checkpoint."""
-    images, _ = medmnist.load_split(item.dataset.name, "test", item.card["source_size"], data_root)
+    images, _ = load_split(item.dataset, "test", item.card["source_size"], data_root)
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
     explainer = explain.Explainer(item.model, item.preprocessing)
     metrics = faithfulness.measure(explainer, to_tensor(images[chosen]), explainer.methods())

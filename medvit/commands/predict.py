@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import medvit
+from medvit.data.folder import dataset_name
 from medvit.errors import MedvitError
 from medvit.files import atomic_file
 from medvit.inference import bulk, bulk_ray
@@ -25,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the flags of `medvit predict`."""
     add = parser.add_argument
     add("paths", nargs="+", type=Path, metavar="FOLDER", help="folders, files or zips; folders of any depth")
-    add("--subset", required=True, help="dataset that the model was trained on, such as bloodmnist")
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--subset", help="name of the dataset that the model was trained on: bloodmnist")
+    choice.add_argument("--data", metavar="FOLDER", help="or its folder, for one's own pictures")
     add("--model", required=True, help="name of the model, such as spt_lsa")
     add("--out", required=True, type=Path, metavar="FILE", help="the CSV; an existing one is replaced")
     add("--checkpoints", type=Path, metavar="DIR", help="folder of checkpoints [the shipped ones]")
@@ -72,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _predict(args: argparse.Namespace, files: list[bulk.File]) -> Iterator[list[bulk.Row]]:
     """Rows in the order of the files, by the chosen engine."""
-    predictor = medvit.load(args.subset, args.model, args.checkpoints)
+    predictor = medvit.load(args.subset or dataset_name(args.data), args.model, args.checkpoints)
     if args.engine == "ray":
         yield from bulk_ray.predict(predictor.checkpoint.folder, files, args.workers, args.batch_size)
         return

@@ -10,10 +10,9 @@ confidence; several readers are pooled, and averaged with a bootstrap interval o
 import argparse
 from pathlib import Path
 
-from medvit.data import medmnist
 from medvit.errors import MedvitError
 from medvit.files import atomic_file
-from medvit.reader_study import CaseResult, read_csv, report, summarize
+from medvit.reader_study import CaseResult, positive_classes, read_csv, report, summarize
 
 MAX_BYTES = 16 * 2**20
 
@@ -49,17 +48,6 @@ def run(args: argparse.Namespace) -> None:
                 file.write(report.to_html(summary))
         except OSError as error:
             raise MedvitError(f"{args.html} cannot be written ({error.strerror}).") from error
-
-
-def positive_classes(rows: list[CaseResult]) -> dict[str, str]:
-    """The positive class of each two-class MedMNIST dataset among the rows."""
-    names = {row.dataset for row in rows} & set(medmnist.names())
-    datasets = [medmnist.get(name) for name in sorted(names)]
-    return {
-        dataset.name: dataset.classes[dataset.settings.positive_class]
-        for dataset in datasets
-        if dataset.task == "binary-class"
-    }
 
 
 def _read(path: Path) -> list[CaseResult]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from medvit import checkpoint, models
 from medvit.checkpoint import Checkpoint
+from medvit.commands.dataset_options import DATA_HELP, add_size, open_requested, same_folder
 from medvit.data import medmnist
 from medvit.errors import MedvitError
 from medvit.training import cross_validation, jobs, sweep
@@ -40,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="[the five]",
     )
+    add("--data", metavar="FOLDER", help=f"instead of --subsets: {DATA_HELP}")
+    add_size(group)
     add("--models", nargs="+", choices=models.NAMES, default=models.NAMES, metavar="M", help="[all four]")
     add("--strategies", nargs="+", default=["full"], help="for vit_finetuned, see `medvit train` [full]")
     add(
@@ -124,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
     options = list(args.unknown)
     if args.data_root:
         options += ["--data-root", args.data_root]
+    options += _data_options(args)
     if args.reproduce:
         return _reproduce(args, options)
     combinations = sweep.combine(args.subsets, args.models, args.strategies, args.variants)
@@ -136,6 +140,17 @@ def run(args: argparse.Namespace) -> int:
         _run_jobs(planned, args)
         _report_runs(planned, args)
     return _status(planned)
+
+
+def _data_options(args: argparse.Namespace) -> list[str]:
+    """The options of `medvit train` that name pictures and source size; pictures are prepared before."""
+    options = [] if args.size is None else ["--size", str(args.size)]
+    if args.data and not args.reproduce:
+        args.subsets = [open_requested(args).name]
+        options.append(same_folder(args.data))
+        if args.skip_unreadable:
+            options.append("--skip-unreadable")
+    return options
 
 
 def _run_jobs(planned: list[SweepJob], args: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
-"""Train one model on one MedMNIST dataset and write a checkpoint folder.
+"""Train one model on one MedMNIST dataset, or on one's own pictures, and write a checkpoint folder.
 
 medvit train --subset bloodmnist --model spt_lsa
 medvit train --subset breastmnist --model vit_finetuned --backbone google/vit-base-patch16-224
+medvit train --data scans/ --model vit_finetuned                                 # a folder for each class
 medvit train --subset breastmnist --model spt_lsa --preset quick                 # a first look in minutes
 accelerate launch --num_processes 2 -m medvit train --subset pathmnist --model vit         # two GPUs
 """
@@ -10,12 +11,15 @@ import argparse
 import dataclasses
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import torch
 
 from medvit import checkpoint, models
-from medvit.data import medmnist
+from medvit.commands.dataset_options import add_dataset, add_size, name_of, open_requested, source_size
+from medvit.data import Dataset
+from medvit.data import duplicates as duplicate_pictures
 from medvit.errors import MedvitError
 from medvit.training import cross_validation, recipes
 from medvit.training.fit_model import TrainingSetup
@@ -31,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(group: argparse._ArgumentGroup) -> None:
+    add_dataset(group)
     add = group.add_argument
-    add("--subset", required=True, choices=medmnist.names(), metavar="S", help=", ".join(medmnist.names()))
     add(
         "--model",
         required=True,
@@ -108,7 +112,7 @@ def _add_recipe(group: argparse._ArgumentGroup) -> None:
 def _add_run(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--seed", type=int, default=0, help="train several and report their mean; one seed proves little [0]")
-    add("--size", type=int, default=28, choices=medmnist.SIZES, help="source size of the images [28]")
+    add_size(group)
     add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
     add(
         "--out",
@@ -146,7 +150,7 @@ def parse_recipe(args: argparse.Namespace) -> recipes.Recipe:
         MedvitError: --set has something that is not FIELD=VALUE, or a value of another type than the field's;
             the initial checkpoint is damaged.
     """
-    recipe = recipes.recipe(args.subset, args.model, args.size, args.strategy, args.preset)
+    recipe = recipes.recipe(name_of(args), args.model, source_size(args), args.strategy, args.preset)
     if args.initial_checkpoint:
         size = checkpoint.load(args.initial_checkpoint).preprocessing.size
         recipe = dataclasses.replace(recipe, image_size=size)
@@ -167,19 +171,24 @@ def parse_command(command: str) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> None:
     """Train, and write the checkpoint folder or, with --fold, the metrics of the fold."""
     recipe = parse_recipe(args)
+    is_first = os.environ.get("RANK", "0") == "0"
+    dataset = open_requested(args, announce=is_first)
+    if dataset.own and is_first:
+        for sentence in duplicate_pictures.find(dataset).sentences():
+            print(f"{dataset.title}: {sentence}", file=sys.stderr)
     if args.fold:
-        out = _run_fold(args, recipe)
+        out = _run_fold(args, dataset, recipe)
     else:
         out = train(
-            args.subset,
+            dataset,
             args.model,
             recipe,
-            args.out or Path("runs") / f"seed{args.seed}" / args.subset / args.model,
+            args.out or Path("runs") / f"seed{args.seed}" / dataset.name / args.model,
             backbone=args.backbone,
             initial_checkpoint=args.initial_checkpoint,
             teachers=args.teachers,
             seed=args.seed,
-            size=args.size,
+            size=source_size(args),
             data_root=args.data_root,
             resume=args.resume,
             engine=args.engine,
@@ -187,26 +196,26 @@ def run(args: argparse.Namespace) -> None:
         )
     if torch.distributed.is_initialized():  # its remaining threads can crash the end of a process
         torch.distributed.destroy_process_group()
-    if os.environ.get("RANK", "0") == "0":
+    if is_first:
         print(f"Wrote {out}." if args.fold else f"Wrote {out}. Look at it: medvit evaluate {out}")
 
 
-def _run_fold(args: argparse.Namespace, recipe: recipes.Recipe) -> Path:
+def _run_fold(args: argparse.Namespace, dataset: Dataset, recipe: recipes.Recipe) -> Path:
     try:
         fold, folds = map(int, args.fold.split("/"))
     except ValueError as error:
         raise MedvitError(f"--fold must be I/K, such as 0/5, not {args.fold!r}.") from error
     setup = TrainingSetup(
-        medmnist.get(args.subset),
+        dataset,
         args.model,
         recipe,
         args.seed,
         args.backbone,
         args.initial_checkpoint,
         tuple(args.teachers),
-        args.size,
+        source_size(args),
         args.data_root,
         args.engine,
     )
-    out = args.out or Path("runs") / f"folds{folds}" / args.subset / args.model / f"fold{fold}.json"
+    out = args.out or Path("runs") / f"folds{folds}" / dataset.name / args.model / f"fold{fold}.json"
     return cross_validation.evaluate_fold(setup, fold, folds, out, args.resume)

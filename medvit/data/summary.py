@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from medvit.data import medmnist
-from medvit.data.arrays import as_rgb, class_counts
+from medvit.data.arrays import class_counts
 from medvit.data.dataset import SPLITS, Dataset
+from medvit.data.lookup import load_split
+from medvit.pixels import as_rgb
 
 MAX_SAMPLED = 2_000  # training images behind the mean and the histograms, evenly spaced over the split
 MAX_EXAMPLES = 10  # of each class
@@ -34,16 +35,18 @@ class DatasetSummary:
     histogram: np.ndarray
 
 
-def summarize(name: str, size: int = 28, root: str | Path | None = None) -> DatasetSummary:
-    """Read the archive of a subset and summarize it; takes seconds for the largest.
+def summarize(dataset: Dataset, size: int | None = None, root: str | Path | None = None) -> DatasetSummary:
+    """Read the images of a dataset and summarize them; takes seconds for the largest.
+
+    Args:
+        size: source size in pixels; None for the dataset's own, 28 for MedMNIST.
 
     Raises:
-        MedvitError: the archive is absent or damaged.
+        MedvitError: the images are absent or damaged.
     """
-    dataset = medmnist.get(name)
     counts = {}
     for split in reversed(SPLITS):  # train last, as its images are needed
-        images, labels = medmnist.load_split(name, split, size, root)
+        images, labels = load_split(dataset, split, size, root)
         counts[split] = class_counts(labels, len(dataset.classes))
     members = (
         labels.astype(bool) if dataset.multi_label else labels[:, None] == np.arange(len(dataset.classes))

@@ -8,6 +8,7 @@ from medvit.imaging.preprocess import Preprocessing, to_tensor
 from medvit.models.features import forward_with_features
 
 BATCH = 256
+BATCH_PIXELS = BATCH * 112**2  # of the inputs in a batch; larger inputs are run in smaller batches
 
 
 @torch.inference_mode()
@@ -25,6 +26,7 @@ def predict(
     """
     assert not model.training, "dropout and batch statistics would change the logits"
     device = next(model.parameters()).device
+    batch_size = max(1, min(batch_size, BATCH_PIXELS // preprocessing.size**2))
     all_logits, all_features = [], []
     for start in range(0, len(images), batch_size):
         pixels = to_tensor(images[start : start + batch_size]).to(device)

@@ -5,12 +5,13 @@ as the README of the checkpoint folder, with the front matter of the Hugging Fac
 prediction report show its fields.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medvit.card import Metrics
 from medvit.checkpoint import Checkpoint
 from medvit.evaluation import selection
 from medvit.evaluation.calibration_error import BINS, calibration_error, confidence
@@ -26,6 +27,11 @@ LIMITATIONS = (
     "Whether the splits share patients is unknown.",
     "The metrics are of one training run on one test split: their intervals cover the choice of test images, "
     "not that of the seed, and nothing follows for other clinics, devices or people.",
+)
+OWN_LIMITATIONS = (
+    *LIMITATIONS[:2],
+    "The pictures and labels are the user's own; nobody else has checked them.",
+    LIMITATIONS[-1],
 )
 
 Row = tuple[str, ...]
@@ -61,6 +67,7 @@ class ModelCard:
             title=f"{checkpoint.title} on {dataset.title}",
             facts=_facts(checkpoint),
             data=f"{dataset.description} Licence: {dataset.licence}.",
+            limitations=OWN_LIMITATIONS if dataset.own else LIMITATIONS,
             metrics=_metrics(checkpoint),
             classes=_classes(checkpoint),
             seeds=seeds_sentence(checkpoint),
@@ -73,8 +80,26 @@ class ModelCard:
 
 def markdown(checkpoint: Checkpoint) -> str:
     """The card as Markdown, with the front matter of the Hugging Face hub."""
-    template = environment(TEMPLATES).get_template("model_card.md")
-    return template.render(checkpoint=checkpoint, dataset=checkpoint.dataset, card=ModelCard.of(checkpoint))
+    templates = environment(TEMPLATES)
+    templates.filters["plain"] = plain
+    template = templates.get_template("model_card.md")
+    card = plain(asdict(ModelCard.of(checkpoint)))
+    return template.render(checkpoint=checkpoint, dataset=checkpoint.dataset, card=card)
+
+
+def plain(value: Any) -> Any:
+    """Texts, and those in lists, tuples and dicts, without what Markdown takes for an image, a link or HTML.
+
+    Whoever reads the card of someone else's checkpoint must not request pictures that it names.
+    """
+    if isinstance(value, dict):
+        return {key: plain(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain, value))
+    if not isinstance(value, str):
+        return value
+    text = "".join(character if character.isprintable() else " " for character in value)
+    return text.replace("\\", "\\\\").replace("<", "&lt;").replace("[", "\\[").replace("|", "\\|")
 
 
 def _facts(checkpoint: Checkpoint) -> dict[str, str]:
@@ -86,9 +111,10 @@ def _facts(checkpoint: Checkpoint) -> dict[str, str]:
     trained_on, available = card["trained_on"], dataset.samples["train"]
     part = f"all {available:,}" if trained_on == available else f"{trained_on:,} of the {available:,}"
     versions = ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items())
+    training = f"{part} training images of {dataset.title}" if trained_on else "not known"
     return {
         "Model": f"{checkpoint.title}, {card['parameters']:,} parameters, {checkpoint.origin}",
-        "Training data": f"{part} training images of {dataset.title}",
+        "Training data": training,
         "Source images": f"{card['source_size']} x {card['source_size']} pixels{enlarged}; mean {mean}, "
         f"standard deviation {std}",
         "Recipe": f"{recipe['epochs']} epochs, batch size {recipe['batch_size']}, learning rate "
@@ -102,8 +128,14 @@ def _facts(checkpoint: Checkpoint) -> dict[str, str]:
         "AUC": f"{test['auc']:.3f}" + _in_brackets(test.get("auc_interval")),
         "Software": versions or "not recorded",
         "Weights, sha256": card["sha256"],
-        "Data, md5": card.get("data_md5", "not recorded"),
+        **_data_checksum(checkpoint),
     }
+
+
+def _data_checksum(checkpoint: Checkpoint) -> dict[str, str]:
+    if checkpoint.dataset.own:
+        return {"Data, sha256": checkpoint.dataset.digest}
+    return {"Data, md5": checkpoint.card.get("data_md5", "not recorded")}
 
 
 def _interval(limits: Any, form: str = ".3f") -> str:
@@ -118,9 +150,9 @@ def _metrics(checkpoint: Checkpoint) -> list[Row]:
     test, validation = checkpoint.card["test"], checkpoint.card["validation"]
     rows: list[Row] = []
     for key, value in test.items():
-        if isinstance(value, float):
+        if isinstance(value, float) and key in Metrics.model_fields:
             name = key.replace("_", " ").replace("auc", "AUC").replace("f1", "F1")
-            limits = test.get(f"{key}_interval")
+            limits = test.get(f"{key}_interval") if f"{key}_interval" in Metrics.model_fields else None
             validated = f"{validation[key]:.3f}" if key in validation else ""
             rows.append((name, f"{value:.3f}", _interval(limits) if limits else "", validated))
     return rows

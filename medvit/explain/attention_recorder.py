@@ -33,8 +33,10 @@ class AttentionRecorder(TorchFunctionMode):
         super().__init__()
         self.gradients_from, self.layers = gradients_from, layers
         self.norm_weight: Tensor | None = None  # of the last LayerNorm over tokens before the last attention
+        self.norm_tokens: int | None = None  # that this LayerNorm was over
         self.conv_weight: Tensor | None = None  # of the last convolution that gave more than one pixel
         self._last_norm_weight: Tensor | None = None
+        self._last_norm_tokens: int | None = None
         self._weights: list[Tensor] = []
         self._softmaxes: list[Tensor] = []
         self._buffer: Tensor | None = None
@@ -43,6 +45,11 @@ class AttentionRecorder(TorchFunctionMode):
     def weights(self) -> list[Tensor]:
         """The weights of each layer, (B, heads, T, T), in the graph where gradients are recorded."""
         return self._weights or self._softmaxes
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some layers call a function for attention, others a softmax: their order is not known."""
+        return bool(self._weights and self._softmaxes)
 
     def attentions(self, layers: int | None = None) -> Tensor:
         """The weights of the first `layers` layers, (layers, B, heads, T, T), detached; by default of all."""
@@ -65,6 +72,7 @@ class AttentionRecorder(TorchFunctionMode):
         output = func(*args, **kwargs)
         if func is F.layer_norm and output.ndim == 3:
             self._last_norm_weight = args[2] if len(args) > 2 else kwargs.get("weight")
+            self._last_norm_tokens = output.shape[1]
         elif func is F.conv2d and min(output.shape[-2:]) > 1:
             self.conv_weight = args[1] if len(args) > 1 else kwargs.get("weight")
         return output
@@ -134,4 +142,4 @@ class AttentionRecorder(TorchFunctionMode):
         return weights if weights.requires_grad else weights.requires_grad_()
 
     def _attention_was_called(self) -> None:
-        self.norm_weight = self._last_norm_weight
+        self.norm_weight, self.norm_tokens = self._last_norm_weight, self._last_norm_tokens

@@ -19,7 +19,8 @@ from medvit.errors import MedvitError
 from medvit.explain.attention_recorder import AttentionRecorder
 from medvit.explain.forward_pass import ForwardPass, Gradients, MapOptions
 from medvit.explain.methods import METHODS
-from medvit.explain.preparation import Preparation, open_model
+from medvit.explain.model_folder import class_names, open_model
+from medvit.explain.preparation import Preparation
 from medvit.explain.ranking import rank_of_folder
 from medvit.explain.structure import Structure, inspect_model, patch_grid
 from medvit.models.features import forward_with_features
@@ -38,11 +39,11 @@ class Explainer:
         result.heatmap("auto")                                 # by the most faithful method
 
     Args:
-        model: a hub id or a folder of transformers, or any image classifier, inputs (B, 3, H, W) to logits
-            (B, classes) or to an output with `logits`. Maps from attention need attention that goes through
-            `F.scaled_dot_product_attention`, `nn.MultiheadAttention` or a softmax over (B, heads, T, T). The
-            model is not changed: where it is in training mode or of half precision, a copy in evaluation mode
-            and float32 is used.
+        model: a folder or hub id of transformers or timm, a name of timm, or any image classifier, inputs
+            (B, 3, H, W) to logits (B, classes) or to an output with `logits`. Maps from attention need
+            attention that goes through `F.scaled_dot_product_attention`, `nn.MultiheadAttention` or a softmax
+            over (B, heads, T, T). The model is not changed: where it is in training mode or of half
+            precision, a copy in evaluation mode and float32 is used.
         preprocess: an `imaging.Preprocessing`, a processor of transformers, or a function from a PIL image to
             the input (3, H, W), as torchvision and timm make it. By default that which belongs to the model.
 
@@ -90,16 +91,28 @@ class Explainer:
             logits, features = forward_with_features(self.model, inputs)
         return self._forward_passes(pixels, inputs, logits, features, recorder)
 
-    @torch.no_grad()
     def predict(self, pixels: Tensor, batch_size: int = 64) -> Tensor:
         """Probabilities (N, classes) of many images (N, 3, H, W)."""
-        batches = pixels.split(batch_size)
-        return self.probabilities(torch.cat([self._logits(self.preparation(batch)) for batch in batches]))
+        return self.probabilities(self.logits(pixels, batch_size))
+
+    @torch.no_grad()
+    def logits(self, pixels: Tensor, batch_size: int = 64) -> Tensor:
+        """Logits (N, classes) of many images, pixels (N, 3, H, W) in 0..255."""
+        return torch.cat([self._logits(self.preparation(batch)) for batch in pixels.split(batch_size)])
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Logits (..., classes) to probabilities; of each class alone where the task is multi-label."""
-        multi_label = getattr(self.config, "problem_type", None) == "multi_label_classification"
-        return logits.sigmoid() if multi_label else logits.softmax(-1)
+        return logits.sigmoid() if self.multi_label else logits.softmax(-1)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have any number of the classes, as the model's configuration says."""
+        return getattr(self.config, "problem_type", None) == "multi_label_classification"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the logits; see `model_folder.class_names`."""
+        return class_names(self.model, self.structure().classes)
 
     def heatmap(
         self, forward_pass: ForwardPass, method: str, options: MapOptions | None = None
@@ -127,16 +140,8 @@ class Explainer:
     def _check(self, forward_pass: ForwardPass, method: str, options: MapOptions) -> None:
         if method not in METHODS:
             raise MedvitError(f"There is no map {method!r}. The maps are: {', '.join(METHODS)}.")
-        if METHODS[method].needs_attention and forward_pass.attentions is None:
-            raise MedvitError(
-                f"{METHODS[method].title} needs a model with attention over all patches. "
-                f"{self.structure().problem}; it can give: {', '.join(self.methods())}."
-            )
-        if METHODS[method].drops_tokens and self.structure().first_block is None:
-            raise MedvitError(
-                f"{METHODS[method].title} needs a transformer whose patch tokens can be dropped behind the "
-                f"position embedding, which is not so for {type(self.model).__name__}."
-            )
+        if reason := self.why_not(method):
+            raise MedvitError(f"{reason} The maps of this model are: {', '.join(self.methods())}.")
         classes = len(forward_pass.logits)
         if not 0 <= options.target < classes:
             raise MedvitError(f"There is no class {options.target}; the model has {classes}.")
@@ -145,13 +150,21 @@ class Explainer:
 
     def methods(self) -> tuple[str, ...]:
         """Names of the maps that fit the model."""
-        structure = self.structure()
-        return tuple(
-            name
-            for name, method in METHODS.items()
-            if (structure.layers or not method.needs_attention)
-            and (structure.first_block is not None or not method.drops_tokens)
-        )
+        return tuple(name for name in METHODS if not self.why_not(name))
+
+    def why_not(self, method: str) -> str:
+        """Why a map does not fit the model, a sentence; empty where it does."""
+        kind, structure = METHODS[method], self.structure()
+        if kind.needs_attention and not structure.layers:
+            return f"{kind.title} needs attention over all patches. {structure.problem}."
+        if kind.drops_tokens and structure.first_block is None:
+            return (
+                f"{kind.title} needs patch tokens that can be dropped behind the position embedding. "
+                f"{type(self.model).__name__} uses positions or all of its tokens in its layers as well."
+            )
+        if not kind.needs_attention and "cam" in method and structure.cam_layer is None:
+            return f"{kind.title} needs a layer of patches. None is known in {type(self.model).__name__}."
+        return ""
 
     def best_method(self) -> str:
         """The map that "auto" stands for.
@@ -238,6 +251,11 @@ class Explainer:
         recorder: AttentionRecorder | None,
     ) -> list[ForwardPass]:
         count = len(logits)
+        if not torch.isfinite(logits).all():
+            raise MedvitError(
+                f"{type(self.model).__name__} gives values that are not finite numbers: its weights or its "
+                "preprocessing are damaged."
+            )
         each = zip(pixels.split(1), logits, [None] * count if features is None else features, strict=True)
         if recorder is None:
             cell = max(1, round(pixels.shape[-1] / CELLS))

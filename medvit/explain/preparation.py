@@ -12,31 +12,38 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from medvit import imaging
 from medvit.errors import MedvitError
-from medvit.slow_imports import timm_data, transformers
+from medvit.slow_imports import timm, transformers
 
 DEFAULT_SIZE = (224, 224)
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """Pixels (B, 3, H, W) in 0..255 to (pixels * rescale_factor - mean) / std; the size stays."""
+    """Pixels (B, 3, H, W) in 0..255 to (pixels * rescale_factor - mean) / std; the size stays.
+
+    `bgr`: whether the channels of the input are blue, green, red.
+    """
 
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     rescale_factor: float = 1 / 255
+    bgr: bool = False
 
     def __call__(self, pixels: Tensor) -> Tensor:
         mean, std = self._per_channel(pixels)
-        return (pixels.float() * self.rescale_factor - mean) / std
+        ordered = pixels.flip(1) if self.bgr else pixels
+        return (ordered.float() * self.rescale_factor - mean) / std
 
     def inverse(self, inputs: Tensor) -> Tensor:
         """The pixels of inputs (B, 3, H, W)."""
         mean, std = self._per_channel(inputs)
-        return (inputs * std + mean) / self.rescale_factor
+        pixels = (inputs * std + mean) / self.rescale_factor
+        return pixels.flip(1) if self.bgr else pixels
 
     def _per_channel(self, like: Tensor) -> tuple[Tensor, Tensor]:
         mean, std = (torch.tensor(values, device=like.device) for values in (self.mean, self.std))
@@ -86,17 +93,14 @@ class Preparation:
             normalization = Normalization(preprocess.mean, preprocess.std, preprocess.rescale_factor)
             open_square = partial(_open_square, preprocess.size)
             return cls(preprocess, normalization, open_square, (preprocess.size, preprocess.size))
-        size = input_size(model)
         if preprocess is None:
             preprocess = _own_preprocess(model)
         if preprocess is None:
-            return cls(Normalization(), Normalization(), partial(_refuse, type(model).__name__), size)
-        if hasattr(preprocess, "image_mean"):  # a processor of transformers
-            normalization = _normalization_of_processor(preprocess)
-            open_picture = partial(_process, preprocess, normalization.rescale_factor)
-            return cls(normalization, normalization, open_picture, size)
-        normalization = _normalization_of_transform(preprocess)
-        return cls(normalization, normalization, partial(_transform, preprocess, normalization), size)
+            refuse = partial(_refuse, type(model).__name__)
+            return cls(Normalization(), Normalization(), refuse, input_size(model))
+        to_input = partial(_process, preprocess) if hasattr(preprocess, "image_mean") else preprocess
+        normalization, size = _measure(to_input, getattr(preprocess, "do_flip_channel_order", False))
+        return cls(normalization, normalization, partial(_transform, to_input, normalization), size)
 
 
 def input_size(model: nn.Module) -> tuple[int, int]:
@@ -105,6 +109,7 @@ def input_size(model: nn.Module) -> tuple[int, int]:
     config = getattr(config, "vision_config", config)
     for size in (
         getattr(config, "image_size", None),
+        getattr(getattr(model, "patch_embed", None), "img_size", None),  # timm's real one
         (getattr(model, "pretrained_cfg", None) or {}).get("input_size"),
         getattr(model, "image_size", None),
     ):
@@ -113,28 +118,12 @@ def input_size(model: nn.Module) -> tuple[int, int]:
     return DEFAULT_SIZE
 
 
-def open_model(source: str | Path) -> tuple[nn.Module, Any]:
-    """Open any Hugging Face image classifier, by folder or hub id, with its image processor.
-
-    Only safetensors are read, and no code that comes with a model is run.
-
-    Raises:
-        MedvitError: there is no such model, or it is no image classifier.
-    """
-    try:
-        model = transformers.AutoModelForImageClassification.from_pretrained(
-            source, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
-        )
-        processor = transformers.AutoImageProcessor.from_pretrained(source, trust_remote_code=False)
-    except Exception as error:  # whatever a damaged folder makes the library raise
-        raise MedvitError(f"The model {source} cannot be loaded: {str(error).splitlines()[0]}") from error
-    return model, processor
-
-
 def _own_preprocess(model: nn.Module) -> Any:
     """The preprocessing that belongs to a model: timm's configuration, or the processor in its folder."""
     if getattr(model, "pretrained_cfg", None):
-        return timm_data.create_transform(**timm_data.resolve_model_data_config(model), is_training=False)
+        config = timm.data.resolve_model_data_config(model)
+        config["input_size"] = (3, *input_size(model))
+        return timm.data.create_transform(**config, is_training=False)
     path = getattr(getattr(model, "config", None), "name_or_path", "")
     if path and Path(path).is_dir():
         try:
@@ -144,35 +133,36 @@ def _own_preprocess(model: nn.Module) -> Any:
     return None
 
 
-def _normalization_of_processor(processor: Any) -> Normalization:
-    factor = processor.rescale_factor if processor.do_rescale else 1.0
-    if not processor.do_normalize:
-        return Normalization(rescale_factor=factor)
-    return Normalization(tuple(processor.image_mean), tuple(processor.image_std), factor)
+def _measure(to_input: Callable[..., Tensor], bgr: bool) -> tuple[Normalization, tuple[int, int]]:
+    """The normalisation and the size (H, W) that a preprocessing gives, from its inputs for plain pictures.
 
-
-def _normalization_of_transform(transform: Any) -> Normalization:
-    """The mean and std of a transform of torchvision or timm, or of one of its steps."""
-    for step in (transform, *getattr(transform, "transforms", ())):
-        mean, std = getattr(step, "mean", None), getattr(step, "std", None)
-        if mean is not None and std is not None and len(mean) == len(std) == 3:
-            return Normalization(tuple(map(float, mean)), tuple(map(float, std)))
-    return Normalization()
+    Where it does something else to the values than normalise each channel, its inputs count as pixels.
+    """
+    black, grey, white = (to_input(Image.new("RGB", (64, 64), (level,) * 3)) for level in (0, 51, 255))
+    size = (black.shape[-2], black.shape[-1])
+    low, fifth, high = (values.float().amax((1, 2)) for values in (black, grey, white))  # (3,)
+    std = 1 / (high - low)
+    even = all(bool((values.amin((1, 2)) == values.amax((1, 2))).all()) for values in (black, grey, white))
+    if not even or not torch.isfinite(std).all() or not torch.allclose(fifth, low + 0.2 / std, atol=1e-4):
+        return Normalization(), size
+    mean, std = ([round(float(value), 6) for value in values] for values in (-low * std, std))
+    return Normalization(tuple(mean), tuple(std), bgr=bgr), size
 
 
 def _open_square(size: int, picture: imaging.ImageInput) -> Tensor:
     return imaging.to_tensor(imaging.to_source(imaging.open_image(picture), size)[None])
 
 
-def _process(processor: Any, rescale_factor: float, picture: imaging.ImageInput) -> Tensor:
-    batch = processor(imaging.open_image(picture), do_normalize=False, return_tensors="pt")
-    return torch.as_tensor(np.asarray(batch["pixel_values"])) / rescale_factor
+def _process(processor: Any, picture: Image.Image) -> Tensor:
+    """The input (3, H, W) that a processor of transformers makes of a picture."""
+    return torch.as_tensor(np.asarray(processor(picture, return_tensors="pt")["pixel_values"]))[0]
 
 
 def _transform(
-    transform: Callable[..., Tensor], normalization: Normalization, picture: imaging.ImageInput
+    to_input: Callable[..., Tensor], normalization: Normalization, picture: imaging.ImageInput
 ) -> Tensor:
-    return normalization.inverse(transform(imaging.open_image(picture))[None])
+    """The pixels (1, 3, H, W) of a picture whose inputs `to_input` makes."""
+    return normalization.inverse(to_input(imaging.open_image(picture))[None])
 
 
 def _refuse(name: str, picture: imaging.ImageInput) -> Tensor:

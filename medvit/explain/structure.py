@@ -18,6 +18,7 @@ class Structure:
     """The attention layers of a model and what its classifier reads of their tokens.
 
     Attributes:
+        classes: number of logits.
         layers: number of attention layers that can be read; 0 where there are none.
         problem: why there are none, a sentence; empty where there are some.
         prefix_tokens: indices of the prefix tokens, such as the class token, that the classifier reads.
@@ -29,6 +30,7 @@ class Structure:
         first_block: the transformer block at whose input patch tokens can be dropped, or None.
     """
 
+    classes: int
     layers: int
     problem: str
     prefix_tokens: tuple[int, ...]
@@ -57,18 +59,23 @@ def inspect_model(model: nn.Module, logits: Callable[[Tensor], Tensor], inputs: 
     """
     inputs = inputs[:1]
     with torch.no_grad(), AttentionRecorder() as recorder:
-        logits(inputs)
+        classes = logits(inputs).shape[-1]
     weights = [layer for layer in recorder.weights if layer.shape[-2] > 1]  # without attention pooling
     cam_layer = find_cam_layer(model, recorder)
     name = type(model).__name__
+    if recorder.mixed:
+        problem = f"{name} computes attention in two ways, so its layers cannot be followed one to the next"
+        return Structure(classes, 0, problem, (), False, cam_layer)
     if not weights:
-        return Structure(0, f"No attention of {name} can be read", (), False, cam_layer)
+        return Structure(classes, 0, f"No attention of {name} can be read", (), False, cam_layer)
     tokens = weights[0].shape[-1]
     same = all(layer.shape == weights[0].shape for layer in weights) and len(weights[0]) == 1
-    grid = patch_grid(model, inputs.shape[-2:], tokens) if same else None
+    # Attention between channels has matrices as well, but not as large as there are tokens.
+    between_tokens = recorder.norm_tokens in (tokens, None)
+    grid = patch_grid(model, inputs.shape[-2:], tokens) if same and between_tokens else None
     if grid is None:
         problem = f"The attention layers of {name} do not all span the whole image, patch by patch"
-        return Structure(0, problem, (), False, cam_layer)
+        return Structure(classes, 0, problem, (), False, cam_layer)
     with torch.no_grad(), AttentionRecorder(gradients_from=len(weights) - 1) as recorder:
         output = logits(inputs)[0]
         last = recorder.weights[len(weights) - 1]
@@ -77,7 +84,8 @@ def inspect_model(model: nn.Module, logits: Callable[[Tensor], Tensor], inputs: 
     prefix = tokens - grid[0] * grid[1]
     prefix_tokens = tuple(read[:prefix].nonzero().flatten().tolist())
     first_block = find_first_block(model, logits, inputs, len(weights), tokens, grid[0] * grid[1])
-    return Structure(len(weights), "", prefix_tokens, bool(read[prefix:].any()), cam_layer, first_block)
+    reads_patches = bool(read[prefix:].any())
+    return Structure(classes, len(weights), "", prefix_tokens, reads_patches, cam_layer, first_block)
 
 
 def patch_grid(model: nn.Module, size: tuple[int, int] | torch.Size, tokens: int) -> tuple[int, int] | None:

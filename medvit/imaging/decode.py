@@ -3,9 +3,7 @@
 import errno
 import io
 import stat
-import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from medvit import limits
 from medvit.errors import MedvitError
 from medvit.imaging import dicom, sanitize
+from medvit.imaging.memory import LargeImageTurn
+from medvit.imaging.preprocess import to_source
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 # Everything that Pillow's decoders raise on damaged files.
@@ -21,7 +21,6 @@ DECODER_ERRORS = (
     OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError, KeyError, TypeError, OverflowError,
 )  # fmt: skip
 STRIP_PIXELS = 1_000_000  # converted at a time
-_large_image_lock = threading.Lock()  # a large image takes hundreds of megabytes
 
 ImageInput = str | Path | bytes | Image.Image | np.ndarray
 
@@ -39,16 +38,30 @@ def open_image(source: ImageInput) -> Image.Image:
     Raises:
         MedvitError: not an image in one of `FORMATS`, damaged, or over the limits of size in `medvit.limits`.
     """
+    with LargeImageTurn() as turn:
+        return _open(source, turn)
+
+
+def read_source(source: ImageInput, size: int = 28, grey: bool = False) -> np.ndarray:
+    """Decode an image as `open_image` does, and convert it as `to_source` does.
+
+    Threads do both with large image files one after the other, so that one of them is in memory at a time.
+    """
+    with LargeImageTurn() as turn:
+        return to_source(_open(source, turn), size, grey)
+
+
+def _open(source: ImageInput, turn: LargeImageTurn) -> Image.Image:
     if isinstance(source, np.ndarray):
         source = _from_array(source)
     if isinstance(source, Image.Image):
         return _to_rgb(ImageOps.exif_transpose(source))
     data = _read(source)
     if dicom.is_dicom(data):
-        return dicom.open_dicom(data)
+        return dicom.open_dicom(data, turn)
     sanitize.check_structure(data)
     try:
-        return _decode(data)
+        return _decode(data, turn)
     except UnidentifiedImageError:
         raise MedvitError(
             f"This is not an image in a supported format. Supported: {', '.join(FORMATS)}."
@@ -84,7 +97,7 @@ def _read(source: str | Path | bytes) -> bytes:
         raise MedvitError(f"The image file cannot be read ({error.strerror}).") from error
 
 
-def _decode(data: bytes) -> Image.Image:
+def _decode(data: bytes, turn: LargeImageTurn) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         pixels = image.width * image.height
         if pixels > limits.IMAGE_PIXELS:
@@ -93,9 +106,10 @@ def _decode(data: bytes) -> Image.Image:
                 f"{limits.IMAGE_PIXELS // 10**6} million are accepted. Make it smaller and try again."
             )
         sanitize.check_scans(data, pixels)
-        with _large_image_lock if pixels > limits.LARGE_IMAGE_PIXELS else nullcontext():
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_rgb(image)
+        if pixels > limits.LARGE_IMAGE_PIXELS:
+            turn.take()
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image)
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -14,6 +14,7 @@ from PIL import Image
 from medvit import limits
 from medvit.errors import MedvitError
 from medvit.imaging import sanitize
+from medvit.imaging.memory import LargeImageTurn
 from medvit.slow_imports import pydicom, pydicom_config, pydicom_encaps, pydicom_filereader, pydicom_pixels
 
 MAX_READS = 100_000  # while parsing a file; the largest of pydicom's test files needs some thousands
@@ -51,8 +52,11 @@ def is_dicom(data: bytes) -> bool:
     return data[128:132] == b"DICM"
 
 
-def open_dicom(data: bytes) -> Image.Image:
+def open_dicom(data: bytes, turn: LargeImageTurn) -> Image.Image:
     """Decode a single-frame DICOM file; apply its rescaling and window, and invert MONOCHROME1.
+
+    Args:
+        turn: taken where the image is large, or compressed as a whole.
 
     Raises:
         MedvitError: pydicom is missing, or the file is damaged, too large, has several frames, or uses a
@@ -65,9 +69,10 @@ def open_dicom(data: bytes) -> Image.Image:
     try:
         # pydicom's warnings would repeat values of the file.
         pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
-        data = _inflate(data)
+        data = _inflate(data, turn)
         header = pydicom.dcmread(_CountedFile(data), stop_before_pixels=True, specific_tags=FIELDS)
-        _check_size(header)
+        if _checked_size(header) > limits.LARGE_IMAGE_PIXELS:
+            turn.take()
         _check_tables(header)
         dataset = pydicom.dcmread(_CountedFile(data), specific_tags=FIELDS)
         if "PixelData" not in dataset:
@@ -95,7 +100,7 @@ class _CountedFile(io.BytesIO):
         return super().read(size)
 
 
-def _inflate(data: bytes) -> bytes:
+def _inflate(data: bytes, turn: LargeImageTurn) -> bytes:
     """Decompress a deflated data set up to a limit, because pydicom would do it without one."""
     file = _CountedFile(data)
     pydicom_filereader.read_preamble(file, force=False)
@@ -107,6 +112,7 @@ def _inflate(data: bytes) -> bytes:
         raise MedvitError("The compression of this DICOM file is not supported. Export the image as PNG.")
     if syntax != DEFLATED:
         return data
+    turn.take()
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     content = inflater.decompress(data[file.tell() :], limits.DICOM_BYTES)
     if inflater.unconsumed_tail:
@@ -116,7 +122,8 @@ def _inflate(data: bytes) -> bytes:
     return data[: file.tell()].replace(DEFLATED.encode(), explicit, 1) + content
 
 
-def _check_size(header: Any) -> None:
+def _checked_size(header: Any) -> int:
+    """The number of pixels."""
     frames = int(header.get("NumberOfFrames") or 1)
     if frames != 1:
         raise MedvitError(f"The DICOM file has {frames} frames; only single images are supported.")
@@ -128,6 +135,7 @@ def _check_size(header: Any) -> None:
             f"The image has {columns} x {rows} pixels; at most {limits.DICOM_PIXELS // 10**6} million are "
             "accepted in a DICOM file."
         )
+    return rows * columns
 
 
 def _check_tables(header: Any) -> None:

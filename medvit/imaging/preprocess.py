@@ -3,9 +3,9 @@
 Training, evaluation, the app and the API all end in `Preprocessing.__call__`.
 """
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from medvit.data import as_rgb
+from medvit import untrusted
 from medvit.errors import MedvitError
+from medvit.pixels import as_rgb
 
+MAX_SIZE = 1024  # side of a model's input in pixels
+MAX_VALUE = 1e3  # of mean, std, 1 / std and 255 * rescale_factor
 MAX_UPSCALED = 1024  # side in pixels; larger images are not checked for being an upscaled small image
 MAX_UPSCALING_ERROR = 1.5  # mean grey levels between an image and the small image upscaled again
 UPSCALING_FILTERS = tuple(
@@ -135,20 +138,29 @@ class Preprocessing:
         }
 
     @classmethod
-    def from_json(cls, text: str) -> "Preprocessing":
-        """Read ``preprocessor_config.json``.
+    def read(cls, path: Path) -> "Preprocessing":
+        """Read a ``preprocessor_config.json``.
 
         Raises:
             MedvitError: the file is damaged, or its values are out of range.
         """
+        content = untrusted.read_json(path)
         try:
-            content = json.loads(text)
             size = content["size"]
-            side = int(size["height"] if isinstance(size, dict) else size)
+            side = size["height"] if isinstance(size, dict) else size
             mean, std = (tuple(map(float, content[key])) for key in ("image_mean", "image_std"))
             factor = float(content.get("rescale_factor", 1 / 255)) if content.get("do_rescale", True) else 1.0
-            if not (1 <= side <= 1024 and len(mean) == len(std) == 3 and min(std) > 0 and 0 < factor < 1e3):
-                raise ValueError("size, mean, std or rescale_factor out of range")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise MedvitError(f"preprocessor_config.json is not usable ({error}).") from error
+            _check_ranges(side, mean, std, factor)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise MedvitError(f"{path.name} is not usable ({error!s:.200})") from error
         return cls(side, mean, std, factor)
+
+
+def _check_ranges(size: int, mean: tuple[float, ...], std: tuple[float, ...], rescale_factor: float) -> None:
+    """Raise ValueError unless the inputs that result have a sensible size and sensible values."""
+    if type(size) is not int or not 1 <= size <= MAX_SIZE:
+        raise ValueError(f"the size is not a whole number from 1 to {MAX_SIZE}")
+    if len(mean) != 3 or len(std) != 3 or not all(abs(value) <= MAX_VALUE for value in mean):
+        raise ValueError("image_mean or image_std are not three numbers in the usual range")
+    if not all(1 / MAX_VALUE <= value <= MAX_VALUE for value in (*std, 255 * rescale_factor)):
+        raise ValueError("image_std or rescale_factor are out of range")

@@ -247,7 +247,7 @@ def predict(
 def make_rows(predictor: Predictor, decoded: list[tuple[File, np.ndarray | MedvitError]]) -> list[Row]:
     """Run one forward pass; return a row per file, from its source pixels or its decoding error."""
     sources = [source for _, source in decoded if isinstance(source, np.ndarray)]
-    predictions = iter(predictor.predict_many(np.stack(sources)) if sources else ())
+    predictions = iter(predictor.predict_many(sources) if sources else ())
     return [
         Row(file.name, note=str(source)) if isinstance(source, MedvitError) else _row(file, next(predictions))
         for file, source in decoded

@@ -12,7 +12,7 @@ import numpy as np
 
 from medvit import __version__, explain, plots
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist, settings
+from medvit.data import settings
 from medvit.evaluation.model_card import ModelCard
 from medvit.inference.predictor import Prediction
 from medvit.templates import environment
@@ -65,7 +65,7 @@ def render(
 
 
 def _truth(prediction: Prediction, truth: int | None) -> str:
-    if medmnist.get(prediction.subset).multi_label:
+    if prediction.dataset.multi_label:
         return "An image of this subset can have several labels, so none is marked as true here."
     if truth is None:
         return "The true class is not known here."

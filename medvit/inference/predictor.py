@@ -11,20 +11,27 @@ import numpy as np
 from medvit import explain, imaging
 from medvit.checkpoint import DEFAULT_ROOT, Checkpoint, load_model
 from medvit.checkpoint import load as load_checkpoint
-from medvit.data import settings
+from medvit.data import Dataset, settings
 from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import probabilities
+from medvit.evaluation.model_card import ModelCard
 from medvit.inference.batching import RequestBatcher
 from medvit.reliability import tta as augmentation
 from medvit.reliability.apply import InDistribution, Reliability
+
+NOT_FINITE = (
+    "gives values that are not finite numbers, so there is no prediction. Its weights or its preprocessing "
+    "are damaged: train or download it again."
+)
 
 
 @dataclass(frozen=True)
 class Prediction:
     """Prediction of a model for one image.
 
-    `source`: the model's input before resizing, uint8 (s, s, 3). `probabilities`: (C,), in the order of
+    `dataset`: what the model was trained on. `source`: the model's input before resizing, uint8 (s, s, 3);
+    (h, w, 3) for a model of another program. `probabilities`: (C,), in the order of
     `classes`; they sum to one unless the subset is multi-label. `recorded`: the forward pass behind it, None
     for predictions made in bulk.
 
@@ -33,9 +40,8 @@ class Prediction:
     test-time augmentations that predict the same class, None without test-time augmentation.
     """
 
-    subset: str
+    dataset: Dataset
     model: str
-    classes: tuple[str, ...]
     source: np.ndarray
     probabilities: np.ndarray
     recorded: explain.ForwardPass | None = None
@@ -44,6 +50,16 @@ class Prediction:
     in_distribution: InDistribution | None = None
     agreement: float | None = None
     trust: Reliability | None = None
+
+    @property
+    def subset(self) -> str:
+        """Name of the dataset."""
+        return self.dataset.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.dataset.classes
 
     @property
     def forward_pass(self) -> explain.ForwardPass:
@@ -114,13 +130,17 @@ class Prediction:
 
 
 class Predictor:
-    """Classifies images with one checkpoint. Thread-safe; threads share forward passes."""
+    """Classifies images with one checkpoint. Thread-safe; threads share forward passes.
 
-    def __init__(self, checkpoint: Checkpoint):
+    Args:
+        explainer: its model, where it is in memory already.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, explainer: explain.Explainer | None = None):
         self.checkpoint = checkpoint
         self.trust = Reliability.of(checkpoint)
         self._lock = threading.Lock()
-        self._explainer: explain.Explainer | None = None
+        self._explainer = explainer
         self._predict_recorded = RequestBatcher(self._run_recorded, threading.Lock())
         self._predict_plain = RequestBatcher(self._run_plain, threading.Lock())
 
@@ -133,9 +153,11 @@ class Predictor:
         """
         with self._lock:
             if self._explainer is None:
-                model = load_model(self.checkpoint.folder)
-                self._explainer = explain.Explainer(model, self.checkpoint.preprocessing)
+                self._explainer = self._open_model()
             return self._explainer
+
+    def _open_model(self) -> explain.Explainer:
+        return explain.Explainer(load_model(self.checkpoint.folder), self.checkpoint.preprocessing)
 
     @property
     def loaded(self) -> bool:
@@ -165,7 +187,15 @@ class Predictor:
     def source(self, image: imaging.ImageInput) -> np.ndarray:
         """Convert a picture to the form of the training images: uint8 (s, s, 3); s is 28 if shipped."""
         grey = self.checkpoint.dataset.channels == 1
-        return imaging.to_source(imaging.open_image(image), self.checkpoint.card["source_size"], grey)
+        return imaging.read_source(image, self.checkpoint.card["source_size"], grey)
+
+    def read_upload(self, path: str | Path) -> np.ndarray | bytes:
+        """What is kept of an uploaded picture: the argument for `source`, once it is known to be readable."""
+        return self.source(path)
+
+    def model_card(self) -> ModelCard:
+        """The facts of the model as text."""
+        return ModelCard.of(self.checkpoint)
 
     def predict(self, source: np.ndarray, tta: bool = False) -> Prediction:
         """Classify source pixels, uint8 (s, s, 3), as `source` returns them.
@@ -179,10 +209,13 @@ class Predictor:
         passes = self.explainer.many(copies)  # (V, 3, s, s), the image itself first
         return self._predictions(source[None], _logits(passes)[:, None], passes[:1])[0]
 
-    def predict_many(self, sources: np.ndarray) -> list[Prediction]:
-        """Classify source images, uint8 (N, s, s, 3), without recording forward passes."""
-        logits, _ = predict(self.explainer.model, self.checkpoint.preprocessing, sources)
-        return self._predictions(sources, logits, [None] * len(sources))
+    def predict_many(self, sources: Sequence[np.ndarray]) -> list[Prediction]:
+        """Classify source images, each uint8 (s, s, 3), without recording forward passes."""
+        if len({source.shape for source in sources}) > 1:  # of a model whose inputs differ in size
+            return [self.predict_many([source])[0] for source in sources]
+        batch = np.stack(sources)
+        logits = self.explainer.logits(imaging.to_tensor(batch)).numpy()
+        return self._predictions(batch, logits, [None] * len(batch))
 
     def features(self, source: np.ndarray) -> np.ndarray:
         """Return the input of the classifier head, float32 (D,), for source pixels, uint8 (s, s, 3)."""
@@ -203,12 +236,17 @@ class Predictor:
         """Names of the saliency maps available for this model."""
         return self.explainer.methods()
 
+    def unavailable(self) -> dict[str, str]:
+        """{name of each map that does not fit this model: why not, a sentence}."""
+        reasons = {name: self.explainer.why_not(name) for name in explain.METHODS}
+        return {name: reason for name, reason in reasons.items() if reason}
+
     def _run_recorded(self, sources: list[np.ndarray]) -> list[Prediction]:
         passes = self.explainer.many(imaging.to_tensor(np.stack(sources)))
         return self._predictions(np.stack(sources), _logits(passes), passes)
 
     def _run_plain(self, sources: list[np.ndarray]) -> list[Prediction]:
-        return self.predict_many(np.stack(sources))
+        return self.predict_many(sources)
 
     def _predictions(
         self,
@@ -221,6 +259,8 @@ class Predictor:
         Logits (V, N, C) are those of V test-time augmentations, the images themselves first.
         """
         trust, subset = self.trust, self.checkpoint.dataset
+        if not np.isfinite(logits).all():
+            raise MedvitError(f"{self.checkpoint.title} {NOT_FINITE}")
         plain = logits[0] if logits.ndim == 3 else logits  # (N, C)
         probs = probabilities(plain, subset.multi_label)
         agreement: Iterable[float | None] = [None] * len(sources)
@@ -228,7 +268,7 @@ class Predictor:
             probs, agreement = augmentation.combine(logits, subset.multi_label)
         calibrated = trust.calibrated(logits, subset.multi_label) if trust else [None] * len(sources)
         ood_checks: Sequence[InDistribution | None] | None = trust.in_distribution(sources) if trust else None
-        names = subset.name, self.checkpoint.model_name, subset.classes
+        names = subset, self.checkpoint.model_name
         no_checks = [None] * len(sources)
         per_image = zip(sources, probs, passes, calibrated, ood_checks or no_checks, agreement, strict=True)
         return [

@@ -4,7 +4,6 @@ import random
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -12,27 +11,15 @@ import numpy as np
 
 from medvit import checkpoint, limits
 from medvit.checkpoint import Checkpoint
-from medvit.data import as_rgb, medmnist, synthetic
+from medvit.data import Dataset, as_rgb, load_split, medmnist, synthetic
 from medvit.errors import MedvitError
 from medvit.evaluation import selection
 from medvit.evaluation.metrics import probabilities
+from medvit.inference import external
 from medvit.inference.predictor import Predictor
+from medvit.inference.sample import Sample, photographs
 
 EXAMPLES = 12
-
-
-@dataclass(frozen=True)
-class Sample:
-    """An image to classify: source pixels, uint8 (s, s, 3), its origin, and the true class where known.
-
-    `synthetic`: a drawn placeholder, not data.
-    """
-
-    subset: str
-    source: np.ndarray
-    origin: str
-    truth: int | None = None
-    synthetic: bool = False
 
 
 class Registry:
@@ -72,27 +59,44 @@ class Registry:
         root: str | Path | None = None,
         data_root: str | Path | None = None,
         model_bytes: int = limits.MODEL_BYTES,
+        models: Iterable[str] = (),
     ) -> "Registry":
         """Open every checkpoint below a folder; damaged ones are left out and listed in `problems`.
 
+        Args:
+            models: other image classifiers, listed first; see `external.open_models`.
+
         Raises:
-            MedvitError: there is no usable checkpoint.
+            MedvitError: there is no usable checkpoint and no other model, or one of these cannot be opened.
         """
+        external_models = external.open_models(models)
         root = Path(root or checkpoint.DEFAULT_ROOT)
         checkpoints, problems = checkpoint.discover(root)
-        if not checkpoints:
+        checkpoints, duplicates = _without_duplicates(checkpoints)
+        problems |= {str(folder.relative_to(root)): problem for folder, problem in duplicates.items()}
+        if not checkpoints and not external_models:
             reasons = "".join(f" {problem}" for problem in problems.values())
             raise MedvitError(
                 f"There is no checkpoint in {root.absolute()}.{reasons} Checkpoints are expected there as "
                 "<subset>/<model> folders. Train one with `medvit train`, copy the folder checkpoints/ of "
                 "the medvit repository there, or name another folder with --checkpoints."
             )
-        predictors = map(Predictor, checkpoints)
+        predictors = [*external_models, *map(Predictor, checkpoints)]
         return cls(predictors, root, medmnist.data_root(data_root), problems, model_bytes)
+
+    @property
+    def models(self) -> list[str]:
+        """The models of other programs, as `open` got them."""
+        group = self._predictors.get(external.GROUP, {}).values()
+        return [p.checkpoint.given for p in group if isinstance(p.checkpoint, external.ExternalModel)]
 
     def subset_choices(self) -> list[tuple[str, str]]:
         """(title, name) of each subset with a checkpoint."""
-        return [(medmnist.get(name).title, name) for name in self._predictors]
+        return [(self._first(name).dataset.title, name) for name in self._predictors]
+
+    def dataset(self, subset: str) -> Dataset:
+        """The dataset of the checkpoints under a name, or the subset of MedMNIST with this name."""
+        return self._first(subset).dataset if subset in self._predictors else medmnist.get(subset)
 
     def model_choices(self, subset: str) -> list[tuple[str, str]]:
         """(title, name) of each model of a subset."""
@@ -115,6 +119,21 @@ class Registry:
         predictor = self._get(subset, model)
         self._make_room(predictor)
         return predictor
+
+    def is_tested(self, subset: str, model: str) -> bool:
+        """Whether there are test results of a model: not for one of another program."""
+        return "test" in self.checkpoint(subset, model).card
+
+    def comparable(self, subset: str, model: str) -> list[Checkpoint]:
+        """The models to compare with a model, itself included: those of its dataset, and others whose classes
+        have the same names."""
+        classes = set(self.checkpoint(subset, model).dataset.classes)
+        return [
+            predictor.checkpoint
+            for name, models in self._predictors.items()
+            for predictor in models.values()
+            if name == subset or set(predictor.checkpoint.dataset.classes) == classes
+        ]
 
     def preload(self) -> None:
         """Load every model that fits into `model_bytes`."""
@@ -158,14 +177,19 @@ class Registry:
         return True
 
     def examples(self, subset: str) -> list[Sample]:
-        """A dozen images to start with: test images spread over the classes, else synthetic examples."""
+        """A dozen images to start with: test images spread over the classes, else synthetic examples.
+
+        For models of other programs they are photographs.
+        """
+        if subset == external.GROUP:
+            return photographs(subset)
         if not self.has_data(subset):
             return [
-                Sample(subset, synthetic.draw(subset, i), f"synthetic example {i}", synthetic=True)
+                Sample(subset, synthetic.draw(subset, i), f"synthetic example {i}", synthetic=True, index=i)
                 for i in range(EXAMPLES)
             ]
         labels = self._test_split(subset)[1]
-        dataset = medmnist.get(subset)
+        dataset = self._first(subset).dataset
         if dataset.multi_label:
             return [self.test_sample(subset, i) for i in range(EXAMPLES)]
         by_class = [np.flatnonzero(labels == c) for c in range(len(dataset.classes))]
@@ -187,7 +211,20 @@ class Registry:
             )
         source = as_rgb(images[index])
         truth = int(labels[index]) if labels.ndim == 1 else None
-        return Sample(subset, source, f"test image {index}", truth)
+        return Sample(subset, source, f"test image {index}", truth, index=index)
+
+    def sample(self, subset: str, index: int) -> Sample:
+        """Test image `index`, or without data the example with this number.
+
+        Raises:
+            MedvitError: there is no such image.
+        """
+        if self.has_data(subset):
+            return self.test_sample(subset, index)
+        examples = self.examples(subset)
+        if not 0 <= index < len(examples):
+            raise MedvitError(f"There is no example {index}: they are numbered 0 to {len(examples) - 1}.")
+        return examples[index]
 
     def test_images(self, subset: str, model: str) -> np.ndarray:
         """The images behind test.npz of a model, uint8 (N, s, s) or (N, s, s, 3).
@@ -217,12 +254,32 @@ class Registry:
 
     def open_upload(self, subset: str, model: str, path: str) -> Sample:
         """Open an uploaded picture in the form the model takes; raises MedvitError where that fails."""
-        return Sample(subset, self.predictor(subset, model).source(path), "your image")
+        return Sample(subset, self.predictor(subset, model).read_upload(path), "your image")
 
     def _test_split(self, subset: str) -> tuple[np.ndarray, np.ndarray]:
-        first = next(iter(self._of_subset(subset).values()))
+        first = self._first(subset)
+        if "test" not in first.card:
+            raise MedvitError("There are no labelled pictures for a model that was not tested here.")
         with self._data_lock:
-            return _load_test(subset, first.checkpoint.card["source_size"], self.data_root)
+            return _load_test(first.dataset, first.card["source_size"], self.data_root)
+
+    def _first(self, subset: str) -> Checkpoint:
+        """Any checkpoint of a dataset."""
+        return next(iter(self._of_subset(subset).values())).checkpoint
+
+
+def _without_duplicates(checkpoints: Iterable[Checkpoint]) -> tuple[list[Checkpoint], dict[Path, str]]:
+    """The first checkpoint of each dataset and model name, and {folder: why it is left out} of the others."""
+    first: dict[tuple[str, str], Checkpoint] = {}
+    problems = {}
+    for item in checkpoints:
+        kept = first.setdefault((item.dataset.name, item.model_name), item)
+        if kept is not item:
+            problems[item.folder] = (
+                f"The checkpoint {item.folder} is left out: its card.json names the dataset and the model "
+                f"{item.model_name} as that in {kept.folder.name} does. Keep one of the two folders."
+            )
+    return list(first.values()), problems
 
 
 def _weight_bytes(predictor: Predictor) -> int:
@@ -230,5 +287,5 @@ def _weight_bytes(predictor: Predictor) -> int:
 
 
 @cache
-def _load_test(subset: str, size: int, data_root: Path) -> tuple[np.ndarray, np.ndarray]:
-    return medmnist.load_split(subset, "test", size, data_root)
+def _load_test(dataset: Dataset, size: int, data_root: Path) -> tuple[np.ndarray, np.ndarray]:
+    return load_split(dataset, "test", size, data_root)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from medvit.checkpoint import Checkpoint, load_model
-from medvit.data import as_rgb, medmnist
+from medvit.data import as_rgb, load_split, medmnist
 from medvit.evaluation.embedding import unit
 from medvit.evaluation.inference import predict
 from medvit.files import atomic_file
@@ -43,12 +43,14 @@ class Index:
 
     @property
     def _folder(self) -> Path:
-        """One folder per archive; archives of the same name are told apart by their file size."""
-        name, size = self.checkpoint.dataset.name, self.checkpoint.card["source_size"]
-        archive = medmnist.archive_path(name, size, self.data_root)
+        """One folder per dataset; archives of the same name are told apart by their file size."""
+        dataset, size = self.checkpoint.dataset, self.checkpoint.card["source_size"]
+        root = Path(os.environ.get("MEDVIT_CACHE") or Path.home() / ".cache" / "medvit") / "similar"
+        if dataset.own:
+            return root / f"{dataset.name}-{dataset.digest[:12]}"
+        archive = medmnist.archive_path(dataset.name, size, self.data_root)
         length = archive.stat().st_size if archive.is_file() else 0
-        root = Path(os.environ.get("MEDVIT_CACHE") or Path.home() / ".cache" / "medvit")
-        return root / "similar" / f"{name}-{size}-{length}"
+        return root / f"{dataset.name}-{size}-{length}"
 
     def _path(self, split: str, content: str) -> Path:
         return self._folder / f"{split}-{content}.npy"
@@ -72,27 +74,34 @@ class Index:
         """
         model = load_model(self.checkpoint.folder)  # a copy of its own, freed afterwards
         splits = {split: self._sample(split) for split in SPLITS}
-        done, total = 0, sum(len(pixels) for pixels in splits.values())
-        for split, pixels in splits.items():
+        done, total = 0, sum(len(chosen) for _, chosen in splits.values())
+        for split, (images, chosen) in splits.items():
             parts = []
-            for start in range(0, len(pixels), BATCH):
-                _, features = predict(model, self.checkpoint.preprocessing, pixels[start : start + BATCH])
+            for start in range(0, len(chosen), BATCH):
+                pixels = images[chosen[start : start + BATCH]]
+                _, features = predict(model, self.checkpoint.preprocessing, pixels)
                 parts.append(features)
                 done += len(features)
                 progress(done, total)
             _save(self._features_path(split), unit(np.concatenate(parts)).astype(np.float16))
 
-    def _sample(self, split: str) -> np.ndarray:
-        """Pixels of the indexed images, the same for every model; saved with their labels and indices."""
-        size = self.checkpoint.card["source_size"]
-        images, labels = medmnist.load_split(self.checkpoint.dataset.name, split, size, self.data_root)
+    def _sample(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """All images, and the indices of the indexed ones, which are the same for every model.
+
+        Indices and labels are saved, and pixels where they would have to be unpacked again.
+        """
+        dataset, size = self.checkpoint.dataset, self.checkpoint.card["source_size"]
+        images, labels = load_split(dataset, split, size, self.data_root)
         chosen = np.arange(len(images))
         if len(images) > MAX_IMAGES:
             chosen = np.sort(np.random.default_rng(0).choice(len(images), MAX_IMAGES, replace=False))
-        for content, array in (("index", chosen), ("labels", labels[chosen]), ("pixels", images[chosen])):
+        contents = {"index": chosen, "labels": labels[chosen]}
+        if not dataset.own:
+            contents["pixels"] = images[chosen]
+        for content, array in contents.items():
             if not self._path(split, content).is_file():
                 _save(self._path(split, content), array)
-        return images[chosen]
+        return images, chosen
 
     def size(self, split: str) -> int:
         """Number of indexed images of a split."""
@@ -108,12 +117,16 @@ class Index:
             exclude: pixels, uint8 (s, s, 3), of an image to leave out, such as the query image.
         """
         cosines = _load_features(self._features_path(split)) @ unit(features.astype(np.float32))
-        indices, labels, images = (_load(self._path(split, name)) for name in ("index", "labels", "pixels"))
+        indices, labels = (_load(self._path(split, name)) for name in ("index", "labels"))
+        if self.checkpoint.dataset.own:
+            images, rows = load_split(self.checkpoint.dataset, split)[0], indices
+        else:
+            images, rows = _load(self._path(split, "pixels")), np.arange(len(indices))
         candidates = min(count + 8, len(cosines))  # a few more, as some may be excluded
         order = np.argpartition(-cosines, candidates - 1)[:candidates]
         neighbours = []
         for i in order[np.argsort(-cosines[order])]:
-            pixels = np.array(images[i])
+            pixels = np.array(images[rows[i]])
             rgb = as_rgb(pixels)
             if exclude is None or not np.array_equal(rgb, exclude):
                 neighbours.append(Neighbour(split, int(indices[i]), labels[i], pixels, float(cosines[i])))

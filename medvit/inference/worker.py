@@ -121,6 +121,7 @@ class _Process:
             "root": str(registry.root.absolute()),
             "model_bytes": registry.model_bytes,
             "preload": preload,
+            "models": registry.models,
         }
         self._thread_local = threading.local()
         self._popen: subprocess.Popen | None = None
@@ -195,7 +196,7 @@ def serve(settings: dict[str, Any]) -> None:
     torch.set_num_threads(max(1, torch.get_num_threads() // 2))  # the server keeps half of the cores
     sys.setswitchinterval(SWITCH_SECONDS)
     import_slow_libraries()
-    registry = Registry.open(settings["root"], model_bytes=settings["model_bytes"])
+    registry = Registry.open(settings["root"], model_bytes=settings["model_bytes"], models=settings["models"])
     if settings["preload"]:
         registry.preload()
     gc.collect()

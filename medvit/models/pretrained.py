@@ -5,14 +5,13 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, ViTForImageClassification
 from transformers.utils import cached_file
 
 from medvit.errors import MedvitError
 from medvit.imaging.preprocess import Preprocessing
-from medvit.models import DEFAULT_BACKBONE
+from medvit.models import DEFAULT_BACKBONE, folder_check
 
 MIN_PATCH = 4  # pixels; smaller patches would be too many
 
@@ -31,18 +30,23 @@ def from_backbone(
         MedvitError: there is no such backbone, or it is not a ViT.
     """
     try:
+        if Path(backbone).is_dir():
+            folder_check.check_sizes(Path(backbone))
         config = AutoConfig.from_pretrained(backbone)
         if config.model_type != "vit":
             raise MedvitError(
                 f"The backbone {backbone!r} is a {config.model_type}; only ViT backbones can be used."
             )
+        if type(config.image_size) is not int or type(config.patch_size) is not int:
+            raise ValueError("its images or patches are not square")
         model = ViTForImageClassification.from_pretrained(
             backbone, dtype=torch.float32, ignore_mismatched_sizes=True, use_safetensors=True, **config_kwargs
         )
+        folder_check.check_finite(model)
         mean, std = _mean_and_std(backbone)
-    except (OSError, ValueError, SafetensorError) as error:
+    except Exception as error:  # whatever a damaged folder makes the library raise
         raise MedvitError(
-            f"The backbone {backbone!r} could not be loaded: {str(error).splitlines()[0]} "
+            f"The backbone {backbone!r} could not be loaded: {folder_check.first_line(error)}. "
             "Give --backbone a hub id (with a network) or a folder with config.json, model.safetensors and "
             "preprocessor_config.json."
         ) from error
@@ -111,5 +115,5 @@ def _mean_and_std(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
         path = Path(backbone) / "preprocessor_config.json"
     else:
         path = Path(cached_file(backbone, "preprocessor_config.json"))
-    preprocessing = Preprocessing.from_json(path.read_text())
+    preprocessing = Preprocessing.read(path)
     return preprocessing.mean, preprocessing.std

@@ -1,5 +1,6 @@
 """Arrays to plotly figures and images. Pure functions; nothing here reads files or runs models."""
 
+from medvit.plots.confidence import confidence_diagram
 from medvit.plots.curves import (
     insertion_deletion_curves,
     learning_curve,
@@ -18,6 +19,7 @@ __all__ = [
     "DISPLAY_SIDE",
     "apply_colormap",
     "class_balance",
+    "confidence_diagram",
     "confusion_matrix",
     "corruption_errors",
     "data_url",

@@ -24,7 +24,9 @@ class Section:
 def sections(summary: Metrics) -> list[Section]:
     """The tables of a summary, as `summarize` returns it."""
     pooled = summary["pooled"]
-    tables = [_accuracy(pooled), _conditions(pooled), _reliance(pooled), _readers(summary)]
+    tables = [_accuracy(pooled), _conditions(pooled), _reliance(pooled)]
+    if len(summary["readers"]) > 1:
+        tables.append(_readers(summary))
     if pooled["misled"]:
         columns = ("reader", "dataset", "test image", "true class", "advice, and final answer")
         rows = [

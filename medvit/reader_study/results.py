@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from medvit.data import medmnist
 from medvit.errors import MedvitError
 from medvit.reader_study.study import CONDITIONS
 
@@ -45,6 +46,17 @@ class CaseResult:
 
 
 COLUMNS = tuple(field.name for field in fields(CaseResult))
+
+
+def positive_classes(rows: Iterable[CaseResult]) -> dict[str, str]:
+    """The positive class of each two-class MedMNIST dataset among the rows."""
+    names = {row.dataset for row in rows} & set(medmnist.names())
+    datasets = [medmnist.get(name) for name in sorted(names)]
+    return {
+        dataset.name: dataset.classes[dataset.settings.positive_class]
+        for dataset in datasets
+        if dataset.task == "binary-class"
+    }
 
 
 def to_csv(rows: Iterable[CaseResult]) -> str:

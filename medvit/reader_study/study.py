@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,9 @@ CONDITIONS = {
     "heatmap": "answer and heatmap",
 }
 MAX_CASES = 1000
+MAX_BYTES = 2**20  # of study.json
+MAX_TEXT = 100  # characters of a name
+MAX_INTEGER = 2**31
 VERSION = 1
 
 
@@ -32,7 +36,8 @@ class Study:
     """The cases of a study in their order, the same for every reader.
 
     `checkpoint` is the sha256 of the weights whose answers are the advice; other weights make another study.
-    `seed` and the options of `make_study` are kept for the record.
+    `method` is the kind of heatmap, "" where no condition shows one. `seed` and the options of `make_study`
+    are kept for the record.
     """
 
     dataset: str
@@ -41,6 +46,7 @@ class Study:
     seed: int
     balanced: bool
     wrong_fraction: float | None
+    method: str
     cases: tuple[Case, ...]
 
     @property
@@ -60,17 +66,60 @@ class Study:
             MedvitError: it is not one, or was changed by hand.
         """
         try:
-            content = json.loads(text)
+            content = json.loads(text) if len(text) <= MAX_BYTES else None
             version, code = content.pop("version"), content.pop("code")
-            cases = tuple(Case(int(case["index"]), str(case["condition"])) for case in content.pop("cases"))
-            study = cls(cases=cases, **content)
-            valid = version == VERSION and code == study.code and 0 < len(cases) <= MAX_CASES
-            valid = valid and all(case.index >= 0 and case.condition in CONDITIONS for case in cases)
+            study = cls.from_dict(content)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise MedvitError(f"This is not a study.json of medvit ({error}).") from error
-        if not valid:
-            raise MedvitError("This study.json is damaged, was changed, or is of another version of medvit.")
+            raise MedvitError("This file is not a study.json of medvit.") from error
+        if version != VERSION or code != study.code:
+            raise MedvitError("This study.json was changed, or is of another version of medvit.")
         return study
+
+    @classmethod
+    def from_dict(cls, content: Any) -> "Study":
+        """The inverse of `dataclasses.asdict`, for content of any origin.
+
+        Raises:
+            ValueError, TypeError, KeyError or AttributeError: it is not a study.
+        """
+        fraction, entries = content["wrong_fraction"], content["cases"]
+        if not isinstance(entries, list) or not 0 < len(entries) <= MAX_CASES:
+            raise ValueError("wrong number of cases")
+        if fraction is not None and not (isinstance(fraction, float | int) and 0 <= fraction <= 1):
+            raise ValueError("wrong_fraction is out of its range")
+        if not isinstance(content["balanced"], bool):
+            raise TypeError("balanced is not true or false")
+        cases = tuple(Case(integer(case["index"]), text(case["condition"])) for case in entries)
+        if any(case.condition not in CONDITIONS for case in cases):
+            raise ValueError("unknown condition")
+        return cls(
+            dataset=text(content["dataset"]),
+            model=text(content["model"]),
+            checkpoint=text(content["checkpoint"]),
+            seed=integer(content["seed"]),
+            balanced=content["balanced"],
+            wrong_fraction=fraction,
+            method=text(content["method"]),
+            cases=cases,
+        )
+
+
+def text(value: Any) -> str:
+    """The value, where it is a short text; raises TypeError or ValueError."""
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    if len(value) > MAX_TEXT:
+        raise ValueError("too long a text")
+    return value
+
+
+def integer(value: Any) -> int:
+    """The value, where it is an integer from 0 to 2**31; raises TypeError or ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError("not an integer")
+    if not 0 <= value <= MAX_INTEGER:
+        raise ValueError("out of range")
+    return value
 
 
 def make_study(
@@ -84,6 +133,7 @@ def make_study(
     conditions: Sequence[str] = ("answer",),
     balanced: bool = False,
     wrong_fraction: float | None = None,
+    method: str = "",
     seed: int = 0,
 ) -> Study:
     """Draw the cases of a study from a test split.
@@ -95,6 +145,7 @@ def make_study(
         labels, predicted: class indices (N,), the true ones and the model's.
         balanced: the same number of images of each class, as far as they last; otherwise as they occur.
         wrong_fraction: fraction of the cases in which the model is wrong; None: as it occurs.
+        method: of the heatmaps; kept only where a condition shows them.
 
     Raises:
         MedvitError: the test split has too few such images, or an option is out of its range.
@@ -108,6 +159,8 @@ def make_study(
         raise MedvitError(f"Name one or more conditions, each once: {', '.join(CONDITIONS)}.")
     if wrong_fraction is not None and not 0 <= wrong_fraction <= 1:
         raise MedvitError(f"The fraction of wrong advice is between 0 and 1, not {wrong_fraction:g}.")
+    if not 0 <= seed <= MAX_INTEGER:
+        raise MedvitError(f"The seed is a whole number from 0 to {MAX_INTEGER:,}.")
     rng = np.random.default_rng(seed)
     wrong = predicted != labels
     if wrong_fraction is None:
@@ -126,7 +179,10 @@ def make_study(
     assigned = [str(name) for _ in range(blocks) for name in rng.permutation(list(conditions))][:cases]
     pairs = [Case(index, condition) for index, condition in zip(by_advice, assigned, strict=True)]
     order = rng.permutation(cases)
-    return Study(dataset, model, checkpoint, seed, balanced, wrong_fraction, tuple(pairs[i] for i in order))
+    return Study(
+        dataset, model, checkpoint, seed, balanced, wrong_fraction, method if "heatmap" in conditions else "",
+        tuple(pairs[i] for i in order),
+    )  # fmt: skip
 
 
 def _draw(

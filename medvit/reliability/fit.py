@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from medvit.checkpoint import DEFAULT_ROOT
-from medvit.data import Dataset, medmnist, stratified_sample
+from medvit.data import Dataset, load_split, stratified_sample
 from medvit.evaluation.inference import predict
 from medvit.imaging.preprocess import Preprocessing, to_tensor
 from medvit.reliability import calibration, conformal, ood, operating_point, outliers, tta
@@ -47,7 +47,7 @@ def fit(
     Raises:
         MedvitError: the data of the dataset are absent.
     """
-    images, labels = medmnist.load_split(dataset.name, "val", size, data_root)
+    images, labels = load_split(dataset, "val", size, data_root)
     kept = stratified_sample(labels, MAX_VALIDATION)
     images, labels = images[kept], labels[kept]
     logits, _ = predict(model, preprocessing, images)
@@ -131,7 +131,7 @@ def fit_ood(
     reference = ood.reference(root)
     if reference is None:
         return {}, {}
-    training, labels = medmnist.load_split(dataset.name, "train", size, data_root)
+    training, labels = load_split(dataset, "train", size, data_root)
     chosen = np.random.default_rng(0).permutation(len(training))[:MAX_TRAINING]
     arrays = ood.fit(reference.features(training[chosen]), labels[chosen])
     inside = ood.score(reference.features(images), arrays)

@@ -10,7 +10,7 @@ from torch import nn
 
 from medvit import checkpoint as checkpoints
 from medvit.checkpoint import Checkpoint
-from medvit.data import as_rgb, medmnist, stratified_sample
+from medvit.data import as_rgb, load_split, stratified_sample
 from medvit.evaluation.calibration_error import calibration_metrics, confidence
 from medvit.evaluation.metrics import evaluate, mcnemar, probabilities, wilson
 from medvit.imaging.jpeg import jpeg_round_trip
@@ -88,7 +88,7 @@ def measure(checkpoint: Checkpoint, data_root: str | Path | None = None) -> dict
         checkpoint.test_labels,
     )
     probs = reliability.calibrated(logits, dataset.multi_label)
-    images, _ = medmnist.load_split(dataset.name, "test", checkpoint.card["source_size"], data_root)
+    images, _ = load_split(dataset, "test", checkpoint.card["source_size"], data_root)
     temperatures = calibration.temperature(logits, reliability.arrays["temperature"][0])
     section: dict[str, Any] = {
         "n": len(labels),

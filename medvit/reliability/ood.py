@@ -7,6 +7,7 @@ features of the OOD reference model: a small CNN trained on all shipped datasets
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medvit import checkpoint, files
+from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.evaluation.one_vs_rest import OneVsRest
 from medvit.imaging.preprocess import Preprocessing
@@ -23,6 +25,8 @@ from medvit.slow_imports import sklearn_covariance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+_log = logging.getLogger(__name__)
 
 FOLDER = "_ood_reference"  # beside the folders of the datasets
 
@@ -42,12 +46,18 @@ class OodReference:
 
 @cache
 def reference(root: Path) -> OodReference | None:
-    """Open the reference model of a folder of checkpoints, else the shipped one; None without either."""
+    """Open the reference model of a folder of checkpoints, else the shipped one; None without either.
+
+    One that is damaged is left out with a warning.
+    """
     for folder in (root / FOLDER, checkpoint.DEFAULT_ROOT / FOLDER):
         if (folder / checkpoint.WEIGHTS).is_file():
-            text = (folder / "preprocessor_config.json").read_text()
-            sha256 = files.sha256(folder / checkpoint.WEIGHTS)
-            return OodReference(checkpoint.load_model(folder), Preprocessing.from_json(text), sha256)
+            try:
+                preprocessing = Preprocessing.read(folder / "preprocessor_config.json")
+                sha256 = files.sha256(folder / checkpoint.WEIGHTS)
+                return OodReference(checkpoint.load_model(folder), preprocessing, sha256)
+            except MedvitError as error:
+                _log.warning("The OOD reference model is left out. %s", error)
     return None
 
 

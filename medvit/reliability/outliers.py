@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from medvit.data import Dataset, as_rgb, medmnist, stratified_sample, synthetic
+from medvit.data import Dataset, as_rgb, is_on_disk, load_split, medmnist, stratified_sample, synthetic
 from medvit.imaging.preprocess import to_source
 from medvit.reliability import synthetic_outliers
 from medvit.slow_imports import skimage_data, sklearn_datasets
@@ -162,7 +162,7 @@ def other_datasets(
     """Images (count, s, s, 3) of each other shipped dataset that is on disk, grey where `dataset` is."""
     result = {}
     for name in medmnist.MAIN:
-        if name != dataset.name and medmnist.archive_path(name, size, data_root).is_file():
+        if name != dataset.name and is_on_disk(medmnist.get(name), size, data_root):
             images, labels = medmnist.load_split(name, split, size, data_root)
             result[name] = as_rgb(images[stratified_sample(labels, count)], dataset.channels == 1)
     return result
@@ -185,7 +185,7 @@ def validation_outliers(
         examples = [synthetic.draw(names[i % len(names)], 10_000 + i) for i in range(count)]
         outliers["synthetic examples"] = np.stack(examples)
     outliers = {kind: as_rgb(images, grey) for kind, images in outliers.items()}
-    images, labels = medmnist.load_split(dataset.name, "val", size, data_root)
+    images, labels = load_split(dataset, "val", size, data_root)
     own = as_rgb(images[stratified_sample(labels, count)], grey).astype(np.float32)
     outliers["blends"] = ((own + outliers["drawings"][: len(own)]) / 2).astype(np.uint8)
     return outliers

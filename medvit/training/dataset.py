@@ -4,10 +4,22 @@ from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 
+from medvit.errors import MedvitError
 from medvit.imaging.preprocess import to_tensor
+
+
+def check_memory(images: int, size: int) -> None:
+    """Raise a MedvitError where so many images of `size` pixels a side exceed the free memory."""
+    needed, free = images * 3 * size**2, psutil.virtual_memory().available
+    if needed > free:
+        raise MedvitError(
+            f"{images:,} images of {size} pixels take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
+            "are free. Train on fewer images with --train-images, or on smaller ones with --size."
+        )
 
 
 class DeviceDataset:

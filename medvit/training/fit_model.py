@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from medvit import checkpoint, models
 from medvit.checkpoint import Checkpoint
-from medvit.data import Dataset, medmnist
+from medvit.data import Dataset, load_split
 from medvit.errors import MedvitError
 from medvit.imaging.preprocess import Preprocessing
 from medvit.models.fast_training import optimize_for_training
@@ -56,7 +56,7 @@ class TrainingSetup:
 
     def load(self, split: str) -> Split:
         """Read the images and labels of a split, "train", "val" or "test"."""
-        return medmnist.load_split(self.dataset.name, split, self.size, self.data_root)
+        return load_split(self.dataset, split, self.size, self.data_root)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from medvit.data import settings
+from medvit.data import medmnist, settings
+from medvit.data.folder import SOURCE_SIZE
 from medvit.errors import MedvitError
 from medvit.models import DEFAULT_BACKBONE
 from medvit.training.augment import Augmentation
@@ -169,9 +170,14 @@ def _checked(assignment: str, value: Any, current: Any) -> Any:
 def train_command(
     subset: str, model: str, target: Recipe, seed: int, size: int = 28, backbone: str = DEFAULT_BACKBONE
 ) -> str:
-    """Return the `medvit train` command line of a recipe; it names what differs from the default recipe."""
-    words = ["medvit", "train", "--subset", subset, "--model", model, "--seed", str(seed)]
-    if size != 28:
+    """Return the `medvit train` command line of a recipe; it names what differs from the default recipe.
+
+    Own pictures are named by the last part of their folder: a card tells nothing else of where they were.
+    """
+    is_medmnist = subset in medmnist.names()
+    source = ["--subset" if is_medmnist else "--data", subset]
+    words = ["medvit", "train", *source, "--model", model, "--seed", str(seed)]
+    if size != (28 if is_medmnist else SOURCE_SIZE):
         words += ["--size", str(size)]
     if target.strategy != "full":
         words += ["--strategy", target.strategy]

@@ -18,7 +18,7 @@ import torch
 
 from medvit import checkpoint, files
 from medvit.checkpoint import Checkpoint
-from medvit.data import settings
+from medvit.data import medmnist, settings
 from medvit.errors import MedvitError
 from medvit.reliability import measure
 from medvit.training.jobs import Job, training_command
@@ -44,7 +44,9 @@ class SweepJob(Job):
     def set_command(self, result: Path, out: Path, options: Sequence[str]) -> "SweepJob":
         """Set the command: `medvit train` that writes `out`, where the file `result` says that it is done."""
         self.result, self.log = result, out.with_name(f"{out.name}.log")
-        names = [f"--subset={self.subset}", f"--model={self.model}", f"--seed={self.number}", f"--out={out}"]
+        names = [f"--model={self.model}", f"--seed={self.number}", f"--out={out}"]
+        if self.subset in medmnist.names():  # other pictures are named by --data among the options
+            names.insert(0, f"--subset={self.subset}")
         self.command = training_command([*names, "--resume", "--no-trust", *options])
         return self
 

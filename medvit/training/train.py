@@ -17,10 +17,12 @@ from torch import nn
 from transformers import TrainingArguments
 
 from medvit import checkpoint, files, models
-from medvit.data import medmnist, stratified_sample
+from medvit.data import Dataset, medmnist, stratified_sample
+from medvit.data.dataset import to_json
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import evaluate
 from medvit.reliability import measure
+from medvit.training.dataset import check_memory
 from medvit.training.distillation import fit_with_distillation
 from medvit.training.fit_model import BuiltModel, FittedModel, Split, TrainingSetup, build
 from medvit.training.recipes import Recipe, train_command
@@ -33,7 +35,7 @@ ORIGIN = ("subset", "seed", "recipe", "trained_on", "sha256", "backbone", "start
 
 
 def train(
-    subset: str,
+    dataset: Dataset | str,
     model: str,
     recipe: Recipe,
     out: Path,
@@ -55,6 +57,7 @@ def train(
     batch, and the first one writes the folder.
 
     Args:
+        dataset: a dataset, or the name of a subset of MedMNIST.
         backbone, initial_checkpoint, teachers: see `TrainingSetup`.
         size: source size of the images in pixels.
         out: the folder to write. During training, the state to resume from is beside it, in
@@ -73,7 +76,7 @@ def train(
     """
     out = Path(out).resolve()
     setup = TrainingSetup(
-        medmnist.get(subset),
+        medmnist.get(dataset) if isinstance(dataset, str) else dataset,
         model,
         recipe,
         seed,
@@ -93,9 +96,10 @@ def train(
     work = work_folder(out)
     if out.exists():
         return _finished(out, description, work)
-    training = sample(setup.load("train"), recipe, seed)
+    training, validation = sample(setup.load("train"), recipe, seed), setup.load("val")
+    check_memory(len(training[0]) + len(validation[0]), setup.size)
     prepare_work(work, training_arguments(recipe, work, seed), description, resume)
-    fitted, seconds = fit_with_distillation(setup, built, training, setup.load("val"), work)
+    fitted, seconds = fit_with_distillation(setup, built, training, validation, work)
     if fitted.args.process_index == 0:
         facts = {"trained_on": len(training[0]), "seconds": round(seconds, 1)}
         _write(out, setup, fitted, description | facts, trust)
@@ -124,6 +128,8 @@ def describe(setup: TrainingSetup, built: BuiltModel) -> dict[str, Any]:
         "source_size": setup.size,
         "backbone": built.initial.card["backbone"] if built.initial else backbone,
     }
+    if dataset.own:
+        description["dataset"] = to_json(dataset)
     if built.initial:
         description["start"] = {key: built.initial.card[key] for key in ORIGIN if key in built.initial.card}
     if built.teachers:
@@ -179,10 +185,11 @@ def _write(
     out: Path, setup: TrainingSetup, fitted: FittedModel, description: dict[str, Any], trust: bool
 ) -> None:
     """Write the checkpoint folder, completely or not at all."""
-    archive = medmnist.archive_path(setup.dataset.name, setup.size, setup.data_root)
     card = description | training_environment(fitted.args, fitted.result)
     card["strategy"] = setup.recipe.strategy if setup.fine_tunes else "from scratch"
-    card["data_md5"] = files.md5sum(archive)
+    if not setup.dataset.own:
+        archive = medmnist.archive_path(setup.dataset.name, setup.size, setup.data_root)
+        card["data_md5"] = files.md5sum(archive)
     with files.atomic_folder(out) as folder:
         _export(folder, setup, fitted, card)
         if trust:
@@ -211,4 +218,5 @@ def _export(folder: Path, setup: TrainingSetup, fitted: FittedModel, card: dict[
     }
     card["seeds"] = [{"seed": card["seed"]} | metrics]
     card["sha256"] = files.sha256(folder / checkpoint.WEIGHTS)
+    card["config_sha256"] = files.sha256(folder / "config.json")
     checkpoint.write_card(folder, card)

@@ -12,11 +12,14 @@ from medvit.inference import service
 from medvit.inference.registry import Registry
 from medvit.ui import api, html, pickers, theme
 from medvit.ui.api import Endpoints
+from medvit.ui.components.glossary import tooltips
+from medvit.ui.components.introduction import introduction
+from medvit.ui.deep_link import Links
 from medvit.ui.pickers import Pickers
 from medvit.ui.server import setup
 from medvit.ui.server.origins import OriginPolicy
 from medvit.ui.state import NO_SPINNER, PRIVATE, Values, require_state, show_user_errors
-from medvit.ui.tabs import about, bulk, compare, data, explore, test_set
+from medvit.ui.tabs import about, bulk, compare, data, explore, reader_study, test_set
 from medvit.ui.tabs.explore import Explore
 from medvit.ui.tabs.test_set import TestSet
 
@@ -33,39 +36,47 @@ def build(registry: Registry, call: Callable[..., dict[str, Any]] | None = None)
     with gr.Blocks(title="medvit", analytics_enabled=False, delete_cache=RETENTION) as demo:
         # First, so that its events get the plain names.
         api.build(Endpoints(registry, call or partial(service.call, registry)))
-        _build_header()
+        copy_link = _build_header()
         picker = pickers.build(registry)
         selection = picker.selection
         tabs: dict[str, Any] = {}  # label -> the tab as a panel
         listeners: dict[str, gr.Tab] = {}
+        kept = reader_study.kept_in_browser()
         with gr.Tabs() as tab_bar:
             with gr.Tab("Explore", id="explore") as listeners["Explore"]:
                 tabs["Explore"] = explore.build(registry, picker)
-            with gr.Tab("Compare") as listeners["Compare"]:
+            with gr.Tab("Compare", id="compare") as listeners["Compare"]:
                 tabs["Compare"] = compare.build(registry, selection)
-            with gr.Tab("Test set") as listeners["Test set"]:
+            with gr.Tab("Test set", id="test-set") as listeners["Test set"]:
                 tabs["Test set"] = test_set.build(registry, selection)
-            with gr.Tab("Data") as listeners["Data"]:
+            with gr.Tab("Reader study", id="reader-study") as listeners["Reader study"]:
+                tabs["Reader study"] = reader_study.build(registry, picker, kept)
+            with gr.Tab("Data", id="data") as listeners["Data"]:
                 tabs["Data"], downloaded = data.build(registry, selection)
-            with gr.Tab("Bulk"):
+            with gr.Tab("Bulk", id="bulk"):
                 bulk.build(registry, selection)
-            with gr.Tab("About") as listeners["About"]:
+            with gr.Tab("About", id="about") as listeners["About"]:
                 tabs["About"] = about.build(registry, selection)
-        redraw = _follow_selection(demo, picker, tab_bar, tabs, listeners)
+        redraw = _follow_selection(demo, picker, tab_bar, tabs, listeners, copy_link)
         _open_test_images(tab_bar, tabs["Explore"], tabs["Test set"], redraw["Explore"])
+        reader_study.connect_tabs(demo, tab_bar, tabs["Reader study"], redraw)
         examples = tabs["Explore"]
         downloaded(examples.draw_examples, picker.inputs, examples.examples, **NO_SPINNER)
     setup.protect(demo)
     return demo
 
 
-def _build_header() -> None:
-    """Lay out the title, the disclaimer and the switch between light and dark."""
+def _build_header() -> gr.Button:
+    """Lay out the title, the disclaimer, "Copy link", and the switch between light and dark."""
     with gr.Row(elem_id="top"):
         gr.HTML(html.render("title.html"), elem_id="title")
         gr.HTML(html.render("badge.html"), elem_id="badge")
+        copy_link = gr.Button("Copy link", size="sm", min_width=120, scale=0, elem_id="copy-link")
         switch = gr.Button("◐", size="sm", min_width=44, scale=0, elem_id="switch")
+        tooltips()
+        introduction()
     switch.click(None, js=theme.SWITCH_THEME, **PRIVATE)
+    return copy_link
 
 
 def _follow_selection(
@@ -74,21 +85,27 @@ def _follow_selection(
     tab_bar: gr.Tabs,
     tabs: dict[str, Any],
     listeners: dict[str, gr.Tab],
+    copy_link: gr.Button,
 ) -> dict[str, gr.State]:
-    """Update the selection from the pickers, and the open tab from the selection.
+    """Update the selection from the link and the pickers, and the open tab from the selection.
 
     Returns:
         label of a tab -> its redraw counter: a tab is updated when it is opened and when its counter changes.
     """
     open_tab = gr.State("Explore")
     redraw = {label: gr.State(0) for label in tabs}
+    explore_tab: Explore = tabs["Explore"]
+    links = Links(picker, tab_bar, open_tab, explore_tab.heatmap.method, explore_tab.linked_map)
+    links.connect(copy_link)
 
     def remember(event: gr.SelectData) -> str:
-        return next((label for label in redraw if label == event.value), "Bulk")  # the tab without a counter
+        return event.value if event.value in links.tabs.values() else "Explore"
 
     @show_user_errors
-    def choose(values: Values) -> Values:
-        changes, counter = picker.update(values), redraw.get(values[open_tab])
+    def choose(values: Values, request: gr.Request) -> Values:
+        is_new = values[picker.selection] is None
+        changes = links.open(values, request) if is_new else picker.update(values)
+        counter = redraw.get(changes.get(open_tab, values[open_tab]))
         return changes | ({counter: values[counter] + 1} if counter else {})
 
     tab_bar.select(remember, None, open_tab, queue=False, **NO_SPINNER)
@@ -99,7 +116,7 @@ def _follow_selection(
         [demo.load, picker.subset.select, picker.model.select],
         choose,
         {*picker.inputs, open_tab, *redraw.values()},
-        {*picker.outputs, *redraw.values()},
+        {*links.outputs, *redraw.values()},
         trigger_mode="always_last",
         **NO_SPINNER,
     )

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from medvit.data import short_name
 from medvit.plots import data_url
 from medvit.templates import environment
+from medvit.ui import glossary
 
 Cell = str | int | tuple[str, str]
 
@@ -27,11 +28,29 @@ def percent(value: float, digits: int = 1) -> str:
     return f"{value:.{digits}%}"
 
 
+def term(name: str) -> Markup:
+    """A term of the glossary as HTML, explained on hover, focus and tap; raises KeyError for another text."""
+    described_by = glossary.identifier(glossary.resolve(name))
+    return Markup('<span class="term" role="button" tabindex="0" aria-describedby="{}">{}</span>').format(
+        described_by, name
+    )
+
+
+def with_terms(text: Any) -> Any:
+    """A text as HTML in which each term of the glossary is explained once; HTML stays as it is."""
+    if not isinstance(text, str) or isinstance(text, Markup):
+        return text
+    return Markup("").join(term(piece) if known else piece for piece, known in glossary.split(text))
+
+
 _ENVIRONMENT.filters |= {
     "class_name": class_name,
     "data_url": data_url,
     "percent": percent,
     "short_name": short_name,
+    "term": term,
+    "term_id": glossary.identifier,
+    "with_terms": with_terms,
 }
 _ENVIRONMENT.globals["DISCLAIMER"] = DISCLAIMER
 
@@ -39,7 +58,8 @@ _ENVIRONMENT.globals["DISCLAIMER"] = DISCLAIMER
 def render(template: str, **context: Any) -> Markup:
     """Render `templates/<template>` with the values of `context`, escaped.
 
-    Filters: `class_name`, `data_url`, `percent` (digits after the point; 1 by default), `short_name`.
+    Filters: `class_name`, `data_url`, `percent` (digits after the point; 1 by default), `short_name`, `term`,
+    `with_terms`.
     """
     return Markup(_ENVIRONMENT.get_template(template).render(**context).strip())  # noqa: S704
 

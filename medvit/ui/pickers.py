@@ -1,5 +1,6 @@
 """The pickers above the tabs: dataset and model, with the size and accuracy of the model beside them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import gradio as gr
@@ -49,9 +50,12 @@ class Pickers:
         selection = Selection(subset, model, sample)
         return current if selection.is_same(current) else selection
 
-    def update(self, values: Values) -> Values:
-        """Bring the selection and what is displayed beside the dropdowns up to date with them."""
-        selection, current = self.resolve(values), values[self.selection]
+    def update(self, values: Values, sample: Sample | None = None) -> Values:
+        """Bring the selection and what is displayed beside the dropdowns up to date with them.
+
+        `sample` is an image to select instead of the current one.
+        """
+        selection, current = self.resolve(values, sample), values[self.selection]
         changes: Values = {
             self.selection: selection,
             self.headline: headline(self.registry.checkpoint(*selection.checkpoint)),
@@ -83,10 +87,21 @@ def build(registry: Registry) -> Pickers:
 def model_choices(registry: Registry, subset: str) -> list[tuple[str, str]]:
     """(title with test accuracy, name) of each model of a dataset, by falling validation accuracy."""
     checkpoints = [registry.checkpoint(subset, name) for _, name in registry.model_choices(subset)]
-    checkpoints.sort(key=lambda checkpoint: -checkpoint.card["validation"]["accuracy"])
-    return [(f"{c.title} · {c.card['test']['accuracy']:.1%}", c.model_name) for c in checkpoints]
+    return [(choice_title(item), item.model_name) for item in ordered(checkpoints)]
+
+
+def ordered(checkpoints: Iterable[Checkpoint]) -> list[Checkpoint]:
+    """By falling validation accuracy; models that were not measured here come first, as they were given."""
+    return sorted(checkpoints, key=lambda item: -item.card.get("validation", {"accuracy": 2})["accuracy"])
+
+
+def choice_title(checkpoint: Checkpoint) -> str:
+    """Title of a model with its test accuracy, where it was tested."""
+    test = checkpoint.card.get("test")
+    return f"{checkpoint.title} · {test['accuracy']:.1%}" if test else checkpoint.title
 
 
 def headline(checkpoint: Checkpoint) -> str:
     """Size and test accuracy of a checkpoint in one line of HTML."""
-    return render("headline.html", parameters=checkpoint.card["parameters"], test=checkpoint.card["test"])
+    card = checkpoint.card
+    return render("headline.html", parameters=card["parameters"], test=card.get("test"))

@@ -9,7 +9,7 @@ from medvit.errors import MedvitError
 
 @pytest.mark.parametrize("name", ["bloodmnist", "breastmnist", "chestmnist"])
 def test_a_summary_describes_the_archive(synthetic_root, name):
-    result = summary.summarize(name, root=synthetic_root)
+    result = summary.summarize(medmnist.get(name), root=synthetic_root)
     images, labels = medmnist.load_split(name, "train", root=synthetic_root)
     dataset = medmnist.get(name)
     assert result.dataset == dataset
@@ -28,7 +28,7 @@ def test_a_summary_describes_the_archive(synthetic_root, name):
 def test_a_large_dataset_is_sampled_evenly(tmp_path, monkeypatch):
     monkeypatch.setattr(summary, "MAX_SAMPLED", 10)
     synthetic.write_archive("breastmnist", tmp_path, {"train": 40, "val": 4, "test": 4})
-    result = summary.summarize("breastmnist", root=tmp_path)
+    result = summary.summarize(medmnist.get("breastmnist"), root=tmp_path)
     images, _ = medmnist.load_split("breastmnist", "train", root=tmp_path)
     assert (result.sampled, result.total) == (10, 40)
     sample = images[np.linspace(0, 39, 10).round().astype(int)]
@@ -44,4 +44,4 @@ def test_images_are_joined_side_by_side():
 
 def test_absent_data_raise_one_sentence(tmp_path):
     with pytest.raises(MedvitError, match="download"):
-        summary.summarize("octmnist", root=tmp_path)
+        summary.summarize(medmnist.get("octmnist"), root=tmp_path)

@@ -1,6 +1,7 @@
 """The cases of a reader study."""
 
 from collections import Counter
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -70,11 +71,28 @@ def test_another_or_a_changed_json_is_refused_in_one_sentence(text):
     [({"cases": 0}, "1 to 400"), ({"cases": 401}, "1 to 400"), ({"conditions": ()}, "conditions"),
      ({"conditions": ("answer", "answer")}, "conditions"), ({"conditions": ("x",)}, "conditions"),
      ({"wrong_fraction": 1.5}, "between 0 and 1"), ({"wrong_fraction": float("nan")}, "between 0 and 1"),
-     ({"cases": 200, "wrong_fraction": 1.0}, "too few")],
+     ({"cases": 200, "wrong_fraction": 1.0}, "too few"), ({"seed": -1}, "seed")],
 )  # fmt: skip
 def test_an_impossible_study_is_refused_in_one_sentence(options, reason):
     with pytest.raises(MedvitError, match=reason):
         study(**options)
+
+
+def test_the_method_of_the_heatmaps_is_kept_where_a_condition_shows_them():
+    assert study(cases=4, conditions=("heatmap", "none"), method="relevance").method == "relevance"
+    assert study(cases=4, conditions=("answer",), method="relevance").method == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", -1), ("seed", 2**40), ("seed", True), ("dataset", ["x"]), ("model", "x" * 200), ("balanced", 1),
+     ("wrong_fraction", float("nan")), ("wrong_fraction", "0"), ("cases", []), ("cases", {}), ("method", 1)],
+)  # fmt: skip
+def test_content_out_of_its_range_is_no_study(name, value):
+    content = asdict(study(cases=3)) | {"cases": [{"index": 0, "condition": "none"}]}
+    assert Study.from_dict(content).cases[0].index == 0
+    with pytest.raises((ValueError, TypeError)):
+        Study.from_dict(content | {name: value})
 
 
 def test_several_labels_are_refused():

@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from medvit.data import medmnist, settings
+from medvit.data import settings
 from medvit.inference.predictor import Prediction
 from medvit.inference.registry import Sample
 from medvit.reliability import conformal
@@ -57,7 +57,7 @@ def render(prediction: Prediction, sample: Sample, level: float | None = None, c
     """
     probs = prediction.display_probs
     order = np.argsort(-probs)
-    dataset = medmnist.get(prediction.subset)
+    dataset = prediction.dataset
     ood_check = prediction.in_distribution
     return html.render(
         "answer.html",

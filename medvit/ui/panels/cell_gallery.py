@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist, short_name
+from medvit.data import how_to_get, short_name
 from medvit.errors import MedvitError
 from medvit.evaluation import selection as select
 from medvit.evaluation.metrics import probabilities
@@ -79,8 +79,8 @@ def _why_no_pictures(registry: Registry, checkpoint: Checkpoint) -> str:
     subset = checkpoint.dataset.name
     if registry.has_data(subset):
         return ". The archive on disk is not the one this model was tested on, so no picture is displayed."
-    command = medmnist.download_command(subset, checkpoint.card["source_size"])
-    return f". The pictures are not on this machine; {command} downloads them."
+    way = how_to_get(checkpoint.dataset, checkpoint.card["source_size"])
+    return f". The pictures are not on this machine. To get them: {way}."
 
 
 def _item(checkpoint: Checkpoint, other_model: Checkpoint | None, index: int) -> Item:

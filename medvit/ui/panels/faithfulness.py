@@ -10,7 +10,7 @@ import gradio as gr
 from medvit import explain, plots
 from medvit.checkpoint import Checkpoint
 from medvit.explain.faithfulness import HARDLY_CHANGED, insertion_deletion_curves
-from medvit.explain.ranking import measured, rank
+from medvit.explain.ranking import is_above_chance, measured, rank
 from medvit.inference.predictor import Prediction
 from medvit.inference.registry import Registry
 from medvit.ui import html
@@ -100,13 +100,15 @@ def verdict(checkpoint: Checkpoint, method: str | None) -> str:
     """A paragraph of HTML on how faithful a kind of map was over test images, from card.json."""
     methods = measured(checkpoint.card)
     if method not in methods:
-        return html.note("Not measured for this model (medvit faithfulness does it).")
+        measure = "medvit faithfulness does it" if "test" in checkpoint.card else "there are no test images"
+        return html.note(f"Not measured for this model ({measure}).")
     ranked = rank(checkpoint.card)
     return html.render(
         "faithfulness.html",
         images=checkpoint.card["explanations"]["images"],
         title=explain.METHODS[method].title,
         measured=methods[method],
+        better=is_above_chance(methods[method]),
         rank=ranked.index(method) + 1,
         count=len(ranked),
         best=explain.METHODS[ranked[0]].title,

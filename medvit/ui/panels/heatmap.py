@@ -1,6 +1,6 @@
 """Where the model looks: the heatmap over the image, its controls, and small maps of all heads and layers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +10,18 @@ from medvit import explain, plots
 from medvit.data import short_name
 from medvit.errors import MedvitError
 from medvit.explain import MapOptions
-from medvit.explain.ranking import rank
+from medvit.explain.ranking import is_above_chance, measured
 from medvit.inference.predictor import Prediction, Predictor
 from medvit.inference.registry import Registry
 from medvit.ui import html
 from medvit.ui.components import heatmap_view, thumbnail_strip
 from medvit.ui.components.base import lenient
+from medvit.ui.panels import attention_strips
+from medvit.ui.panels.attention_strips import layers_and_heads
 from medvit.ui.state import NO_SPINNER, Values, connect, require_state, show_user_errors
 
 ALL_HEADS = "all"
+MANY_CLASSES = 20
 DEEPEST = 99  # before a model is known: its last layer
 ROLLOUTS = ("rollout", "gradient_rollout")
 
@@ -35,6 +38,8 @@ class HeatmapPanel:
     answer: gr.State
     view: gr.HTML
     method: gr.Radio
+    unavailable: gr.HTML
+    all_maps: gr.Button
     layer: gr.Slider
     head: gr.Dropdown
     target: gr.Dropdown
@@ -58,7 +63,9 @@ class HeatmapPanel:
     @property
     def outputs(self) -> set:
         """What `update` sets."""
-        return self.controls - {self.opacity} | {self.view, self.about, self.heads, self.layers}
+        return self.controls - {self.opacity} | {
+            self.unavailable, self.view, self.about, self.heads, self.layers,
+        }  # fmt: skip
 
     @property
     def map_events(self) -> list:
@@ -86,10 +93,10 @@ class HeatmapPanel:
         stays the last; the class is the predicted one.
         """
         predictor = self.registry.predictor(prediction.subset, prediction.model)
-        depth, width = _layers_and_heads(prediction)
+        depth, width = layers_and_heads(prediction)
         method, layer, head = values[self.method], values[self.layer], values[self.head]
         if method not in predictor.methods():
-            method = next(iter(rank(predictor.checkpoint.card)), predictor.methods()[0])
+            method = predictor.explainer.best_method()
         is_last = layer >= values[self.layer_count]
         has_head = head == ALL_HEADS or (head and int(head) <= width)
         return values | {
@@ -103,10 +110,11 @@ class HeatmapPanel:
 
     def update(self, prediction: Prediction, values: Values) -> Values:
         """Everything that the panel displays of a new prediction; `values` as `adapt` returned them."""
-        methods = self.registry.predictor(prediction.subset, prediction.model).methods()
-        choices = [(explain.METHODS[name].title, name) for name in methods]
+        predictor = self.registry.predictor(prediction.subset, prediction.model)
+        choices = method_choices(predictor.checkpoint.card, predictor.methods())
         return {
             self.method: gr.Radio(choices, value=values[self.method]),
+            self.unavailable: html.render("unavailable_maps.html", reasons=unavailable(predictor)),
             self.patch: values[self.patch],
             self.layer_count: values[self.layer_count],
             **self._set_controls(prediction, values),
@@ -121,7 +129,7 @@ class HeatmapPanel:
         heatmap = explain.scale(predictor.heatmap(prediction, method, options), kind.signed)
         summary = explain.describe(heatmap)
         subject = f" for {short_name(prediction.classes[options.target])}" if kind.by_class else ""
-        heads, layers = _thumbnail_strips(predictor, prediction, options)
+        heads, layers = attention_strips.render(predictor, prediction, options)
         return {
             self.view: heatmap_view.render(
                 plots.enlarge(prediction.source),
@@ -143,6 +151,10 @@ class HeatmapPanel:
         """The controls and the map of another method."""
         return self._switch(values, {})
 
+    def choose_method(self, values: Values, method: str) -> Values:
+        """Display the map of a method that was chosen elsewhere."""
+        return {self.method: method} | self._switch(values | {self.method: method}, {})
+
     @show_user_errors
     def click_patch(self, values: Values, event: gr.EventData) -> Values:
         """The attention of the clicked patch; a second click on it gives that of the class token."""
@@ -157,14 +169,14 @@ class HeatmapPanel:
     @show_user_errors
     def click_head(self, values: Values, event: gr.EventData) -> Values:
         """The attention of the clicked head; a second click on it gives the mean of all heads."""
-        _, width = _layers_and_heads(require_state(values[self.answer]).prediction)
+        _, width = layers_and_heads(require_state(values[self.answer]).prediction)
         head = str(min(int(event.index) + 1, width))
         return self._switch(values, {self.head: ALL_HEADS if head == values[self.head] else head})
 
     @show_user_errors
     def click_layer(self, values: Values, event: gr.EventData) -> Values:
         """The attention of the clicked layer."""
-        depth, _ = _layers_and_heads(require_state(values[self.answer]).prediction)
+        depth, _ = layers_and_heads(require_state(values[self.answer]).prediction)
         return self._switch(values, {self.layer: min(int(event.index) + 1, depth)})
 
     def _switch(self, values: Values, clicked: Values) -> Values:
@@ -176,11 +188,11 @@ class HeatmapPanel:
 
     def _set_controls(self, prediction: Prediction, values: Values) -> Values:
         """Display the controls that the method has."""
-        depth, width = _layers_and_heads(prediction)
+        depth, width = layers_and_heads(prediction)
         method = values[self.method]
         is_attention, is_rollout = method == "attention", method in ROLLOUTS
         heads = [ALL_HEADS, *map(str, range(1, width + 1))]
-        classes = [(short_name(name), name) for name in prediction.classes]
+        classes = [(short_name(name), name) for name in class_order(prediction)]
         by_class = explain.METHODS[method].by_class
         return {
             self.layer: gr.Slider(1, max(depth, 2), value=values[self.layer], visible=is_attention),
@@ -194,7 +206,10 @@ class HeatmapPanel:
 def build(registry: Registry, answer: gr.State) -> HeatmapPanel:
     """Lay out the panel; `answer` holds the `Answer` that is displayed."""
     view = heatmap_view.heatmap_view(elem_id="heatmap")
-    method = lenient(gr.Radio)([], show_label=False, container=False, elem_id="methods")
+    with gr.Row(elem_id="map-buttons"):
+        method = lenient(gr.Radio)([], show_label=False, container=False, elem_id="methods")
+        unavailable_maps = gr.HTML(elem_id="unavailable")
+        all_maps = gr.Button("All maps", size="sm", min_width=80, scale=0, elem_id="open-all-maps")
     small: dict[str, Any] = dict(min_width=110, buttons=[])
     with gr.Row():
         panel = HeatmapPanel(
@@ -202,6 +217,8 @@ def build(registry: Registry, answer: gr.State) -> HeatmapPanel:
             answer,
             view,
             method,
+            unavailable_maps,
+            all_maps,
             layer=lenient(gr.Slider)(1, DEEPEST, DEEPEST, step=1, label="Layer", visible=False, **small),
             head=lenient(gr.Dropdown)([ALL_HEADS], label="Head", min_width=80, visible=False),
             target=lenient(gr.Dropdown)([], label="Class to explain", min_width=140),
@@ -240,10 +257,24 @@ def _connect(panel: HeatmapPanel) -> None:
         connect(listener, function, inputs, panel.outputs - {panel.layer_count}, **event)
 
 
-def _layers_and_heads(prediction: Prediction) -> tuple[int, int]:
-    """Number of layers and of heads; (1, 1) for a model without attention."""
-    attentions = prediction.forward_pass.attentions
-    return (1, 1) if attentions is None else (attentions.shape[0], attentions.shape[1])
+def method_choices(card: Mapping[str, Any], methods: Iterable[str]) -> list[tuple[str, str]]:
+    """(title, name) of maps; a ✓ marks those whose faithfulness was measured to be above chance."""
+    metrics = measured(card)
+    faithful = {name for name in metrics if is_above_chance(metrics[name])}
+    titles = {name: explain.METHODS[name].title for name in methods}
+    return [(f"{title} ✓" if name in faithful else title, name) for name, title in titles.items()]
+
+
+def class_order(prediction: Prediction) -> Sequence[str]:
+    """The classes in their own order, or the most probable first where there are many to search in."""
+    if len(prediction.classes) <= MANY_CLASSES:
+        return prediction.classes
+    return [prediction.classes[i] for i in (-prediction.display_probs).argsort(kind="stable")]
+
+
+def unavailable(predictor: Predictor) -> dict[str, str]:
+    """Title of each map that a model cannot give -> the reason."""
+    return {explain.METHODS[name].title: reason for name, reason in predictor.unavailable().items()}
 
 
 def _origin(prediction: Prediction, method: str, options: MapOptions) -> str:
@@ -254,30 +285,3 @@ def _origin(prediction: Prediction, method: str, options: MapOptions) -> str:
         return "From the class token; click a patch of the image to see what it attends to. "
     row, column = divmod(options.patch, prediction.forward_pass.grid[1])
     return f"From the patch in row {row + 1}, column {column + 1}; click it again for the class token. "
-
-
-def _thumbnail_strips(predictor: Predictor, prediction: Prediction, options: MapOptions) -> tuple[str, str]:
-    """All heads of the layer, and all layers, as small maps; "" for a model without attention."""
-    if prediction.forward_pass.attentions is None:
-        return "", ""
-    depth, width = _layers_and_heads(prediction)
-
-    def attention(layer: int, head: int | None):
-        small = MapOptions(0, layer=layer, head=head, patch=options.patch)
-        return explain.scale(predictor.heatmap(prediction, "attention", small))
-
-    def strip(name: str, heatmaps: Sequence, selected: int | None) -> str:
-        descriptions = [
-            f"Attention, {name} {i}. {explain.describe(heatmap)}" for i, heatmap in enumerate(heatmaps, 1)
-        ]
-        pictures = [plots.apply_colormap(heatmap) for heatmap in heatmaps]
-        return thumbnail_strip.render(
-            f"Attention of each {name}; click one to enlarge it", pictures, descriptions, selected
-        )
-
-    heads = strip(
-        f"head of layer {options.layer + 1}",
-        [attention(options.layer, i) for i in range(width)],
-        options.head,
-    )
-    return heads, strip("layer", [attention(i, options.head) for i in range(depth)], options.layer)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import gradio as gr
 import numpy as np
 
-from medvit.data import medmnist, short_name
+from medvit.data import how_to_get, short_name
 from medvit.inference.index_builder import IndexBuilder
 from medvit.inference.predictor import Prediction
 from medvit.inference.registry import Registry
@@ -44,10 +44,12 @@ class SimilarPanel:
         answer = values[self.answer]
         prediction = answer.prediction
         checkpoint = self.registry.checkpoint(prediction.subset, prediction.model)
+        if "test" not in checkpoint.card:
+            return self._message("There are no labelled pictures to compare with for this model.")
         if not self.registry.has_data(prediction.subset):
-            command = medmnist.download_command(prediction.subset, checkpoint.card["source_size"])
+            way = how_to_get(checkpoint.dataset, checkpoint.card["source_size"])
             return self._message(
-                f"Similar images need the data, which are not on this machine; {command} downloads them."
+                f"Similar images need the data, which are not on this machine. To get them: {way}."
             )
         index = Index(checkpoint, self.registry.data_root)
         if not index.ready:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -13,7 +14,8 @@ from starlette.types import Message, Receive
 from medvit import limits
 from medvit.ui.server.multipart import MultipartCounter
 from medvit.ui.server.request_log import API
-from medvit.ui.server.responses import RefusedError, busy, malformed, too_large
+from medvit.ui.server.responses import RefusedError, malformed, too_large
+from medvit.ui.server.shares import FairShare
 
 # The largest body of a request by the start of its path; `limits.BODY_BYTES` for all others.
 LARGEST = {
@@ -27,33 +29,22 @@ SESSION_HASH = re.compile(rf"[\w.-]{{1,{limits.SESSION_HASH_CHARACTERS}}}", re.A
 MAX_INTEGER = 2**31
 
 
-class MemoryBudget:
-    """Bytes of request bodies that are in memory at once, for all requests together."""
-
-    def __init__(self, limit: int = limits.BODIES_BYTES):
-        self.limit = limit
-        self.used = 0
-
-    def take(self, count: int) -> None:
-        """Reserve bytes; raises RefusedError (503) where there is no room."""
-        if self.used + count > self.limit:
-            raise busy()
-        self.used += count
-
-
 class BodyLimiter:
     """Receives the body of one request and refuses it as soon as a limit is exceeded, declared or not.
 
     An upload is passed on as it arrives, to be written to disk. Any other body is received completely and
     checked first, so that an unfinished one occupies little but a socket.
 
-    `expected`: bytes, as declared, else the limit. `received`: bytes so far. `refused`: the reason, once
-    there is one. `complete`: no more will arrive.
+    `budget`: bytes in memory for all bodies together. `address`: of the client. `count_files`: gets the
+    number of files of an upload so far. `expected`: bytes, as declared, else the limit. `received`: bytes so
+    far. `session`: hash of the session that it names. `refused`: the reason, once there is one. `complete`:
+    no more will arrive.
     """
 
-    def __init__(self, receive: Receive, path: str, headers: Headers, budget: MemoryBudget):
+    def __init__(self, receive: Receive, path: str, headers: Headers, budget: FairShare, address: str):
         self._receive = receive
         self._budget = budget
+        self.address = address
         self._reserved = 0
         self._headers = headers
         self._deadline = time.monotonic() + limits.BODY_SECONDS
@@ -68,6 +59,8 @@ class BodyLimiter:
         declared = headers.get("content-length", "")
         self.expected = int(declared) if declared.isdecimal() else self.limit
         self.received = 0
+        self.session: str | None = None
+        self.count_files: Callable[[int], None] = lambda files: None  # raises RefusedError for too many
         self.refused: RefusedError | None = None
         self.complete = False
 
@@ -87,7 +80,7 @@ class BodyLimiter:
             parts.append(message.get("body", b""))
         self._buffer = b"".join(parts)
         if self._buffer and not self._is_form:
-            check_json(self._buffer)
+            self.session = check_json(self._buffer)
 
     async def __call__(self) -> Message:
         """The next message for the app: the body, then what the server sends."""
@@ -98,7 +91,7 @@ class BodyLimiter:
 
     def release(self) -> None:
         """Return the memory of the body to the budget."""
-        self._budget.used -= self._reserved
+        self._budget.give_back(self.address, self._reserved)
         self._reserved = 0
 
     async def drain(self) -> None:
@@ -116,11 +109,12 @@ class BodyLimiter:
             raise self.refused from None
         body = message.get("body", b"")
         if not self.is_upload:
-            self._budget.take(len(body))
+            self._budget.take(self.address, len(body))
             self._reserved += len(body)
         self.complete = not message.get("more_body", False)
         self.received += len(body)
-        self._deadline += len(body) / limits.BODY_RATE
+        latest = time.monotonic() + limits.BODY_SECONDS  # a fast start earns no long pause
+        self._deadline = min(self._deadline + len(body) / limits.BODY_RATE, latest)
         self._form.write(body)
         self.refused = self._violation()
         if self.refused:
@@ -132,15 +126,24 @@ class BodyLimiter:
             return too_large(self.limit)
         if self._form.parts > limits.UPLOAD_FILES:
             return RefusedError(413, f"At most {limits.UPLOAD_FILES} files can be uploaded in one request.")
-        if self.is_upload and self._form.field_bytes > limits.FIELD_BYTES:
+        if not self.is_upload:
+            return None
+        if self._form.field_bytes > limits.FIELD_BYTES:
             return too_large(limits.FIELD_BYTES)
+        try:
+            self.count_files(self._form.parts)
+        except RefusedError as refused:
+            return refused
         return None
 
 
-def check_json(body: bytes) -> None:
+def check_json(body: bytes) -> str | None:
     """Check the shape of a JSON body, and those of its values that the server keeps.
 
     A body that is not JSON passes: the route decides about it.
+
+    Returns:
+        the hash of the session that it names.
 
     Raises:
         RefusedError: too deep, too many values, not text, or a value of another type or size than any client
@@ -163,9 +166,11 @@ def check_json(body: bytes) -> None:
     except orjson.JSONDecodeError:
         if body.lstrip()[:1] in (b"{", b"["):
             raise malformed() from None
-        return
-    if isinstance(values, dict):
-        _check_values(values)
+        return None
+    if not isinstance(values, dict):
+        return None
+    _check_values(values)
+    return values.get("session_hash")
 
 
 def check_session_hash(value: Any) -> None:

@@ -1,6 +1,5 @@
 """What the server does for a login beyond Gradio: slow down guessing, and close the routes it leaves open."""
 
-import ipaddress
 import time
 from collections import OrderedDict, deque
 from http.cookies import CookieError, SimpleCookie
@@ -26,9 +25,13 @@ class LoginThrottle:
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
 
     def begin(self, address: str) -> None:
-        """Count an attempt as failed until `succeed`; raises RefusedError (429) beyond the limit."""
-        times = self._failures.setdefault(network(address), deque())
-        self._failures.move_to_end(network(address))
+        """Count an attempt as failed until `succeed`; raises RefusedError (429) beyond the limit.
+
+        Args:
+            address: as by `shares.network`.
+        """
+        times = self._failures.setdefault(address, deque())
+        self._failures.move_to_end(address)
         while len(self._failures) > ADDRESSES:
             self._failures.popitem(last=False)
         now = time.monotonic()
@@ -43,18 +46,7 @@ class LoginThrottle:
 
     def succeed(self, address: str) -> None:
         """Forget the failures of an address."""
-        self._failures.pop(network(address), None)
-
-
-def network(address: str) -> str:
-    """The address itself; of IPv6 the /64 network, which is given to one customer."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if parsed.version == 4:
-        return address
-    return str(ipaddress.ip_network((parsed, 64), strict=False))
+        self._failures.pop(address, None)
 
 
 def is_logged_in(scope: Scope) -> bool:

@@ -2,30 +2,32 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import parse_qs
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medvit import limits
-from medvit.ui.server.bodies import BodyLimiter, MemoryBudget, check_session_hash
-from medvit.ui.server.disk import UploadSpace
+from medvit.ui.server.bodies import BodyLimiter, check_session_hash
+from medvit.ui.server.disk import UploadSpace, delete_left_files
 from medvit.ui.server.login import OPEN_ROUTES, LoginThrottle, is_logged_in
 from medvit.ui.server.origins import OriginPolicy
 from medvit.ui.server.request_log import API, RequestLog
 from medvit.ui.server.responses import (
     SECURITY_HEADERS,
     RefusedError,
-    busy,
     from_exception,
     malformed,
     send_text,
     unprocessable,
 )
+from medvit.ui.server.sessions import SessionHolder
+from medvit.ui.server.shares import FairShare, WaitingRoom, network
 
 # Requests outside Gradio's queue.
 DIRECT = (f"{API}/run/", f"{API}/api/", f"{API}/component_server")
@@ -36,31 +38,21 @@ CLOSED = re.compile(
     r"|file=https?:|file/|stream/|profiling|token)",
     re.IGNORECASE,
 )
+# Rendered anew for each request.
+PAGES = ("/", "/config", f"{API}/info")
 RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)(, ?(\d+-\d*|-\d+)){0,9}")
 
 
-class Slots:
+class Slots(FairShare):
     """Requests of one kind that may run at once."""
 
     def __init__(self, paths: tuple[str, ...], limit: int):
+        super().__init__(limit)
         self.paths = paths
-        self.limit = limit
-        self.running = 0
 
     def counts(self, method: str, path: str) -> bool:
         """Whether a request is of this kind."""
         return method == "POST" and path.startswith(self.paths)
-
-    @contextmanager
-    def occupy(self) -> Iterator[None]:
-        """Hold a slot while the block runs; raises RefusedError (503) if all are taken."""
-        if self.running >= self.limit:
-            raise busy()
-        self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
 
 
 class LimitsMiddleware:
@@ -76,12 +68,15 @@ class LimitsMiddleware:
         policy: OriginPolicy | None = None,
         log: bool = False,
         uploads: Path | None = None,
+        sessions: SessionHolder | None = None,
     ):
+        self.sessions = sessions
         self.app = app
         self.policy = policy or OriginPolicy()
         self.log = log
         self.slots = (Slots(MCP, limits.MCP_REQUESTS), Slots(DIRECT, limits.DIRECT_REQUESTS))
-        self.bodies = MemoryBudget()
+        self.bodies = FairShare(limits.BODIES_BYTES)
+        self.pages = WaitingRoom(limits.PAGES_PER_ADDRESS)
         self.space = UploadSpace(uploads or Path(tempfile.gettempdir()))
         self.throttle = LoginThrottle()
 
@@ -119,6 +114,8 @@ class _Request:
         self.receive = receive
         self.path = path
         self.log = log
+        client = scope.get("client")
+        self.address = network(client[0]) if client else ""
         self.origin: str | None = None
         self.refused = False
         self.body: BodyLimiter | None = None
@@ -132,8 +129,10 @@ class _Request:
             self._answer_directly()
             self._check_login()
             headers = Headers(scope=self.scope)
-            self.body = BodyLimiter(self.receive, self.path, headers, self.middleware.bodies)
+            self.body = BodyLimiter(self.receive, self.path, headers, self.middleware.bodies, self.address)
             await self.body.read_ahead()
+            if self.body.session and self.middleware.sessions:
+                self.middleware.sessions.remember(self.body.session, self.address)
             await self._run()
             await self.response.release()
         except ClientDisconnect:
@@ -148,10 +147,13 @@ class _Request:
     async def _run(self) -> None:
         """Call the app, with a slot for what bypasses the queue and room on disk for an upload."""
         assert self.body
-        with ExitStack() as stack:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(delete_left_files())
             for slots in self.middleware.slots:
                 if slots.counts(self.scope["method"], self.path):
-                    stack.enter_context(slots.occupy())
+                    stack.enter_context(slots.hold(self.address))
+            if self.path in PAGES:
+                await stack.enter_async_context(self.middleware.pages.enter(self.address))
             if self.body.is_upload and self.scope["method"] == "POST":
                 stack.enter_context(self.middleware.space.reserve(self.body))
             await self.middleware.app(self.scope, self.body, self.response)
@@ -165,7 +167,8 @@ class _Request:
             len(part.encode()) > 255 for part in self.path.split("/")
         ):
             raise malformed()
-        for value in parse_qs(query.decode("latin-1")).get("session_hash", ()):
+        values = parse_qs(query.decode("latin-1"))
+        for value in (*values.get("session_hash", ()), *values.get("upload_id", ())):
             check_session_hash(value)
         if self.path.startswith(f"{API}/heartbeat/"):
             check_session_hash(self.path.removeprefix(f"{API}/heartbeat/"))
@@ -187,14 +190,9 @@ class _Request:
     def _check_login(self) -> None:
         """Throttle wrong passwords; close the routes that Gradio leaves open without a login."""
         if self.path.rstrip("/") == "/login" and self.scope["method"] == "POST":
-            self.middleware.throttle.begin(self._address)
+            self.middleware.throttle.begin(self.address)
         elif self.path.removeprefix(API).startswith(OPEN_ROUTES) and not is_logged_in(self.scope):
             raise RefusedError(401, "Log in first.")
-
-    @property
-    def _address(self) -> str:
-        client = self.scope.get("client")
-        return client[0] if client else ""
 
     def _on_start(self, message: Message) -> None:
         """Set the headers of a response, whoever it comes from."""
@@ -209,7 +207,7 @@ class _Request:
         if message["status"] == 503:
             headers["retry-after"] = "5"
         if message["status"] == 200 and self.path.rstrip("/") == "/login":
-            self.middleware.throttle.succeed(self._address)
+            self.middleware.throttle.succeed(self.address)
         self.policy.set_headers(headers, self.origin)
 
     async def _refuse(self, refused: RefusedError) -> None:
@@ -217,6 +215,7 @@ class _Request:
             return
         if self.body:
             self.body.refused = None
+            self.body.release()
         self.refused = True
         self.response.stop_holding()
         await send_text(self.response, refused, more_body=True)
@@ -261,6 +260,8 @@ class _Response:
 
     async def _forward(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            if message["status"] in (429, 503):
+                await anyio.sleep(limits.REFUSAL_SECONDS)
             self._on_start(message)
             self.started = True
         await self._send(message)

@@ -15,18 +15,21 @@ import gradio.routes
 
 from medvit import limits
 from medvit.ui.server.cleanup import clean_up_forever
+from medvit.ui.server.disk import use_temporary_files
 from medvit.ui.server.middleware import LimitsMiddleware
 from medvit.ui.server.origins import OriginPolicy
 from medvit.ui.server.protocol import use_bounded_protocol
 from medvit.ui.server.queueing import bound_queue, stop_unattended_jobs_forever
 from medvit.ui.server.responses import log_exception
-from medvit.ui.server.sessions import limit_sessions_forever
-from medvit.ui.server.uploads import open_uploads_only
+from medvit.ui.server.sessions import SessionHolder, limit_memory_forever
+from medvit.ui.server.uploads import BoundedProgress, open_uploads_only
 
 
 def protect(demo: gr.Blocks) -> None:
-    """Open uploads only, and bound the queue."""
+    """Open uploads only, bound what is kept of them, and bound the queue."""
     open_uploads_only(demo)
+    use_temporary_files()
+    gradio.routes.file_upload_statuses = BoundedProgress()
     demo.queue(
         max_size=limits.QUEUE,
         default_concurrency_limit=limits.CONCURRENCY,
@@ -50,11 +53,12 @@ def options(uploads: Path, policy: OriginPolicy | None = None, log: bool = False
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
+        sessions = app.state_holder = SessionHolder(app.get_blocks())
         # Outermost: what app_kwargs["middleware"] names is inside Gradio's own CORS and compression.
-        app.middleware_stack = LimitsMiddleware(app.middleware_stack, policy, log, uploads)
+        app.middleware_stack = LimitsMiddleware(app.middleware_stack, policy, log, uploads, sessions)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(clean_up_forever, uploads)
-            tasks.start_soon(limit_sessions_forever, app.state_holder)
+            tasks.start_soon(limit_memory_forever, sessions)
             tasks.start_soon(stop_unattended_jobs_forever, app.get_blocks()._queue)
             yield
             tasks.cancel_scope.cancel()

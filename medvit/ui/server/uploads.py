@@ -5,10 +5,13 @@ from typing import Any
 
 import gradio as gr
 from gradio.exceptions import InvalidPathError
+from gradio.route_utils import FileUploadProgress
 from gradio_client.utils import is_http_url_like
 from pydantic import ValidationError
 
 from medvit import limits
+
+MAX_PROGRESS = 1_000  # uploads whose progress is kept
 
 
 def open_uploads_only(demo: gr.Blocks) -> None:
@@ -58,3 +61,36 @@ def _files(value: Any) -> Iterator[dict[str, Any]]:
     if isinstance(value, list):
         for item in value:
             yield from _files(item)
+
+
+class BoundedProgress(FileUploadProgress):
+    """Progress of uploads by the id that their page gave them. Gradio keeps every id for ever."""
+
+    def track(self, upload_id: str) -> None:
+        """Begin to keep the progress of an upload."""
+        super().track(upload_id)
+        while len(self._statuses) > MAX_PROGRESS:
+            self.stop_tracking(next(iter(self._statuses)))
+
+    def append(self, upload_id: str, filename: str, message_bytes: bytes) -> None:
+        """Add to the progress of an upload, unless it is no longer kept."""
+        if upload_id in self._statuses:
+            super().append(upload_id, filename[:255], message_bytes)
+
+    async def is_tracked(self, upload_id: str) -> bool:
+        """Wait until the progress of an upload is kept."""
+        try:
+            return await super().is_tracked(upload_id)
+        finally:
+            if upload_id not in self._statuses:
+                self._signals.pop(upload_id, None)
+
+    def set_done(self, upload_id: str) -> None:
+        """Note the end of an upload, unless its progress is no longer kept."""
+        if upload_id in self._statuses:
+            super().set_done(upload_id)
+
+    def stop_tracking(self, upload_id: str) -> None:
+        """Forget an upload."""
+        super().stop_tracking(upload_id)
+        self._signals.pop(upload_id, None)

@@ -6,7 +6,6 @@ from typing import Any
 import gradio as gr
 
 from medvit import limits, plots
-from medvit.evaluation.model_card import ModelCard
 from medvit.inference.registry import Registry
 from medvit.ui.html import panel_title, render
 from medvit.ui.server.responses import hide_folders
@@ -34,6 +33,7 @@ class About:
     registry: Registry
     selection: gr.State
     card: gr.HTML
+    training: gr.Column
     curve: gr.Plot
     limitations: gr.HTML
 
@@ -45,19 +45,21 @@ class About:
     @property
     def outputs(self) -> set[Any]:
         """What `update` changes."""
-        return {self.card, self.curve, self.limitations}
+        return {self.card, self.training, self.curve, self.limitations}
 
     def update(self, values: Values) -> Values:
         """Display the selected model."""
-        checkpoint = self.registry.checkpoint(*require_state(values[self.selection]).checkpoint)
-        card = ModelCard.of(checkpoint)
+        predictor = self.registry.predictor(*require_state(values[self.selection]).checkpoint)
+        card = predictor.model_card()
         paragraphs = [
             text for text in (card.seeds, card.calibration, card.prediction_sets, card.data) if text
         ]
-        limitations = [*card.limitations, *LIMITATIONS]
+        history = predictor.checkpoint.card.get("history")
+        limitations = [*card.limitations, *(LIMITATIONS if history else LIMITATIONS[-1:])]
         return {
             self.card: render("model_card.html", card=card, paragraphs=paragraphs),
-            self.curve: plots.learning_curve(checkpoint.card["history"]),
+            self.training: gr.Column(visible=bool(history)),
+            self.curve: plots.learning_curve(history) if history else None,
             self.limitations: render("list.html", title="Limitations", items=limitations),
         }
 
@@ -72,11 +74,12 @@ def build(registry: Registry, selection: gr.State) -> About:
         with gr.Column(scale=6, min_width=320):
             card = gr.HTML(elem_id="model-card")
         with gr.Column(scale=5, min_width=320):
-            gr.HTML(panel_title("Learning curve"))
-            curve = gr.Plot(show_label=False, container=False)
+            with gr.Column() as training:
+                gr.HTML(panel_title("Learning curve"))
+                curve = gr.Plot(show_label=False, container=False)
             limitations = gr.HTML()
     if registry.problems:
         reasons = [hide_folders(reason) for reason in registry.problems.values()]
         gr.HTML(render("list.html", title="Checkpoints left out", items=reasons))
     gr.HTML(render("list.html", title="Uploads and sources", items=[limits.describe(), SOURCES]))
-    return About(registry, selection, card, curve, limitations)
+    return About(registry, selection, card, training, curve, limitations)

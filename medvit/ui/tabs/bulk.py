@@ -38,6 +38,7 @@ EXAMPLE: list[list[Any]] = [
     ],
     ["holiday.jpg", "platelet", 0.4215, "platelet; erythroblast", "no", "example row: out of distribution"],
 ]
+PLOT_TITLE = "Predicted classes by probability"
 PROGRESS_SECONDS = 0.3  # between two updates of the progress bar
 # Gradio's search field has a title only, which screen readers do not take for its name.
 NAME_SEARCH = """
@@ -61,13 +62,15 @@ class BulkTab:
     start: gr.Button
     stop: gr.Button
     status: gr.HTML
+    plot_title: gr.HTML
     plot: gr.Plot
     table: gr.Dataframe
 
     @property
     def outputs(self) -> set[Any]:
         """What `run` changes."""
-        return {self.rows, self.running, self.start, self.stop, self.status, self.plot, self.table}
+        drawn = {self.plot_title, self.plot, self.table}
+        return {self.rows, self.running, self.start, self.stop, self.status} | drawn
 
     @show_user_errors
     def run(self, values: Values) -> Iterator[Values]:
@@ -100,6 +103,7 @@ class BulkTab:
             self.rows: rows,
             self.running: None,
             self.status: status(outcome),
+            self.plot_title: panel_title(PLOT_TITLE),
             self.plot: plots.label_counts(answers),
             self.table: [table_row(row) for row in rows],
         } | self.ready()
@@ -149,7 +153,7 @@ def _layout(registry: Registry, selection: gr.State) -> BulkTab:
             hint = status("Select a dataset and a model above, and drop pictures here.")
             status_line = gr.HTML(hint, min_height=72)
         with gr.Column(scale=7, min_width=320):
-            gr.HTML(panel_title("Predicted classes by probability (before a run: an example)"))
+            title = gr.HTML(panel_title(f"{PLOT_TITLE} (example)"))
             example = plots.label_counts([(label, probability) for _, label, probability, *_ in EXAMPLE])
             plot = gr.Plot(example, show_label=False, container=False)
     table = gr.Dataframe(
@@ -167,7 +171,7 @@ def _layout(registry: Registry, selection: gr.State) -> BulkTab:
         elem_id="bulk-table",
     )
     rows, running = gr.State([], time_to_live=3600), gr.State(time_to_live=3600)
-    return BulkTab(registry, selection, rows, running, files, start, stop, status_line, plot, table)
+    return BulkTab(registry, selection, rows, running, files, start, stop, status_line, title, plot, table)
 
 
 def uploaded_files(paths: Iterable[str]) -> list[Path]:

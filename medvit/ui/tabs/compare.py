@@ -1,8 +1,8 @@
-"""The Compare tab: the current image through every model of its dataset, side by side."""
+"""The Compare tab: the current image through every model with the same classes, side by side."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gradio as gr
 from PIL import Image
@@ -13,7 +13,7 @@ from medvit.inference.predictor import Prediction, Predictor
 from medvit.inference.registry import Registry, Sample
 from medvit.ui import html
 from medvit.ui.panels import answer
-from medvit.ui.pickers import headline, model_choices
+from medvit.ui.pickers import headline, ordered
 from medvit.ui.state import PRIVATE, Values, connect, require_state, show_user_errors
 
 
@@ -41,14 +41,21 @@ class Compare:
         """The answers and maps of all models for the current image."""
         selection = require_state(values[self.selection])
         sample, method = selection.sample, values[self.method]
-        choices = model_choices(self.registry, selection.subset)
-        predictors = [self.registry.predictor(selection.subset, name) for _, name in choices]
+        models = ordered(self.registry.comparable(*selection.checkpoint))
+        predictors = [self.registry.predictor(item.dataset.name, item.model_name) for item in models]
         predictions = [predictor.predict(predictor.source(sample.source)) for predictor in predictors]
+        classes = self.registry.checkpoint(*selection.checkpoint).dataset.classes
         columns = [
-            _column(predictor, prediction, sample, method)
+            _column(predictor, prediction, _with_truth(sample, classes, prediction), method)
             for predictor, prediction in zip(predictors, predictions, strict=True)
         ]
-        return {self.result: html.render("compare.html", votes=votes(predictions), columns=columns)}
+        same = [prediction for prediction in predictions if set(prediction.classes) == set(classes)]
+        counted = votes(same) if len(same) > 1 else []
+        return {
+            self.result: html.render(
+                "compare.html", votes=counted, count=len(same), columns=columns, total=len(columns)
+            )
+        }
 
 
 def build(registry: Registry, selection: gr.State) -> Compare:
@@ -81,6 +88,13 @@ def votes(predictions: Sequence[Prediction]) -> list[tuple[str, int]]:
     return Counter(prediction.label for prediction in predictions).most_common()
 
 
+def _with_truth(sample: Sample, classes: tuple[str, ...], prediction: Prediction) -> Sample:
+    """The sample with its true class, an index into `classes`, as one into those of the model."""
+    if sample.truth is None:
+        return sample
+    return replace(sample, truth=prediction.classes.index(classes[sample.truth]))
+
+
 def _column(predictor: Predictor, prediction: Prediction, sample: Sample, method: str) -> dict:
     """What one model says and where it looks."""
     picture, description = _map(predictor, prediction, method)
@@ -97,7 +111,7 @@ def _map(predictor: Predictor, prediction: Prediction, method: str) -> tuple[Ima
     """The map over the image and what it shows; (None, why) for a model that cannot give it."""
     kind = explain.METHODS[method]
     if method not in predictor.methods():
-        return None, f"{kind.title} needs attention; this model has none."
+        return None, predictor.explainer.why_not(method)
     heatmap = explain.scale(predictor.heatmap(prediction, method), kind.signed)
     description = f"{kind.title} map for {short_name(prediction.label)}. {explain.describe(heatmap)}"
     return plots.overlay(prediction.source, heatmap, 0.85, side=224, by_value=True), description

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from medvit import plots
-from medvit.data import SPLITS, Dataset, medmnist, summary
+from medvit.data import SPLITS, Dataset, cache, medmnist, summary
 from medvit.data.summary import DatasetSummary
 from medvit.errors import MedvitError
 from medvit.inference.registry import Registry
@@ -71,6 +71,8 @@ class DataTab:
         name = require_state(values[self.selection]).subset
         if values[self.followed] == name:
             return gr.skip()
+        if not self.registry.is_tested(*values[self.selection].checkpoint):
+            return {self.followed: name} | self._show_none()
         radio = gr.Radio(dataset_choices(self.registry, name), value=name)
         return {self.followed: name, self.displayed: radio} | self.show(name)
 
@@ -80,18 +82,20 @@ class DataTab:
 
     def show(self, name: str) -> Values:
         """Display a dataset."""
-        return {self.facts: facts_html(medmnist.get(name))} | self._show_images(name)
+        return {self.facts: facts_html(self.registry.dataset(name))} | self._show_images(name)
 
     def _show_images(self, name: str) -> Values:
-        path = medmnist.archive_path(name, SIZE, self.registry.data_root)
+        dataset = self.registry.dataset(name)
+        own = name not in medmnist.names()
+        path = cache.folder_of(dataset) if own else medmnist.archive_path(name, SIZE, self.registry.data_root)
         try:
-            data = _summarize(name, str(path), path.stat().st_mtime_ns)
+            data = _summarize(dataset, str(path), path.stat().st_mtime_ns)
         except (MedvitError, OSError) as error:
             missing = isinstance(error, FileNotFoundError)
             text = "The images are not on this machine." if missing else str(error)
             return {
                 self.status: status(text),
-                self.download: gr.Button(visible=missing),
+                self.download: gr.Button(visible=missing and not own),
                 self.balance: gr.Plot(visible=False),
                 self.examples: "",
                 self.mean: "",
@@ -105,6 +109,20 @@ class DataTab:
             self.mean: render("mean_image.html", mean=data.mean, sampled=data.sampled, total=data.total),
             self.intensities: gr.Plot(plots.intensity_histogram(data.histogram), visible=True),
         }
+
+    def _show_none(self) -> Values:
+        """That a model of another program comes without pictures; the other datasets can be chosen."""
+        nothing: Values = dict.fromkeys((self.facts, self.examples, self.mean), "")
+        hidden = {plot: gr.Plot(visible=False) for plot in (self.balance, self.intensities)}
+        return (
+            nothing
+            | hidden
+            | {
+                self.displayed: gr.Radio(dataset_choices(self.registry), value=None),
+                self.status: status("There are no labelled pictures for this model."),
+                self.download: gr.Button(visible=False),
+            }
+        )
 
     def fetch(self, values: Values) -> Iterator[Values]:
         """Download the displayed dataset; a generator, so that the transfer ends when the visitor leaves."""
@@ -191,30 +209,33 @@ def _layout(registry: Registry, selection: gr.State) -> DataTab:
     )  # fmt: skip
 
 
-def dataset_choices(registry: Registry, selected: str) -> list[tuple[str, str]]:
+def dataset_choices(registry: Registry, selected: str | None = None) -> list[tuple[str, str]]:
     """(title, name) of the dataset of the pickers and of those that the pickers do not offer."""
     with_model = {name for _, name in registry.subset_choices()}
-    names = [selected, *(name for name in medmnist.names() if name not in with_model)]
-    return [(medmnist.get(name).title, name) for name in names]
+    names = [*filter(None, [selected]), *(name for name in medmnist.names() if name not in with_model)]
+    return [(registry.dataset(name).title, name) for name in names]
 
 
 @lru_cache(12)
-def _summarize(name: str, path: str, _modified: int) -> DatasetSummary:
-    return summary.summarize(name, SIZE, Path(path).parent)
+def _summarize(dataset: Dataset, path: str, _modified: int) -> DatasetSummary:
+    return summary.summarize(dataset, root=Path(path).parent)
 
 
 def facts_html(dataset: Dataset) -> str:
     """Task, classes, images, licence and source of a dataset."""
-    form = "grey" if dataset.channels == 1 else "colour"
-    splits = " · ".join(f"{dataset.samples[split]:,} {split}" for split in SPLITS)
+    form, side = "grey" if dataset.channels == 1 else "colour", dataset.source_size or SIZE
+    splits = " · ".join(f"{count:,} {split}" for split in SPLITS if (count := dataset.samples.get(split, 0)))
     facts = {
         "Task": f"{TASKS.get(dataset.task, dataset.task)} ({len(dataset.classes)})",
         "Classes": " · ".join(dataset.classes),
-        "Images": f"{form}, {SIZE} × {SIZE} pixels; {splits}",
-        "Licence": dataset.licence,
-        "File": f"{medmnist.archive_path(dataset.name, SIZE).name}, md5 {dataset.md5[SIZE]}",
+        "Images": f"{form}, {side} × {side} pixels; {splits}",
     }
-    return render("dataset_facts.html", dataset=dataset, facts=facts, url=dataset.url[SIZE])
+    if dataset.own:
+        facts["SHA-256 of pixels and labels"] = dataset.digest
+    elif dataset.md5:
+        facts["Licence"] = dataset.licence
+        facts["File"] = f"{medmnist.archive_path(dataset.name, SIZE).name}, md5 {dataset.md5[SIZE]}"
+    return render("dataset_facts.html", dataset=dataset, facts=facts, url=dataset.url.get(SIZE))
 
 
 def examples_html(data: DatasetSummary) -> str:

@@ -11,8 +11,8 @@ from medvit.limits import IMAGE_BYTES
 from medvit.ui import html
 from medvit.ui.components import thumbnail_strip
 from medvit.ui.components.upload import file_button, picture_input
+from medvit.ui.panels import all_maps, faithfulness, heatmap, perturbation, report_button, similar
 from medvit.ui.panels import answer as answer_panel
-from medvit.ui.panels import faithfulness, heatmap, perturbation, report_button, similar
 from medvit.ui.panels.answer import AnswerPanel
 from medvit.ui.panels.faithfulness import FaithfulnessPanel
 from medvit.ui.panels.heatmap import HeatmapPanel
@@ -30,6 +30,9 @@ from medvit.ui.state import (
     show_user_errors,
 )
 
+# Titles of the examples without data, by whether they are synthetic.
+EXAMPLES = {True: "Synthetic examples (drawings, not data)", False: "Photographs (of scikit-image)"}
+
 
 @dataclass(frozen=True, eq=False)
 class ImageInputs:
@@ -45,11 +48,15 @@ class ImageInputs:
 
 @dataclass(frozen=True, eq=False)
 class Explore:
-    """The tab. `answer` holds the `Answer` that is displayed; the selection may be ahead of it."""
+    """The tab. `answer` holds the `Answer` that is displayed; the selection may be ahead of it.
+
+    `linked_map` holds the map that the link to this page asks for, until the first answer.
+    """
 
     registry: Registry
     pickers: Pickers
     answer: gr.State
+    linked_map: gr.State
     images: ImageInputs
     heatmap: HeatmapPanel
     text: AnswerPanel
@@ -60,7 +67,7 @@ class Explore:
     def inputs(self) -> set:
         """What `update` and `predict` read."""
         controls = {self.text.level, self.text.tta} | self.heatmap.controls
-        return self.pickers.inputs | {self.answer} | controls
+        return self.pickers.inputs | {self.answer, self.linked_map} | controls
 
     @property
     def outputs(self) -> set:
@@ -99,6 +106,8 @@ class Explore:
         _, tta = self.text.options(values)
         predictor = self.registry.predictor(*selection.checkpoint)
         prediction = predictor.predict(predictor.source(selection.sample.source), tta)
+        if answer is None and values[self.linked_map]:
+            values = values | {self.heatmap.method: values[self.linked_map]}
         answer = Answer(selection, prediction)
         values = self.heatmap.adapt(values, prediction)
         if selection is not values[self.pickers.selection]:
@@ -167,7 +176,7 @@ class Explore:
 
     def _draw_examples(self, subset: str) -> Values:
         samples, has_data = self.registry.examples(subset), self.registry.has_data(subset)
-        title = "Examples from the test split" if has_data else "Synthetic examples (drawings, not data)"
+        title = "Examples from the test split" if has_data else EXAMPLES[samples[0].synthetic]
         pictures = [sample.source for sample in samples]
         strip = thumbnail_strip.render(title, pictures, [sample.origin for sample in samples])
         label = "Random misclassified" if has_data else "Random misclassified (needs data)"
@@ -192,10 +201,11 @@ def build(registry: Registry, pickers: Pickers) -> Explore:
             text = answer_panel.build()
             report_button.build(registry, answer, text.level)
             verdict = faithfulness.build(registry, answer, maps)
+    all_maps.build(registry, answer, text.text, maps)
     with gr.Accordion("Perturbation test", open=False, elem_id="perturbation"):
         perturbed = perturbation.build(registry, answer)
     neighbours = similar.build(registry, answer, text.text)
-    tab = Explore(registry, pickers, answer, images, maps, text, verdict, perturbed)
+    tab = Explore(registry, pickers, answer, gr.State(), images, maps, text, verdict, perturbed)
     _connect(tab, neighbours.pictures)
     return tab
 
@@ -253,7 +263,11 @@ def _connect(tab: Explore, similar_images: gr.HTML) -> None:
         (images.random.click, tab.pick_random),
         (images.misclassified.click, tab.pick_misclassified),
     ):
-        connect(listener, function, tab.pickers.inputs, selected, **NO_SPINNER).success(**predict)
+        # `always_last`: the arrow keys walk through the examples faster than they are classified.
+        picked = connect(
+            listener, function, tab.pickers.inputs, selected, trigger_mode="always_last", **NO_SPINNER
+        )
+        picked.success(**predict)
     tab.text.tta.input(**predict)
     level_inputs = {tab.answer, tab.text.level, tab.text.tta}
     connect(tab.text.level.select, tab.change_level, level_inputs, {tab.text.text}, **NO_SPINNER)
@@ -261,6 +275,6 @@ def _connect(tab: Explore, similar_images: gr.HTML) -> None:
 
 def _thumbnail(source: Any, origin: str) -> str:
     """The source pixels, as the model sees them."""
-    side = len(source)
-    lines = ["What the model sees:", f"{origin},", f"{side} × {side} pixels"]
-    return html.thumbnail(source, f"{origin}, {side} by {side} pixels", lines)
+    height, width = source.shape[:2]
+    lines = ["What the model sees:", f"{origin},", f"{width} × {height} pixels"]
+    return html.thumbnail(source, f"{origin}, {width} by {height} pixels", lines)

@@ -26,6 +26,10 @@ from medvit.ui.state import AT_ONCE, Values, connect, require_state, show_user_e
 
 NO_OTHER_MODEL = ("no other model", "")  # in the picker of the model to compare with
 DISAGREEMENTS = "Disagreements"
+UNTESTED = (
+    "There are no test results for this model; medvit evaluate --model MODEL --data FOLDER measures it on "
+    "labelled pictures."
+)
 NO_MATRIX = "An image of this dataset can have several labels, so there is no confusion matrix."
 
 
@@ -41,6 +45,8 @@ class TestSet:
     registry: Registry
     selection: gr.State
     displayed: gr.State
+    untested: gr.HTML
+    content: gr.Column
     gallery_selection: gr.State
     matrix: gr.HTML
     other_model: gr.Dropdown
@@ -58,7 +64,8 @@ class TestSet:
     @property
     def outputs(self) -> set[Any]:
         """What `update` changes."""
-        own = {self.displayed, self.other_model, self.disagreements, self.tiles, self.matrix}
+        own = {self.displayed, self.untested, self.content, self.other_model, self.disagreements}
+        own |= {self.tiles, self.matrix}
         return own | self.gallery_outputs | self.plots.outputs | self.reliability.outputs
 
     @property
@@ -83,11 +90,19 @@ class TestSet:
         if values[self.displayed] == (subset, model):
             return gr.skip()
         checkpoint = self.registry.checkpoint(subset, model)
+        if "test" not in checkpoint.card:
+            return {
+                self.displayed: (subset, model),
+                self.untested: gr.HTML(html.note(UNTESTED), visible=True),
+                self.content: gr.Column(visible=False),
+            }
         choices = [] if checkpoint.dataset.multi_label else self.registry.model_choices(subset)
         choices = [NO_OTHER_MODEL, *((title, name) for title, name in choices if name != model)]
         return (
             {
                 self.displayed: (subset, model),
+                self.untested: gr.HTML(visible=False),
+                self.content: gr.Column(visible=True),
                 self.tiles: metric_tiles(checkpoint),
                 self.other_model: gr.Dropdown(choices, value=""),
                 self.matrix: matrix_html(checkpoint),
@@ -158,24 +173,26 @@ def build(registry: Registry, selection: gr.State) -> TestSet:
         selection: the state that holds the `Selection` of the pickers.
     """
     displayed, gallery_selection = gr.State(), gr.State(GallerySelection())
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=7, min_width=320):
-            matrix = confusion_matrix(elem_id="matrix")
-        with gr.Column(scale=5, min_width=320):
-            with gr.Row(elem_id="shortcuts"):
-                picker = lenient(gr.Dropdown)
-                other_model = picker([NO_OTHER_MODEL], value="", label="Compare with", min_width=150)
-                with gr.Column(min_width=150):
-                    errors = gr.Button("Most confident errors", size="sm")
-                    disagreements = gr.Button(DISAGREEMENTS, size="sm", interactive=False)
-            pictures = gallery(elem_id="cell")
-    tiles = gr.HTML(min_height=96)
-    plots = plots_tab.build(registry, selection)
-    trust = reliability.build(registry, displayed)
-    gr.HTML(html.note(html.DISCLAIMER))
+    untested = gr.HTML(visible=False)
+    with gr.Column() as content:
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=7, min_width=320):
+                matrix = confusion_matrix(elem_id="matrix")
+            with gr.Column(scale=5, min_width=320):
+                with gr.Row(elem_id="shortcuts"):
+                    picker = lenient(gr.Dropdown)
+                    other_model = picker([NO_OTHER_MODEL], value="", label="Compare with", min_width=150)
+                    with gr.Column(min_width=150):
+                        errors = gr.Button("Most confident errors", size="sm")
+                        disagreements = gr.Button(DISAGREEMENTS, size="sm", interactive=False)
+                pictures = gallery(elem_id="cell")
+        tiles = gr.HTML(min_height=96)
+        plots = plots_tab.build(registry, selection)
+        trust = reliability.build(registry, displayed)
+        gr.HTML(html.note(html.DISCLAIMER))
     tab = TestSet(
-        registry, selection, displayed, gallery_selection, matrix, other_model, disagreements, pictures,
-        tiles, plots, trust,
+        registry, selection, displayed, untested, content, gallery_selection, matrix, other_model,
+        disagreements, pictures, tiles, plots, trust,
     )  # fmt: skip
     events: list[tuple[Callable, Callable]] = [
         (matrix.click, tab.show_cell),  # type: ignore[attr-defined]

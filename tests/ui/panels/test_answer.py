@@ -69,9 +69,9 @@ def test_without_trust_statistics_the_answer_says_so(prediction, upload):
 
 
 def test_several_labels_are_not_summed_and_no_truth_is_called_unknown():
-    classes = medmnist.get("chestmnist").classes
+    chest = medmnist.get("chestmnist")
     source = np.zeros((28, 28, 3), np.uint8)
-    prediction = Prediction("chestmnist", "cnn", classes, source, np.full(len(classes), 0.4))
+    prediction = Prediction(chest, "cnn", source, np.full(len(chest.classes), 0.4))
     text = answer.render(prediction, Sample("chestmnist", source, "test image 2"))
     assert "together" not in text
     assert "unknown" not in text

@@ -1,7 +1,7 @@
 """A page of test images as a component: each picture is a button with its probability below.
 
 Its value is what `render` returns. A click on a picture triggers `select` with `index`, that of the test
-image; a click on a page button triggers `turn` with `number`.
+image; a click on a page button triggers `turn` with `number`. The arrow keys walk through pictures and pages.
 """
 
 from collections.abc import Sequence

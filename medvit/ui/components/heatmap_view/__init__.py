@@ -1,7 +1,8 @@
 """A picture and its heatmap side by side as a component: a click gives the place, and the map can be saved.
 
 A gr.Image would do, but takes 27 ms longer and keeps a copy on the disk of the server.
-Its value is what `render` returns. A click on either picture triggers `select` with `x` and `y`, from 0 to 1.
+Its value is what `render` returns. One of its buttons, held down, shows the picture alone. A click on either
+picture triggers `select` with `x` and `y`, from 0 to 1.
 """
 
 from pathlib import Path

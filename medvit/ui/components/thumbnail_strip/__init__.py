@@ -1,6 +1,7 @@
 """A row of small pictures as a component, each a button whose text says what it shows.
 
 Its value is what `render` returns. A click on a picture triggers `select` with `index`, its place in the row.
+The arrow keys walk through the pictures.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,119 @@
+"""Find pictures that are in more than one split, exactly or nearly: the test metrics would be too good.
+
+Exact duplicates have the same pixels at source size (sha256). Near duplicates have almost the same perceptual
+hash (`imagehash`, optional), as after saving as JPEG, resizing, or a small change of brightness.
+"""
+
+import importlib.util
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from PIL import Image
+
+from medvit.data.cache import load_hashes, load_names, load_split
+from medvit.data.dataset import SPLITS, Dataset
+from medvit.data.listing import few
+from medvit.slow_imports import imagehash
+
+HASH_SIDE = 16  # a perceptual hash has 256 bits; 64 are too few for medical images, which look alike
+MAX_DISTANCE = 16  # bits by which near duplicates differ at most
+BLOCK = 512  # pictures compared with all others at a time
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Pairs of pictures of different splits, "<split>: <file name>", and pictures with two labels.
+
+    `exact`, `near`: the pairs; near ones without exact ones. `contradictory`: pairs of any splits with the
+    same pixels and different classes. `near_checked`: whether the library for near duplicates is installed.
+    """
+
+    exact: list[tuple[str, str]]
+    near: list[tuple[str, str]]
+    contradictory: list[tuple[str, str]]
+    near_checked: bool
+
+    def sentences(self) -> list[str]:
+        """Return what was found, a sentence each; nothing where there are no duplicates."""
+        found = []
+        if self.exact:
+            found.append(f"{_pairs(self.exact)} in two splits have equal pixels: {_few_pairs(self.exact)}.")
+        if self.near:
+            found.append(f"{_pairs(self.near)} in two splits are nearly the same: {_few_pairs(self.near)}.")
+        if self.exact or self.near:
+            found.append(
+                "The test results will be too good: remove them, or give them one group in metadata.csv."
+            )
+        if self.contradictory:
+            found.append(
+                f"{_pairs(self.contradictory)} have the same pixels and different labels: "
+                f"{_few_pairs(self.contradictory)}."
+            )
+        if not self.near_checked:
+            found.append("Near duplicates were not looked for: that needs `pip install imagehash`.")
+        return found
+
+
+def find(dataset: Dataset) -> Duplicates:
+    """Compare the prepared pictures of all splits."""
+    names = load_names(dataset)
+    labels = {split: load_split(dataset, split)[1] for split in SPLITS}
+    exact, contradictory = _find_exact(dataset, names, labels)
+    checked = importlib.util.find_spec("imagehash") is not None
+    near = []
+    if checked:
+        hashes = {split: _perceptual_hashes(load_split(dataset, split)[0]) for split in SPLITS}
+        for one, other in combinations(SPLITS, 2):
+            near += [
+                (f"{one}: {names[one][i]}", f"{other}: {names[other][j]}")
+                for i, j in near_pairs(hashes[one], hashes[other])
+            ]
+    known = set(exact)
+    return Duplicates(exact, [pair for pair in near if pair not in known], contradictory, checked)
+
+
+def _find_exact(
+    dataset: Dataset, names: dict[str, list[str]], labels: dict[str, np.ndarray]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Pairs of pictures with the same pixels: in different splits, and with different labels."""
+    places: dict[bytes, list[tuple[str, int]]] = {}
+    for split in SPLITS:
+        for i, digest in enumerate(load_hashes(dataset, split)):
+            places.setdefault(digest.tobytes(), []).append((split, i))
+    exact, contradictory = [], []
+    for (first, i), *others in places.values():
+        for split, j in others:
+            pair = (f"{first}: {names[first][i]}", f"{split}: {names[split][j]}")
+            if split != first:
+                exact.append(pair)
+            if labels[split][j] != labels[first][i]:
+                contradictory.append(pair)
+    return exact, contradictory
+
+
+def near_pairs(hashes: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
+    """Return the index pairs of hashes, uint64 (N, k) and (M, k), within MAX_DISTANCE bits of each other."""
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, len(hashes), BLOCK):
+        distance = np.zeros((len(hashes[start : start + BLOCK]), len(others)), np.uint16)
+        for word in range(hashes.shape[1]):
+            distance += np.bitwise_count(hashes[start : start + BLOCK, None, word] ^ others[None, :, word])
+        pairs += [(start + int(i), int(j)) for i, j in np.argwhere(distance <= MAX_DISTANCE)]
+    return pairs
+
+
+def _perceptual_hashes(images: np.ndarray) -> np.ndarray:
+    """Perceptual hashes of images, uint8 (N, s, s) or (N, s, s, 3), as uint64 (N, 4)."""
+    bits = np.zeros((len(images), HASH_SIDE**2), bool)
+    for i, pixels in enumerate(images):
+        bits[i] = imagehash.phash(Image.fromarray(pixels), HASH_SIDE).hash.reshape(-1)
+    return np.packbits(bits, axis=1).view(np.uint64).reshape(len(images), -1)
+
+
+def _pairs(pairs: list[tuple[str, str]]) -> str:
+    return f"{len(pairs):,} pair{'s' * (len(pairs) > 1)} of pictures"
+
+
+def _few_pairs(pairs: list[tuple[str, str]]) -> str:
+    return few([f"{first} = {second}" for first, second in pairs], 2)

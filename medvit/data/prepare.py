@@ -1,0 +1,280 @@
+"""Decode one's own pictures into the cache: resumable, with the disk space reserved before it begins.
+
+While they are decoded, the arrays are in a folder of their own, whose state tells which pictures are done. It
+is renamed when it is complete.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from tqdm import tqdm
+
+from medvit import imaging
+from medvit.data.cache import cache_root, folder_of, load_split
+from medvit.data.dataset import SPLITS, Dataset, from_json, own_dataset, to_json
+from medvit.data.listing import Listing, Picture, few
+from medvit.data.splits import check_classes
+from medvit.errors import MedvitError
+from medvit.files import atomic_file
+
+WORKERS = max(1, os.cpu_count() or 1)
+TODO, COLOUR, GREY, UNREADABLE = range(4)  # state of a picture
+SPARE = 1.35  # disk space in units of the arrays: removing pictures or colour rewrites one split at a time
+BLOCK = 256  # pictures that are rewritten at a time
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to prepare: pictures with their splits, at `size` pixels, under a name.
+
+    `skip_unreadable`: leave pictures out that cannot be decoded, instead of refusing.
+    """
+
+    listing: Listing
+    name: str
+    pictures: list[Picture]
+    size: int
+    skip_unreadable: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """Size of the arrays on disk, in colour."""
+        return len(self.pictures) * self.size**2 * 3
+
+    @property
+    def key(self) -> str:
+        """Identifies the request by names and times of the files, without reading them."""
+        facts = [self.name, self.listing.title, self.size]
+        rows = [(p.name, p.label, p.split, p.group, p.stamp) for p in self.pictures]
+        text = json.dumps([facts, self.listing.classes, rows])
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+def prepare(request: Request, announce: bool = True) -> Dataset:
+    """Decode pictures into the cache, or find them there.
+
+    Args:
+        announce: show what will be written, and a progress bar.
+
+    Raises:
+        MedvitError: pictures that cannot be decoded, or too little disk space. What was decoded stays for the
+            next attempt.
+    """
+    root, key = cache_root(), request.key
+    keys = root / "keys"
+    try:
+        keys.mkdir(parents=True, exist_ok=True)
+        with FileLock(keys / f"{key}.lock"):  # another process prepares the same: wait for it
+            for name in (key, f"{key}-partial")[: 1 + request.skip_unreadable]:
+                if dataset := _find(keys / name):
+                    return dataset
+            part = root / f".{key}.part"
+            failures = _decode_all(request, part, announce)
+            _check_failures(request, failures)
+            dataset = _finish(request, part)
+            name = f"{key}-partial" if failures else key
+            with atomic_file(keys / name, "w") as file:
+                json.dump(to_json(dataset), file)
+            return dataset
+    except OSError as error:
+        raise MedvitError(
+            f"The pictures of {request.listing.title} cannot be prepared in {root} "
+            f"({error.strerror or error}). Choose another folder with $MEDVIT_CACHE."
+        ) from error
+
+
+def _find(path: Path) -> Dataset | None:
+    """The prepared dataset of a key."""
+    try:
+        dataset = from_json(json.loads(path.read_text()))
+        for split in SPLITS:
+            load_split(dataset, split)
+    except (OSError, ValueError, MedvitError):
+        return None
+    return dataset
+
+
+def _decode_all(request: Request, part: Path, announce: bool) -> dict[int, str]:
+    """Decode what is not done yet into the arrays of `part`; return why pictures could not be decoded."""
+    state, hashes, images, rows = _open_arrays(request, part, announce)
+    todo = [int(i) for i in np.flatnonzero((state == TODO) | (state == UNREADABLE))]
+    done, failures = len(state) - len(todo), {}
+    title, pictures = request.listing.title, request.pictures
+    bar = tqdm(total=len(state), initial=done, desc=title, unit="picture", disable=not announce)
+    with bar, ThreadPoolExecutor(WORKERS) as pool:
+        futures = ((i, pool.submit(_decode, pictures[i], request.size)) for i in todo)
+        for i, future in _in_order(futures):
+            try:
+                pixels = future.result()
+            except MedvitError as error:
+                failures[i], state[i] = str(error), UNREADABLE
+            else:
+                images[str(pictures[i].split)][rows[i]] = pixels
+                hashes[i] = _pixel_hash(pixels)
+                state[i] = GREY if _is_grey(pixels) else COLOUR
+            bar.update()
+    return failures
+
+
+def _in_order(futures: Iterator[tuple[int, Future]]) -> Iterator[tuple[int, Future]]:
+    """Yield futures, of which only a few are submitted ahead: decoded pictures take memory."""
+    ahead = list(islice(futures, 4 * WORKERS))
+    while ahead:
+        yield ahead.pop(0)
+        ahead += islice(futures, 1)
+
+
+def _decode(picture: Picture, size: int) -> np.ndarray:
+    """Pixels of a picture, uint8 (size, size, 3), as an upload of it is converted."""
+    try:
+        source = picture.source if isinstance(picture.source, Path) else picture.source()
+    except OSError as error:
+        raise MedvitError(f"The picture cannot be read ({error.strerror or error}).") from error
+    return imaging.to_source(imaging.open_image(source), size)
+
+
+def _is_grey(pixels: np.ndarray) -> bool:
+    return bool((pixels[..., :1] == pixels[..., 1:]).all())
+
+
+def _pixel_hash(pixels: np.ndarray) -> np.ndarray:
+    return np.frombuffer(hashlib.sha256(np.ascontiguousarray(pixels)).digest(), np.uint8)
+
+
+def _open_arrays(
+    request: Request, part: Path, announce: bool
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], list[int]]:
+    """State (N,) and hashes (N, 32) of the pictures, the arrays of the splits, and each picture's row."""
+    pictures, size = request.pictures, request.size
+    counts = dict.fromkeys(SPLITS, 0)
+    rows = []
+    for picture in pictures:
+        rows.append(counts[str(picture.split)])
+        counts[str(picture.split)] += 1
+    shapes = {f"{split}_images": (count, size, size, 3) for split, count in counts.items()}
+    shapes |= {"state": (len(pictures),), "hashes": (len(pictures), 32)}
+    if all((part / f"{name}.npy").is_file() for name in shapes):
+        arrays = {name: np.load(part / f"{name}.npy", mmap_mode="r+", allow_pickle=False) for name in shapes}
+        if all(arrays[name].shape == shape for name, shape in shapes.items()):
+            images = {split: arrays[f"{split}_images"] for split in SPLITS}
+            for i in np.flatnonzero(arrays["state"]):  # after a crash of the machine, pixels may be lost
+                pixels = images[str(pictures[i].split)][rows[i]]
+                if arrays["state"][i] != UNREADABLE and (arrays["hashes"][i] != _pixel_hash(pixels)).any():
+                    arrays["state"][i] = TODO
+            return arrays["state"], arrays["hashes"], images, rows
+    shutil.rmtree(part, ignore_errors=True)
+    _check_disk(request)
+    if announce:
+        print(
+            f"Preparing {request.listing.title}: {len(pictures):,} pictures, {_size(request.bytes)} at "
+            f"{size} pixels, in {cache_root()}",
+            flush=True,
+        )
+    part.mkdir()
+    arrays = {name: _allocate(part / f"{name}.npy", shape) for name, shape in shapes.items()}
+    return arrays["state"], arrays["hashes"], {split: arrays[f"{split}_images"] for split in SPLITS}, rows
+
+
+def _allocate(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A new memory map of zeros, whose disk space is reserved: a full disk would end the process later."""
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def _check_disk(request: Request) -> None:
+    free = shutil.disk_usage(cache_root()).free
+    needed = int(SPARE * request.bytes)
+    if needed > free:
+        smaller = int(request.size * (free / needed) ** 0.5 * 0.9)
+        raise MedvitError(
+            f"{request.listing.title} needs {_size(needed)} at {request.size} pixels, and {cache_root()} has "
+            f"{_size(free)} free. Choose fewer pixels, such as --size {max(16, smaller)}, or another disk "
+            "with $MEDVIT_CACHE."
+        )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 0.1):.1f} MB"
+
+
+def _check_failures(request: Request, failures: dict[int, str]) -> None:
+    """Refuse pictures that cannot be decoded, unless they are to be left out and enough are left."""
+    if not failures:
+        return
+    pictures, title = request.pictures, request.listing.title
+    names = [f"{pictures[i].name} ({reason.rstrip('.')})" for i, reason in sorted(failures.items())]
+    if not request.skip_unreadable:
+        raise MedvitError(
+            f"{len(failures):,} of {len(pictures):,} pictures of {title} cannot be read: {few(names)}. "
+            "Repair or remove them, or leave them out with --skip-unreadable."
+        )
+    check_classes(request.listing, [p for i, p in enumerate(pictures) if i not in failures], drawn=False)
+
+
+def _finish(request: Request, part: Path) -> Dataset:
+    """Turn the arrays of `part` into a prepared dataset."""
+    state, hashes = (np.load(part / f"{name}.npy", allow_pickle=False) for name in ("state", "hashes"))
+    kept = state != UNREADABLE
+    grey = bool((state[kept] == GREY).all())
+    digest = hashlib.sha256(json.dumps([request.size, request.listing.classes]).encode())
+    rows: list[tuple[str, int, Picture]] = []
+    for split in SPLITS:
+        members = np.flatnonzero([picture.split == split for picture in request.pictures])
+        chosen = members[kept[members]]
+        _rewrite(part / f"{split}_images.npy", np.flatnonzero(kept[members]), grey)
+        pictures = [request.pictures[i] for i in chosen]
+        labels = np.array([request.listing.classes.index(p.label) for p in pictures], np.uint16)
+        np.save(part / f"{split}_labels.npy", labels)
+        np.save(part / f"{split}_sha256.npy", hashes[chosen])
+        digest.update(labels.tobytes() + hashes[chosen].tobytes())
+        rows += [(split, i, picture) for i, picture in enumerate(pictures)]
+    samples = {split: sum(row[0] == split for row in rows) for split in SPLITS}
+    dataset = own_dataset(
+        request.name, request.listing.title, request.listing.classes, 1 if grey else 3, samples,
+        digest.hexdigest(), request.size,
+    )  # fmt: skip
+    _write_names(part / "pictures.csv", rows)
+    (part / "dataset.json").write_text(json.dumps(to_json(dataset), indent=1) + "\n")
+    for name in ("state.npy", "hashes.npy"):
+        (part / name).unlink()
+    target = folder_of(dataset)
+    if target.is_dir():  # the same pixels and labels under other file names, or an older, damaged copy
+        shutil.rmtree(target)
+    part.rename(target)
+    return dataset
+
+
+def _rewrite(path: Path, kept: np.ndarray, grey: bool) -> None:
+    """Keep only some rows of an array of images, and one channel of grey images."""
+    images = np.load(path, mmap_mode="r", allow_pickle=False)
+    if len(kept) == len(images) and not grey:
+        return
+    shape = (len(kept), *images.shape[1:3]) if grey else (len(kept), *images.shape[1:])
+    copy = _allocate(path.with_suffix(".new"), shape)
+    for start in range(0, len(kept), BLOCK):
+        block = images[kept[start : start + BLOCK]]
+        copy[start : start + BLOCK] = block[..., 0] if grey else block
+    copy.flush()
+    del images, copy
+    path.with_suffix(".new").replace(path)
+
+
+def _write_names(path: Path, rows: Sequence[tuple[str, int, Picture]]) -> None:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["split", "index", "file_name", "label", "group"])
+        for split, i, picture in rows:
+            writer.writerow([split, i, picture.name, picture.label, picture.group or ""])

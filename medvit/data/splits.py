@@ -1,0 +1,106 @@
+"""Assign pictures to splits: as given, else drawn at random, stratified by class, with a fixed seed."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from medvit.data.dataset import SPLITS
+from medvit.data.listing import METADATA, Listing, Picture, few
+from medvit.errors import MedvitError
+from medvit.slow_imports import sklearn_model_selection
+
+HELD_OUT = 0.15  # fraction of the pictures in each of val and test
+GROUP_FOLDS = 7  # of the pictures of groups, one fold is val and one is test
+
+
+def assign(listing: Listing, seed: int = 0) -> list[Picture]:
+    """Return the pictures of a listing, each with a split.
+
+    Splits that are given are kept. Those that are not, val or test or both, are drawn from the pictures of
+    train, or from all where no split is given.
+
+    Raises:
+        MedvitError: a class has too few pictures for the splits, a class is missing from a split, or a given
+            split cuts through a group.
+    """
+    pictures = listing.pictures
+    given = {picture.split for picture in pictures} - {None}
+    if given and "train" not in given:
+        raise MedvitError(
+            f"{listing.title} has no pictures for training: its splits are "
+            f"{', '.join(sorted(map(str, given)))}."
+        )
+    missing = [split for split in ("val", "test") if split not in given]
+    pool = [i for i, picture in enumerate(pictures) if picture.split in (None, "train")]
+    pictures = [replace(picture, split=picture.split or "train") for picture in pictures]
+    if missing:
+        labels = np.array([listing.classes.index(pictures[i].label) for i in pool])
+        groups = [pictures[i].group for i in pool]
+        draw = _draw_groups if any(groups) else _draw
+        for split, members in zip(missing, draw(labels, groups, len(missing), seed), strict=True):
+            for i in members:
+                pictures[pool[i]] = replace(pictures[pool[i]], split=split)
+    _check_groups(listing, pictures)
+    check_classes(listing, pictures, bool(missing))
+    return pictures
+
+
+def _draw(labels: np.ndarray, _groups: Sequence[str | None], count: int, seed: int) -> list[list[int]]:
+    """Indices of `count` disjoint parts, each with the fraction HELD_OUT of every class, and at least one."""
+    rng = np.random.default_rng(seed)
+    parts: list[list[int]] = [[] for _ in range(count)]
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        size = max(1, round(HELD_OUT * len(members)))
+        for k, part in enumerate(parts):
+            part += members[k * size : (k + 1) * size].tolist()
+    return parts
+
+
+def _draw_groups(labels: np.ndarray, groups: Sequence[str | None], count: int, seed: int) -> list[list[int]]:
+    """As `_draw`, with whole groups; a picture without a group is one of its own."""
+    # A tuple for each group, as a group might be called like a number.
+    keys = [(group, -1) if group else ("", i) for i, group in enumerate(groups)]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    ids = np.array([numbers[key] for key in keys])
+    if len(numbers) < 3:
+        raise MedvitError(f"There are {len(numbers)} groups; three splits need at least three.")
+    folds = min(GROUP_FOLDS, len(numbers))
+    splitter = sklearn_model_selection.StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    parts = [held_out.tolist() for _, held_out in splitter.split(labels, labels, ids)]
+    return parts[:count]
+
+
+def _check_groups(listing: Listing, pictures: list[Picture]) -> None:
+    splits: dict[str, set[str | None]] = {}
+    for picture in pictures:
+        if picture.group:
+            splits.setdefault(picture.group, set()).add(picture.split)
+    if crossing := [group for group, members in splits.items() if len(members) > 1]:
+        raise MedvitError(
+            f"{len(crossing):,} groups of {listing.title} are in more than one split: {few(crossing)}. "
+            f"Correct the column split of {METADATA}, or leave it out to have the splits drawn by group."
+        )
+
+
+def check_classes(listing: Listing, pictures: list[Picture], drawn: bool) -> None:
+    """Raise a MedvitError that lists the classes without a picture in a split.
+
+    Args:
+        drawn: the splits were drawn, and not given.
+    """
+    present = {(picture.split, picture.label) for picture in pictures}
+    lacking = [
+        f"{label} in {split}"
+        for split in SPLITS
+        for label in listing.classes
+        if (split, label) not in present
+    ]
+    if lacking:
+        grouped = any(picture.group for picture in pictures)
+        unit = "groups" if grouped and drawn else "pictures"
+        raise MedvitError(
+            f"{len(lacking)} classes of {listing.title} are missing from a split: {few(lacking)}. Each class "
+            f"needs one or more {unit} in each of {', '.join(SPLITS)}: add {unit}, or leave the class out."
+        )

@@ -1,0 +1,207 @@
+"""Measure an image classifier that was not trained here on a dataset, and write it as a checkpoint folder.
+
+Its classes are matched with those of the dataset by name. It chooses among the classes of the dataset alone,
+as ImageNet models are measured on collections with a part of the classes (Hendrycks et al., ICCV 2021); the
+accuracy among all its classes is measured too.
+"""
+
+from __future__ import annotations
+
+import copy
+import platform
+import re
+import time
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from medvit import checkpoint, explain, files
+from medvit.checkpoint_files import MODEL_TYPES
+from medvit.data import Dataset, load_split
+from medvit.data.dataset import to_json
+from medvit.data.listing import few
+from medvit.errors import MedvitError
+from medvit.evaluation.inference import predict
+from medvit.evaluation.metrics import evaluate
+from medvit.imaging import Preprocessing, to_tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+BATCH = 64
+NOT_TRAINED = "not trained here"
+# A card has a recipe; that of such a model is not known.
+NO_RECIPE = {"epochs": 0, "batch_size": 0, "learning_rate": 0.0, "weight_decay": 0.0}
+
+
+@dataclass(frozen=True)
+class ExternalModel:
+    """An opened model and, for each class of a dataset, the index of the model's class of that name.
+
+    `left_out`: classes of the model that the dataset does not have.
+    """
+
+    source: str
+    explainer: explain.Explainer
+    columns: list[int]
+    left_out: list[str]
+
+    @property
+    def name(self) -> str:
+        """A name for folders and cards, from the last part of the source."""
+        last = Path(self.source).expanduser().resolve().name if Path(self.source).is_dir() else self.source
+        return re.sub(r"[^\w.-]+", "-", last.split("/")[-1], flags=re.ASCII).strip("-.")[:100] or "model"
+
+
+def open_external(source: str, dataset: Dataset) -> ExternalModel:
+    """Open a model by folder, hub id or name of timm, and match its classes with those of a dataset.
+
+    Raises:
+        MedvitError: it is no usable image classifier, or it lacks classes of the dataset.
+    """
+    explainer = explain.Explainer(source)
+    columns, left_out = match_classes(dataset.classes, explainer.classes, source)
+    return ExternalModel(source, explainer, columns, left_out)
+
+
+def match_classes(wanted: Sequence[str], classes: Sequence[str], source: str) -> tuple[list[int], list[str]]:
+    """Match class names, without regard to case, spaces, hyphens and underscores.
+
+    Returns:
+        the index in `classes` of each wanted class, and the classes that none was matched with.
+
+    Raises:
+        MedvitError: wanted classes are not among `classes`, or one matches several.
+    """
+    places: dict[str, list[int]] = {}
+    for i, name in enumerate(classes):
+        for alias in {_plain(name), *(map(_plain, name.split(",")) if len(classes) > 500 else ())}:
+            places.setdefault(alias, []).append(i)
+    missing = [name for name in wanted if _plain(name) not in places]
+    if missing:
+        raise MedvitError(
+            f"{len(missing)} of the {len(wanted)} classes of the pictures are not classes of {source}: "
+            f"{few(missing)}. The model has {len(classes):,} classes: {few(classes, 5)}. Rename the class "
+            "folders, or the labels in metadata.csv, as the model names them."
+        )
+    if ambiguous := [name for name in wanted if len(places[_plain(name)]) > 1]:
+        raise MedvitError(f"{len(ambiguous)} classes match several of {source}: {few(ambiguous)}.")
+    columns = [places[_plain(name)][0] for name in wanted]
+    if len(set(columns)) < len(columns):
+        raise MedvitError(f"Several classes of the pictures match one class of {source}.")
+    return columns, [name for i, name in enumerate(classes) if i not in set(columns)]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
+
+
+def can_be_opened(model: ExternalModel) -> bool:
+    """Whether the app can open a checkpoint folder of this model."""
+    height, width = model.explainer.preparation.input_size
+    config, head = model.explainer.config, getattr(model.explainer.model, "classifier", None)
+    known = getattr(config, "model_type", None) in MODEL_TYPES and config.image_size == height == width
+    return known and isinstance(head, nn.Linear) and not model.explainer.multi_label
+
+
+def predict_split(
+    model: ExternalModel, dataset: Dataset, split: str, size: int, data_root: str | Path | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits (N, C of the model) of a split by the model as it is, and labels (N,) of the dataset."""
+    images, labels = load_split(dataset, split, size, data_root)
+    explainer = explain.Explainer(model.explainer.model, preprocessing_of(model))
+    parts = [
+        explainer.logits(to_tensor(images[start : start + BATCH])).numpy()
+        for start in range(0, len(images), BATCH)
+    ]
+    return np.concatenate(parts), labels
+
+
+def preprocessing_of(model: ExternalModel) -> Preprocessing:
+    """Return the preprocessing of the model for source images.
+
+    Raises:
+        MedvitError: its input is not square, or not RGB.
+    """
+    preparation = model.explainer.preparation
+    height, width = preparation.input_size
+    normalization = preparation.normalization
+    if height != width or normalization.bgr:
+        raise MedvitError(
+            f"The model {model.source} takes inputs of {width} x {height} pixels"
+            f"{' in the order blue, green, red' if normalization.bgr else ''}; square RGB ones can be measured."
+        )
+    return Preprocessing(height, normalization.mean, normalization.std, normalization.rescale_factor)
+
+
+def among_all_classes(model: ExternalModel, logits: np.ndarray, labels: np.ndarray) -> float:
+    """Accuracy where the model chooses among all its classes."""
+    return float((logits.argmax(1) == np.array(model.columns)[labels]).mean())
+
+
+def write_checkpoint(
+    folder: Path, model: ExternalModel, dataset: Dataset, size: int, data_root: str | Path | None = None
+) -> None:
+    """Fill a checkpoint folder: the model with the classes of the dataset, its metrics and its card.
+
+    Raises:
+        MedvitError: the app cannot open such a model, see `can_be_opened`.
+    """
+    start = time.monotonic()
+    preprocessing = preprocessing_of(model)
+    restricted = _with_classes(model, dataset.classes)
+    checkpoint.write_model(folder, restricted, preprocessing)
+    stored = checkpoint.load_model(folder)
+    card: dict[str, Any] = {}
+    for split, key in (("val", "validation"), ("test", "test")):
+        images, labels = load_split(dataset, split, size, data_root)
+        logits = checkpoint.to_half(predict(stored, preprocessing, images)[0])
+        card[key] = evaluate(logits, labels, dataset.task, dataset.classes)
+    checkpoint.write_test(folder, logits, labels)
+    public = model.source if not Path(model.source).is_dir() else Path(model.source).resolve().name
+    card |= {
+        "subset": dataset.name,
+        "model": model.name,
+        "seed": 0,
+        "recipe": NO_RECIPE,
+        "strategy": NOT_TRAINED,
+        "source_size": size,
+        "input_size": preprocessing.size,
+        "interpolation": "bicubic" if preprocessing.size != size else None,
+        "parameters": stored.num_parameters(),
+        "backbone": public,
+        "trained_on": 0,
+        "history": [],
+        "selection": NOT_TRAINED,
+        "hardware": "one CPU core"
+        if torch.get_num_threads() == 1
+        else f"{torch.get_num_threads()} CPU cores",
+        "seconds": round(time.monotonic() - start, 1),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "sha256": files.sha256(folder / checkpoint.WEIGHTS),
+    }
+    if dataset.own:
+        card["dataset"] = to_json(dataset)
+    checkpoint.write_card(folder, card)
+
+
+def _with_classes(model: ExternalModel, classes: tuple[str, ...]) -> PreTrainedModel:
+    """A copy of the model whose head has the classes of the dataset, in their order."""
+    original = model.explainer.model
+    restricted = copy.deepcopy(original)
+    head = nn.Linear(original.classifier.in_features, len(classes), original.classifier.bias is not None)
+    with torch.no_grad():
+        head.weight.copy_(original.classifier.weight[model.columns])
+        if head.bias is not None:
+            head.bias.copy_(original.classifier.bias[model.columns])
+    restricted.classifier = head
+    restricted.num_labels = len(classes)
+    restricted.config.id2label = dict(enumerate(classes))
+    restricted.config.label2id = {name: i for i, name in enumerate(classes)}
+    return restricted

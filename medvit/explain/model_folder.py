@@ -1,0 +1,188 @@
+"""Any image classifier by its name: a folder, an id of the Hugging Face hub, or a name of timm.
+
+A model is data: only config.json, the configuration of its preprocessing and safetensors are read, and no
+code that comes with a model is run.
+"""
+
+import difflib
+import re
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from medvit.errors import MedvitError
+from medvit.models import folder_check
+from medvit.slow_imports import huggingface_hub, safetensors_torch, timm, transformers
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+# The only files that are fetched from the hub; the weights of a large model are in numbered parts.
+FETCHED = ("config.json", "preprocessor_config.json", *WEIGHTS, "model-*-of-*.safetensors")
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+# Arguments of timm.create_model that name files or change how they are read; no part of an architecture.
+FORBIDDEN_ARGUMENTS = {
+    "model_name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args",
+    "checkpoint_path", "cache_dir", "scriptable", "exportable", "no_jit", "features_only",
+}  # fmt: skip
+
+
+def find_folder(source: str | Path) -> Path:
+    """The folder of a model; one that is named by a hub id or by timm's name is fetched if it is not here.
+
+    Raises:
+        MedvitError: there is no such folder or model, or it cannot be fetched.
+    """
+    folder, name = Path(source).expanduser(), str(source)
+    if folder.is_dir():
+        return folder
+    if isinstance(source, Path) or not HUB_ID.fullmatch(name):
+        name = _hub_id_of_timm(name)
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(FETCHED)))
+    except Exception as error:  # the network and the hub fail in many ways
+        raise MedvitError(
+            f"There is no folder {source}, and the model {name} cannot be fetched from the Hugging Face hub "
+            f"({_first_line(error)}). Check the name and the network, or name a folder."
+        ) from error
+
+
+def _hub_id_of_timm(name: str) -> str:
+    """The hub id of the weights of one of timm's models."""
+    nothing = f"There is no model {name}: it is no folder, no hub id (owner/name)"
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise MedvitError(f"{nothing}, and no name of timm.")
+    try:
+        known = timm.is_model(name)
+        config = timm.get_pretrained_cfg(name, allow_unregistered=False) if known else None
+    except ModuleNotFoundError as error:
+        raise MedvitError(f"{nothing}, and timm, which might know it, is not installed.") from error
+    except (RuntimeError, ValueError, KeyError):  # a tag that the architecture does not have
+        config = None
+    if config is None or not config.hf_hub_id:
+        close = difflib.get_close_matches(name, timm.list_models(pretrained=True), 3)
+        hint = f" Similar names of timm: {', '.join(close)}." if close else ""
+        raise MedvitError(f"{nothing}, and no name for which timm has weights on the hub.{hint}")
+    return config.hf_hub_id
+
+
+def open_model(source: str | Path) -> tuple[nn.Module, Any]:
+    """Open any image classifier by folder, hub id or name of timm.
+
+    Returns:
+        the model in evaluation mode and float32; and its image processor, None for one of timm, which brings
+        its `pretrained_cfg` along.
+
+    Raises:
+        MedvitError: there is no such model, it is no image classifier, or its weights are not safetensors.
+    """
+    folder = find_folder(source)
+    config = _read_config(folder)
+    if not any((folder / name).is_file() for name in WEIGHTS):
+        raise MedvitError(
+            f"The model {source} has no model.safetensors. Other files of weights are not read, as they may "
+            "contain code; save the model again with save_pretrained."
+        )
+    _check_arguments(source, config)
+    try:
+        if "architecture" in config and "model_type" not in config:
+            model, processor = _open_timm(folder), None
+        else:
+            model, processor = _open_transformers(folder)
+        folder_check.check_finite(model)
+        return model, processor
+    except MedvitError as error:
+        raise MedvitError(f"The model {source} cannot be used: {error}") from error
+    except Exception as error:  # whatever a damaged folder makes the libraries raise
+        raise MedvitError(f"The model {source} cannot be loaded: {_first_line(error)}") from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not (folder / "config.json").exists():
+        inside = sorted(path.parent.name for path in folder.glob("*/config.json"))[:3]
+        hint = f" Models are in its subfolders, such as {', '.join(inside)}." if inside else ""
+        raise MedvitError(f"The folder {folder} is no model: config.json is missing.{hint}")
+    try:
+        return folder_check.read_config(folder)
+    except MedvitError as error:
+        raise MedvitError(f"The model in {folder} cannot be used: {error}.") from error
+
+
+def _check_arguments(source: str | Path, config: dict[str, Any]) -> None:
+    """Refuse arguments by which a configuration would make timm read other files."""
+    arguments = config.get("model_args") or {}
+    if not isinstance(arguments, dict) or FORBIDDEN_ARGUMENTS & set(arguments):
+        raise MedvitError(f"The config.json of {source} has model_args that belong to no architecture.")
+    architecture = config.get("architecture")
+    if architecture is not None and not re.fullmatch(r"\w+(\.\w+)?", str(architecture)):
+        raise MedvitError(f"The config.json of {source} names no architecture of timm.")
+
+
+def _open_timm(folder: Path) -> nn.Module:
+    build = partial(timm.create_model, f"local-dir:{folder}", pretrained=False)
+    folder_check.check_sizes(folder, build)
+    model = build()
+    # Strict: a missing weight would be a random one.
+    safetensors_torch.load_model(model, folder / "model.safetensors", strict=True)
+    return model.float().eval()
+
+
+def _open_transformers(folder: Path) -> tuple[nn.Module, Any]:
+    folder_check.check_sizes(folder)
+    model, report = transformers.AutoModelForImageClassification.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    random = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if random:
+        raise MedvitError(
+            f"its weights lack {random[0]}"
+            + (f" and {len(random) - 1} others" if len(random) > 1 else "")
+            + ", so it is no trained image classifier."
+        )
+    wrapped = hasattr(model, "timm_model")
+    if not wrapped and not (folder / "preprocessor_config.json").is_file():
+        raise MedvitError(
+            "preprocessor_config.json is missing, so how pictures are prepared is not known. Copy it from "
+            "the model that this one was fine-tuned from."
+        )
+    processor = transformers.AutoImageProcessor.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+    return model.eval(), processor.val_transforms if wrapped else processor
+
+
+def class_names(model: nn.Module, count: int) -> tuple[str, ...]:
+    """The names of the `count` classes of a model, all different.
+
+    From `config.id2label` of transformers or `label_names` of timm; a model of timm with as many classes as
+    ImageNet has the names of ImageNet. Otherwise "class 0", "class 1" and so on. A name that several classes
+    have, as in ImageNet, gets the index of its class.
+    """
+    names = getattr(getattr(model, "config", None), "id2label", None)
+    config = getattr(model, "pretrained_cfg", None)
+    if not names and config:
+        names = config.get("label_names") or _imagenet_names(count)
+    if isinstance(names, list | tuple):
+        names = dict(enumerate(names))
+    by_index = {str(index): str(name) for index, name in names.items()} if isinstance(names, dict) else {}
+    each = [by_index.get(str(index), "").strip() or f"class {index}" for index in range(count)]
+    times = Counter(each)
+    return tuple(f"{name} [{index}]" if times[name] > 1 else name for index, name in enumerate(each))
+
+
+def _imagenet_names(count: int) -> list[str]:
+    subset = timm.data.infer_imagenet_subset({"num_classes": count})
+    return timm.data.ImageNetInfo(subset).label_descriptions() if subset else []
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of a library's message, or the kind of the error where it has none."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,76 @@
+"""The advice of a model: what it says about the images of a test split, or about drawings for practice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medvit.checkpoint import Checkpoint
+from medvit.data import settings, synthetic
+from medvit.evaluation.metrics import probabilities
+from medvit.inference.predictor import Predictor
+from medvit.reliability.apply import Reliability
+
+DRAWINGS = 60  # to practise on
+RIGHT_IN_PRACTICE = 0.6
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The model's answers to the images of a study.
+
+    `classes`: names. `labels`: true classes (N,). `probs`: (N, C), calibrated where the checkpoint has
+    statistics for it. `sets`: membership in the prediction sets, bool (N, C), None without statistics.
+    `level`: coverage of the sets.
+    """
+
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    probs: np.ndarray
+    sets: np.ndarray | None
+    level: float
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The answers, class indices (N,)."""
+        return self.probs.argmax(1)
+
+    def prediction_set(self, index: int) -> list[int] | None:
+        """Classes in the prediction set of an image, most probable first; None without statistics."""
+        if self.sets is None:
+            return None
+        return [int(i) for i in np.argsort(-self.probs[index], kind="stable") if self.sets[index, i]]
+
+
+def of_test_split(checkpoint: Checkpoint) -> Advice:
+    """What the model says about its test split, from test.npz; the model itself is not needed."""
+    logits = checkpoint.test_logits.astype(np.float32)
+    trust, level = Reliability.of(checkpoint), settings.of(checkpoint.dataset.name).conformal_level
+    probs = trust.calibrated(logits) if trust else probabilities(logits)
+    sets = trust.prediction_sets(probs, level) if trust and trust.has_prediction_sets else None
+    return Advice(checkpoint.dataset.classes, checkpoint.test_labels, probs, sets, level)
+
+
+def of_drawings(predictor: Predictor) -> Advice:
+    """What the model says about synthetic examples. A drawing has no true class, so these are made up.
+
+    The model is right about RIGHT_IN_PRACTICE of them.
+    """
+    dataset = predictor.checkpoint.dataset
+    predictions = predictor.predict_many(drawings(dataset.name, range(DRAWINGS)))
+    probs = np.stack([prediction.display_probs for prediction in predictions])
+    predicted, level = probs.argmax(1), settings.of(dataset.name).conformal_level
+    rng, count = np.random.default_rng(0), len(dataset.classes)
+    labels = np.where(
+        rng.permutation(DRAWINGS) < RIGHT_IN_PRACTICE * DRAWINGS,
+        predicted,
+        (predicted + rng.integers(1, count, DRAWINGS)) % count,
+    )
+    trust = predictor.trust
+    sets = trust.prediction_sets(probs, level) if trust and trust.has_prediction_sets else None
+    return Advice(dataset.classes, labels, probs, sets, level)
+
+
+def drawings(dataset: str, numbers: Sequence[int]) -> np.ndarray:
+    """The synthetic examples of these numbers, uint8 (N, s, s, 3)."""
+    return np.stack([synthetic.draw(dataset, number) for number in numbers])

@@ -1,0 +1,4 @@
+element.addEventListener("click", (event) => {
+  const name = event.target.closest("button")?.dataset.name;
+  if (name) trigger("select", { name });
+});
