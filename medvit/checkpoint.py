@@ -175,7 +175,7 @@ def load(folder: str | Path) -> Checkpoint:
         logits, labels, test_tsne = read_test(folder / "test.npz", dataset)
         check_model_files(folder, card, dataset, preprocessing)
     except (MedvitError, OSError) as error:
-        raise MedvitError(f"The checkpoint {folder} is damaged: {error}.") from error
+        raise MedvitError(f"The checkpoint {folder} is damaged: {str(error).rstrip('.')}.") from error
     try:
         trust, problem = read_trust(folder, card["sha256"], dataset), ""
     except MedvitError as error:

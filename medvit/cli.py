@@ -15,7 +15,7 @@ COMMANDS = {
     "evaluate": "recompute the test metrics of checkpoints from their weights",
     "predict": "classify folders, files or zips of images into one CSV",
     "sweep": "train many models and seeds, and keep the best on validation",
-    "explain": "draw the explanation map of one image",
+    "explain": "draw the explanation maps of pictures, for any image classifier",
     "faithfulness": "measure how faithful the explanation maps of checkpoints are",
     "train-ood-reference": "train the small model behind the out-of-distribution scores",
     "reader-study": "score how people decide with and without the model",

@@ -10,9 +10,12 @@ DICOM_PIXELS = 16_000_000  # of one DICOM file, whose values take more memory th
 DICOM_BYTES = 100 * MB  # of one DICOM file after decompression
 
 # Bulk predictions
-BULK_FILES = 10_000  # images in one job, counting the members of zip files
+BULK_FILES = 10_000  # images in one job, counting all entries of zip files
 BULK_LOOSE_FILES = 1_000  # of them outside zip files: Gradio accepts no more in one request
 BULK_BYTES = 500 * MB  # of one job, unpacked
+BULK_SECONDS = 900  # that one job may take
+BULK_CPU_SECONDS = 600  # of computing: decoding, and the thread that runs the model
+BULK_JOBS = 4  # at once; further ones wait
 ZIP_RATIO = 100  # a zip member that was compressed further than any image is treated as a zip bomb
 
 # Requests
@@ -43,7 +46,7 @@ REFUSAL_SECONDS = 1  # before a refusal for too many requests, so that it does n
 LOGIN_SECONDS = 60
 LOGIN_ATTEMPTS = 10  # wrong passwords from one address in LOGIN_SECONDS
 
-# Concurrency
+# Concurrency; shared by address, see ui/server/shares.py
 CONNECTIONS = 2_048  # open connections, or three quarters of the descriptors where these are fewer
 CONNECTIONS_PER_ADDRESS = 256  # open connections; further ones are closed
 CONCURRENCY = 16  # simultaneous requests for each model or job

@@ -25,7 +25,14 @@ import pytest
 import torch
 from filelock import FileLock
 from gradio_client import Client
-from transformers import ViTConfig, ViTForImageClassification
+from transformers import (
+    AutoModelForImageClassification,
+    ConvNextImageProcessor,
+    ResNetConfig,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
 
 from medvit import cli, files
 from medvit.benchmarks import hostile_files as hostile
@@ -99,6 +106,41 @@ def backbone(build_once) -> Path:
         (folder / "preprocessor_config.json").write_text(json.dumps(Preprocessing(32).to_json()))
 
     return build_once("backbone", build)
+
+
+@pytest.fixture(scope="session")
+def own_models(build_once) -> Path:
+    """A folder of small models with random weights, as other programs write them. Only read it.
+
+    vit and resnet by transformers, for 32 and 48 pixels; timm by timm, for 64 where its name says 224;
+    imagenet with 1,000 classes; blood with the classes of BloodMNIST, in another order.
+    """
+
+    def build(folder: Path) -> None:
+        torch.manual_seed(0)
+        timm = pytest.importorskip("timm")
+        vit = dict(image_size=32, patch_size=8, hidden_size=24, num_hidden_layers=3, num_attention_heads=2)
+        sizes = dict(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+        blood = medmnist.get("bloodmnist").classes[::-1]
+        for name, config in {
+            "vit": ViTConfig(**vit, intermediate_size=48, id2label={0: "cat", 1: "dog", 2: "<b>hat</b>"}),
+            "imagenet": ViTConfig(**vit, intermediate_size=48, num_labels=1000),
+            "blood": ViTConfig(**vit, intermediate_size=48, id2label=dict(enumerate(blood))),
+            "resnet": ResNetConfig(**sizes, num_labels=4),
+        }.items():
+            AutoModelForImageClassification.from_config(config).save_pretrained(folder / name)
+            processor = ViTImageProcessor(size={"height": 32, "width": 32})
+            if name == "resnet":
+                processor = ConvNextImageProcessor(size={"shortest_edge": 48}, crop_pct=0.875)
+            processor.save_pretrained(folder / name)
+        arguments = dict(img_size=64, depth=2, num_classes=3)
+        model = timm.create_model("vit_tiny_patch16_224", **arguments)
+        timm.models.save_for_hf(
+            model, folder / "timm", model_config={"label_names": ["a", "b", "c"]}, model_args=arguments,
+            safe_serialization=True,
+        )  # fmt: skip
+
+    return build_once("own_models", build)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 import medvit
-from medvit import checkpoint
+from medvit import checkpoint, files
 from medvit.errors import MedvitError
 
 
@@ -72,7 +72,7 @@ def test_a_damaged_folder_is_refused_by_name(folder, damage):
     [
         ("seconds", "long"), ("recipe", None), ("history", {}), ("trained_on", "all"), ("seed", None),
         ("start", 5), ("start", {"subset": "bloodmnist"}), ("start", {"recipe": {"epochs": "<b>"}}),
-        ("start", {"recipe": {"epochs": 3}, "subset": "nomnist"}), ("subset", []),
+        ("start", {"recipe": {"epochs": 3}, "subset": ["bloodmnist"]}), ("subset", []),
         ("teachers", 3), ("seeds", [{}]), ("seeds", [{"test_accuracy": "<b>"}]),
     ],
 )  # fmt: skip
@@ -87,12 +87,13 @@ def test_discovery_leaves_damaged_folders_out_and_says_why(folder):
     cut_weights(folder)
     checkpoints, problems = checkpoint.discover(folder.parent.parent)
     assert [each.folder.name for each in checkpoints] == ["cnn"]
-    assert "sha256" in problems["breastmnist/spt_lsa"]
+    assert "header" in problems["breastmnist/spt_lsa"]
 
 
 def test_weights_that_do_not_fit_the_configuration_are_refused_in_one_short_sentence(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10}))
+    change_card(folder, config_sha256=files.sha256(folder / "config.json"))
     with pytest.raises(MedvitError, match=r"blocks\.9.* and \d+ more") as refusal:
         _ = checkpoint.load(folder).model
     assert len(str(refusal.value)) < 400 + len(str(folder))

@@ -1,10 +1,10 @@
 """Attacks on a running app by plain HTTP, each for a bounded time: `ATTACKS[name](url)`.
 
-Only for servers of one's own. Against a server on this machine, an attack comes from many loopback addresses,
-as one from many clients would; elsewhere it comes from one address.
+Only for one's own server. On this machine an attack comes from many loopback addresses, as from many clients.
 """
 
 import asyncio
+import io
 import ipaddress
 import itertools
 import json
@@ -15,8 +15,11 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-SECONDS = 20.0  # of an attack, unless it is told otherwise
-CLIENTS = 4  # addresses of an attack that does not say how many
+import numpy as np
+from PIL import Image
+
+SECONDS = 20.0  # of an attack
+CLIENTS = 4  # addresses of an attack
 MB = 2**20
 FORM = "multipart/form-data; boundary=x"
 JSON = "application/json"
@@ -218,11 +221,6 @@ def full_queue(url: str, seconds: float = SECONDS, clients: int = 1) -> None:
 
 
 def _picture() -> bytes:
-    import io
-
-    import numpy as np
-    from PIL import Image
-
     data = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)).save(data, "PNG")
     return data.getvalue()

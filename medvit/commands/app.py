@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from medvit import limits
+from medvit.commands.dataset_options import DATA_HELP
 from medvit.errors import MedvitError
 from medvit.explain.model_folder import find_folder
 from medvit.inference.registry import Registry
 from medvit.inference.worker import SWITCH_SECONDS, Worker
+from medvit.memory import return_memory_regularly
 from medvit.slow_imports import huggingface_hub, import_slow_libraries
 from medvit.ui.server import hosting
 from medvit.ui.server.cleanup import PREFIX
@@ -53,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="any image classifier, beside the checkpoints: a folder or hub id of transformers or timm, or a "
         "name of timm; only a hub id or a name is fetched, only safetensors are read, and no code that comes "
         "with a model is run; may be repeated",
+    )
+    add(
+        "--data",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help=f"{DATA_HELP}; for the Data tab and the checkpoints that were made with them; may be repeated",
     )
     add(
         "--data-root",
@@ -95,6 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pages that may embed the app and call it, such as https://example.org; may be repeated",
     )
     add("--proxy", action="store_true", help="trust the X-Forwarded-* headers of a reverse proxy in front")
+    add("--metrics", action="store_true", help="serve /metrics for Prometheus (needs prometheus-client)")
     add(
         "--log",
         action="store_true",
@@ -117,10 +127,14 @@ def run(args: argparse.Namespace) -> None:
     login = hosting.parse_login(args.auth or os.environ.pop("MEDVIT_AUTH", None))
     if args.mcp:
         hosting.check_mcp(login)
+    if args.metrics:
+        hosting.check_metrics()
     policy = OriginPolicy.of(args.allow_host, args.allow_origin, args.proxy)
     _fetch(args.model)
     uploads = _set_environment(policy.proxy)
     registry = Registry.open(args.checkpoints, args.data_root, int(args.memory * 2**30), args.model)
+    for path in args.data:
+        registry.add_pictures(path)
     for problem in registry.problems.values():
         print(f"medvit app: left out: {problem}", file=sys.stderr)
     hosting.declare_gpu()
@@ -131,6 +145,7 @@ def run(args: argparse.Namespace) -> None:
     demo = _launch(args, uploads, registry, worker, policy, login)
     import_slow_libraries()  # the first page is out
     gc.collect()
+    return_memory_regularly()
     gc.freeze()  # everything loaded so far stays; later collections need not traverse it
     stopped.wait()
     _close(demo, worker)
@@ -154,8 +169,11 @@ def _launch(
     login: tuple[str, str] | None,
 ) -> Any:
     """Start the server; return its gradio.Blocks."""
+    from medvit.ui.server.metrics import Metrics  # imports uvicorn
+
     ui = importlib.import_module("medvit.ui.app")  # imports Gradio
     demo = ui.build(registry, worker.call)
+    metrics = Metrics(registry, worker) if args.metrics else None
     try:
         demo.launch(
             server_name=args.host,
@@ -163,7 +181,7 @@ def _launch(
             auth=login,
             mcp_server=args.mcp,
             prevent_thread_lock=True,
-            **ui.launch_options(uploads, policy, args.log),
+            **ui.launch_options(uploads, policy, args.log, metrics),
         )
     except OSError as error:  # Gradio's message is meant for programmers
         port = f"port {args.port}" if args.port else "every port from 7860"

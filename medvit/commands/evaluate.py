@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         metavar="ID_OR_FOLDER",
-        help="measure any image classifier on --data or --subset: a folder or hub id of transformers or timm, or "
-        "a name of timm; its classes are matched by name. The checkpoint folder that the app opens is written to "
+        help="measure any image classifier on --data or --subset: a folder or hub id of transformers or "
+        "timm, or a name of timm; its classes are matched by name. A checkpoint folder for the app goes to "
         "<SAVE>/<dataset>/<model>",
     )
     add("--save", type=Path, default=Path("runs/measured"), metavar="SAVE", help="for --model [%(default)s]")
@@ -150,8 +150,8 @@ def _check_pictures(item: Checkpoint, args: argparse.Namespace) -> None:
     dataset = open_dataset(args.data, size, skip_unreadable=args.skip_unreadable)
     if dataset.digest != item.dataset.digest:
         raise MedvitError(
-            f"{args.data} does not hold the pictures that {item.folder} was tested on: pictures, labels or splits "
-            "differ. Measure a model on other pictures with --model."
+            f"{args.data} does not hold the pictures that {item.folder} was tested on: pictures, labels or "
+            "splits differ. Measure a model on other pictures with --model."
         )
 
 

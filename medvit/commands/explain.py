@@ -1,36 +1,35 @@
-"""Draw the explanation map of one image, for any image classifier of transformers.
+"""Draw explanation maps of pictures, for any image classifier.
 
-medvit explain cell.png --model checkpoints/bloodmnist/spt_lsa
-medvit explain cat.png --model google/vit-base-patch16-224 --method rollout --out why.png
+medvit explain google/vit-base-patch16-224 cat.png
+medvit explain checkpoints/bloodmnist/spt_lsa scans/ --method rollout --out maps
 
-Prints the most probable classes and where the weight of the map lies, and writes the map as an overlay.
-Research demo, not for diagnosis.
+Writes a folder with the map over each picture and a page, index.html, that shows them with the most probable
+classes. A file that cannot be read is listed there with the reason. Research demo, not for diagnosis.
 """
 
 import argparse
 from pathlib import Path
 
-import numpy as np
+from tqdm import tqdm
 
-from medvit import checkpoint, explain, imaging
+from medvit import checkpoint, explain
 from medvit.errors import MedvitError
+from medvit.inference import bulk, explanations, external
+from medvit.inference.explanations import Explained
 from medvit.inference.predictor import Predictor
 from medvit.slow_imports import transformers
-
-PRINTED_CLASSES = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the flags of `medvit explain`."""
     add = parser.add_argument
-    add("image", type=Path, metavar="IMAGE", help="an image file")
     add(
-        "--model",
-        required=True,
-        metavar="ID_OR_FOLDER",
-        help="a checkpoint folder of medvit, or any image classifier of transformers, by folder or hub id; "
-        "safetensors only, and no code that comes with a model is run",
+        "model",
+        metavar="MODEL",
+        help="a checkpoint folder of medvit, or any image classifier: a folder or hub id of transformers or "
+        "timm, or a name of timm; only safetensors are read, and no code that comes with a model is run",
     )
+    add("paths", nargs="+", type=Path, metavar="IMAGE", help="pictures, or folders or zips of them")
     add(
         "--method",
         choices=("auto", *explain.METHODS),
@@ -40,48 +39,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "other models relevance, or grad_cam where attention cannot be read [%(default)s]",
     )
     add("--target", metavar="CLASS", help="index or name of the class to explain [the predicted one]")
-    add("--out", type=Path, metavar="FILE", help="the overlay [IMAGE-MAP.png in the current folder]")
+    add(
+        "--out",
+        type=Path,
+        default=Path("explained"),
+        metavar="DIR",
+        help="the folder to write; files of an earlier run in it are replaced [%(default)s]",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Explain one image."""
-    transformers.utils.logging.disable_progress_bar()
-    forward_pass, probs, classes = _predict(args.image, args.model)
-    for index in np.argsort(-probs)[:PRINTED_CLASSES]:
-        print(f"{probs[index]:7.1%}  {classes[index]}")
-    method = forward_pass.explainer.best_method() if args.method == "auto" else args.method
-    target = None if args.target is None else _class_index(args.target, classes)
-    overlay = forward_pass.overlay(method, target)
-    out = args.out or Path(f"{args.image.stem}-{method}.png")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        overlay.save(out)
-    except (OSError, ValueError) as error:
-        raise MedvitError(f"{out} cannot be written ({error}). Name another file with --out.") from error
-    explained = classes[forward_pass.top if target is None else target]
-    print(f"{out}: {explain.METHODS[method].title} of {explained}.")
-    print(explain.describe(forward_pass.heatmap(method, target)))
+    """Explain the pictures and write the page, also of those that are done when it is interrupted.
 
-
-def _predict(image: Path, model: str) -> tuple[explain.ForwardPass, np.ndarray, list[str]]:
-    """The forward pass, the probabilities (C,) and the names of the classes.
-
-    A checkpoint of medvit gets the image as in the app: reduced to the source size of its training images.
+    Raises:
+        MedvitError: an option does not fit the model, no picture can be read, or DIR cannot be written.
     """
+    transformers.utils.logging.disable_progress_bar()
+    files = bulk.list_files(args.paths, limited=False)
+    predictor = _open(args.model)
+    method = explanations.check_method(predictor, args.method)
+    target = None if args.target is None else _class_index(args.target, predictor.checkpoint.dataset.classes)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explanations.cannot_write(args.out, error) from error
+    items: list[Explained] = []
+    try:
+        with tqdm(total=len(files), unit="picture", disable=len(files) == 1) as bar:
+            for item in explanations.explain_files(predictor, files, method, args.out, target):
+                items.append(item)
+                bar.update()
+    finally:
+        readable = any(not item.problem for item in items)
+        page = explanations.write_page(args.out, predictor, method, items) if readable else None
+    print(_summary(items, explain.METHODS[method].title))
+    print(page)
+
+
+def _open(model: str) -> Predictor:
+    """The predictor of a checkpoint of medvit, or of any other image classifier."""
     if (Path(model) / "card.json").is_file():
-        predictor = Predictor(checkpoint.load(model))
-        source = predictor.source(image)
-        prediction = predictor.predict(source)
-        forward_pass = predictor.explainer(imaging.to_tensor(source[None]))
-        return forward_pass, prediction.display_probs, list(prediction.classes)
-    explainer = explain.Explainer(model)
-    forward_pass = explainer(image)
-    probs = forward_pass.probabilities.numpy()
-    names = getattr(explainer.config, "id2label", {})
-    return forward_pass, probs, [names.get(i, str(i)) for i in range(len(probs))]
+        return Predictor(checkpoint.load(model))
+    return external.open_models([model])[0]
 
 
-def _class_index(target: str, classes: list[str]) -> int:
+def _summary(items: list[Explained], title: str) -> str:
+    """The most probable classes of a single picture, or how many were explained.
+
+    Raises:
+        MedvitError: none could be read.
+    """
+    problems = [item for item in items if item.problem]
+    if len(problems) == len(items):
+        first = f"{problems[0].name}: {problems[0].problem}"
+        raise MedvitError(
+            first if len(items) == 1 else f"None of {len(items):,} files could be read. {first}"
+        )
+    if len(items) == 1:
+        (item,) = items
+        classes = "\n".join(f"{probability:7.1%}  {name}" for name, probability in item.classes)
+        return f"{classes}\n{title}{f' for {item.target}' if item.target else ''}: {item.description}"
+    count = len(items) - len(problems)
+    files = "file" if len(problems) == 1 else "files"
+    unreadable = f"; {len(problems):,} {files} could not be read, see the page" if problems else ""
+    return f"{title}: {count:,} {'picture' if count == 1 else 'pictures'}{unreadable}."
+
+
+def _class_index(target: str, classes: tuple[str, ...]) -> int:
     """The class that is named by its index or by its name."""
     if target in classes:
         return classes.index(target)

@@ -13,7 +13,7 @@ from medvit.reliability import measure
 
 
 def measure_model(args: argparse.Namespace) -> Path | None:
-    """Measure `args.model`; return the checkpoint folder that was written, None where the app cannot open one.
+    """Measure `args.model`; return its new checkpoint folder, None where the app could not open one.
 
     Raises:
         MedvitError: no pictures were named, the model is not usable, or its classes do not match.
@@ -34,8 +34,9 @@ def measure_model(args: argparse.Namespace) -> Path | None:
     accuracy = external.among_all_classes(model, logits, labels)
     if model.left_out:
         print(
-            f"{len(model.left_out):,} classes of {args.model} have no pictures: {few(model.left_out)}. Below, it "
-            f"chooses among the {len(dataset.classes)} others; among all, its accuracy is {accuracy:.4f}."
+            f"{len(model.left_out):,} classes of {args.model} have no pictures: {few(model.left_out)}. "
+            f"Below, it chooses among the {len(dataset.classes)} others; among all, its accuracy is "
+            f"{accuracy:.4f}."
         )
     if not external.can_be_opened(model):
         metrics = evaluate(logits[:, model.columns], labels, dataset.task, dataset.classes)

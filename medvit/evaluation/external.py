@@ -135,7 +135,7 @@ def preprocessing_of(model: ExternalModel) -> Preprocessing:
     if height != width or normalization.bgr:
         raise MedvitError(
             f"The model {model.source} takes inputs of {width} x {height} pixels"
-            f"{' in the order blue, green, red' if normalization.bgr else ''}; square RGB ones can be measured."
+            f"{', blue first' if normalization.bgr else ''}; models of square RGB inputs can be measured."
         )
     return Preprocessing(height, normalization.mean, normalization.std, normalization.rescale_factor)
 

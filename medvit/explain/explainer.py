@@ -23,6 +23,7 @@ from medvit.explain.model_folder import class_names, open_model
 from medvit.explain.preparation import Preparation
 from medvit.explain.ranking import rank_of_folder
 from medvit.explain.structure import Structure, inspect_model, patch_grid
+from medvit.models import folder_check
 from medvit.models.features import forward_with_features
 
 CELLS = 7  # that occlusion masks across an image without patches
@@ -240,7 +241,9 @@ class Explainer:
 
     def _logits(self, inputs: Tensor) -> Tensor:
         output = self.model(inputs)
-        return getattr(output, "logits", output)
+        logits = getattr(output, "logits", output)
+        folder_check.check_logits(self.model, logits)
+        return logits
 
     def _forward_passes(
         self,
@@ -251,11 +254,7 @@ class Explainer:
         recorder: AttentionRecorder | None,
     ) -> list[ForwardPass]:
         count = len(logits)
-        if not torch.isfinite(logits).all():
-            raise MedvitError(
-                f"{type(self.model).__name__} gives values that are not finite numbers: its weights or its "
-                "preprocessing are damaged."
-            )
+        folder_check.check_logits(self.model, logits)
         each = zip(pixels.split(1), logits, [None] * count if features is None else features, strict=True)
         if recorder is None:
             cell = max(1, round(pixels.shape[-1] / CELLS))

@@ -36,6 +36,8 @@ def find_folder(source: str | Path) -> Path:
         MedvitError: there is no such folder or model, or it cannot be fetched.
     """
     folder, name = Path(source).expanduser(), str(source)
+    if not name:
+        raise MedvitError("There is no model without a name. Give a folder, a hub id or a name of timm.")
     if folder.is_dir():
         return folder
     if isinstance(source, Path) or not HUB_ID.fullmatch(name):

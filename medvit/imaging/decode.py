@@ -12,8 +12,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from medvit import limits
 from medvit.errors import MedvitError
 from medvit.imaging import dicom, sanitize
-from medvit.imaging.memory import LargeImageTurn
 from medvit.imaging.preprocess import to_source
+from medvit.memory import LargeImageTurn
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 # Everything that Pillow's decoders raise on damaged files.

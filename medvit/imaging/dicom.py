@@ -14,7 +14,7 @@ from PIL import Image
 from medvit import limits
 from medvit.errors import MedvitError
 from medvit.imaging import sanitize
-from medvit.imaging.memory import LargeImageTurn
+from medvit.memory import LargeImageTurn
 from medvit.slow_imports import pydicom, pydicom_config, pydicom_encaps, pydicom_filereader, pydicom_pixels
 
 MAX_READS = 100_000  # while parsing a file; the largest of pydicom's test files needs some thousands

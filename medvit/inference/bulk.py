@@ -15,8 +15,8 @@ import zipfile
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from io import BufferedReader, FileIO
 from itertools import islice
@@ -27,11 +27,13 @@ import numpy as np
 
 from medvit import limits
 from medvit.errors import MedvitError
+from medvit.inference.budget import Budget
 from medvit.inference.predictor import Prediction, Predictor
 
 BATCH_SIZE = 64
 PREFETCH = 3  # batches decoded or being decoded while the model computes another
 THREADS = max(1, min(PREFETCH, (os.cpu_count() or 1) // 2))  # decoders, a batch each; more slow the model
+POLL_SECONDS = 0.3  # between two chances to stop
 MAX_DIRECTORY = 4 * 2**20  # bytes of a zip's table of contents: room for 10,000 files with long names
 OPEN_ZIPS = 16  # open at once; a process may have about a thousand open files
 READABLE_ZIPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA and bzip2 let the file choose the memory
@@ -74,7 +76,8 @@ COLUMNS = tuple(field.name for field in fields(Row))
 def list_files(paths: Iterable[Path], limited: bool = True) -> list[File]:
     """List the files among `paths`: files themselves, those in folders, and those inside zips.
 
-    Hidden ones are left out: names that start with a dot, and macOS's ``__MACOSX``. They count all the same.
+    Hidden ones (names that start with a dot, macOS's ``__MACOSX``) and the folders in a zip are left out, but
+    they count.
 
     Args:
         limited: refuse more than BULK_FILES files or BULK_BYTES bytes, as the app does.
@@ -83,9 +86,8 @@ def list_files(paths: Iterable[Path], limited: bool = True) -> list[File]:
         MedvitError: no file, a limit exceeded, or a zip without a readable table of contents.
     """
     files: list[File] = []
-    size = 0
-    entries = (entry for path in paths for entry in _files_in(path))
-    for count, (file, hidden) in enumerate(entries, start=1):
+    size, entries = 0, (entry for path in paths for entry in _files_in(path))
+    for count, (file, skipped) in enumerate(entries, start=1):
         size += file.bytes
         if limited and (count > limits.BULK_FILES or size > limits.BULK_BYTES):
             raise MedvitError(
@@ -93,7 +95,7 @@ def list_files(paths: Iterable[Path], limited: bool = True) -> list[File]:
                 "classified at once; these are more. Split them, or use `medvit predict`, which takes "
                 "folders of any size."
             )
-        if not hidden:
+        if not skipped:
             files.append(file)
     if not files:
         raise MedvitError("There is no file to classify. Give pictures, a folder of them, or a zip.")
@@ -101,7 +103,7 @@ def list_files(paths: Iterable[Path], limited: bool = True) -> list[File]:
 
 
 def _files_in(path: Path) -> Iterator[tuple[File, bool]]:
-    """Files of a path, each with whether it is hidden."""
+    """Files of a path, and all entries of a zip, each with whether it is to be skipped."""
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             if file.is_file():
@@ -112,9 +114,9 @@ def _files_in(path: Path) -> Iterator[tuple[File, bool]]:
     elif path.suffix.lower() == ".zip":
         with _open_zip(path) as archive:
             for number, member in enumerate(archive.infolist()):
-                if not member.is_dir():
-                    name = member.filename
-                    yield File(display_name(name), path, number, member.file_size), _is_hidden(name)
+                name = member.filename
+                skipped = member.is_dir() or _is_hidden(name)
+                yield File(display_name(name), path, number, member.file_size), skipped
     else:
         yield File(display_name(path.name), path, None, path.stat().st_size), False
 
@@ -130,10 +132,7 @@ def display_name(name: str) -> str:
 
 
 class _CappedReader(BufferedReader):
-    """A file that returns no more than MAX_DIRECTORY bytes at once.
-
-    zipfile reads the whole table of contents, as large as the file claims it to be, and parses it.
-    """
+    """A file that refuses to read more than MAX_DIRECTORY bytes at once, as zipfile does for the contents."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_DIRECTORY:
@@ -168,7 +167,8 @@ class Reader:
         return self
 
     def __exit__(self, *_) -> None:
-        self._close_oldest(len(self._zips))
+        with self._lock:  # a thread may be reading
+            self._close_oldest(len(self._zips))
 
     def __call__(self, file: File) -> Path | bytes:
         """Return the bytes of a zip member, else the path.
@@ -215,33 +215,45 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def predict(
-    predictor: Predictor, files: Iterable[File], reader: Reader, batch_size: int = BATCH_SIZE
+    predictor: Predictor,
+    files: Iterable[File],
+    reader: Reader,
+    batch_size: int = BATCH_SIZE,
+    budget: Budget | None = None,
 ) -> Iterator[list[Row]]:
     """Yield the rows of `files` in their order, a batch at a time; decoding overlaps with computation.
 
-    Close the generator to stop early.
+    Args:
+        budget: counts the CPU time. With it, empty batches come while files are decoded: chances to check it,
+            and to close the generator.
     """
-    remaining = iter(files)
+    remaining, stopped = iter(files), threading.Event()
     groups = iter(lambda: tuple(islice(remaining, batch_size)), ())
-    with ThreadPoolExecutor(THREADS) as pool:
+    pool, measured = ThreadPoolExecutor(THREADS), budget.count_cpu if budget else nullcontext
 
-        def decode(file: File) -> np.ndarray | MedvitError:
-            try:
-                return predictor.source(reader(file))
-            except MedvitError as error:
-                return error
-
-        def submit(group: tuple[File, ...]) -> Future:
-            return pool.submit(lambda: [(file, decode(file)) for file in group])
-
-        pending = deque(map(submit, islice(groups, PREFETCH)))
+    def decode(file: File) -> np.ndarray | MedvitError:
         try:
-            while pending:
-                decoded = pending.popleft().result()
-                pending.extend(map(submit, islice(groups, 1)))
-                yield make_rows(predictor, decoded)
-        finally:
-            pool.shutdown(cancel_futures=True)
+            with measured():
+                return predictor.source(reader(file))
+        except MedvitError as error:
+            return error
+
+    def submit(group: tuple[File, ...]) -> Future:
+        return pool.submit(lambda: [(file, decode(file)) for file in group if not stopped.is_set()])
+
+    pending = deque(map(submit, islice(groups, PREFETCH)))
+    try:
+        while pending:
+            decoding = pending.popleft()
+            while budget and not wait((decoding,), POLL_SECONDS).done:
+                yield []
+            pending.extend(map(submit, islice(groups, 1)))
+            with measured():
+                rows = make_rows(predictor, decoding.result())
+            yield rows
+    finally:
+        stopped.set()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def make_rows(predictor: Predictor, decoded: list[tuple[File, np.ndarray | MedvitError]]) -> list[Row]:

@@ -137,7 +137,7 @@ def _check_preprocessing(source: str, explainer: explain.Explainer) -> None:
     if not difference <= 1 / 255 / std:
         raise MedvitError(
             f"The model {source} prepares its pictures by more than resizing and normalising them, which the "
-            "app cannot display. Explain single pictures with `medvit explain` instead."
+            "app cannot display. In Python, medvit.Explainer(model, preprocess=...) explains it."
         )
 
 

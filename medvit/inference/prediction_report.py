@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from medvit import __version__, explain, plots
-from medvit.checkpoint import Checkpoint
 from medvit.data import settings
 from medvit.evaluation.model_card import ModelCard
 from medvit.inference.predictor import Prediction
@@ -19,6 +18,7 @@ from medvit.templates import environment
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 IMAGE_SIDE = 336
+LISTED_CLASSES = 20
 LIBRARIES = ("torch", "transformers", "pillow")
 MAP_LIMITATION = (
     "A saliency map shows which regions influenced the model; not why, and not whether they should have."
@@ -28,7 +28,7 @@ MAP_LIMITATION = (
 def render(
     prediction: Prediction,
     maps: dict[str, np.ndarray],
-    checkpoint: Checkpoint,
+    card: ModelCard,
     time: datetime,
     origin: str = "an uploaded image",
     truth: int | None = None,
@@ -37,24 +37,26 @@ def render(
     """Return the page, HTML.
 
     Args:
+        card: of the model, see `Predictor.model_card`.
         maps: by name of the method (`medvit.explain.METHODS`), as `Predictor.heatmap` returns them.
         time: the time to print, with its zone.
         origin: where the image comes from; never a file name, which may name a patient.
         truth: the true class, where it is known.
         level: coverage of the prediction set; None for the subset's default.
     """
-    dataset, card = checkpoint.dataset, ModelCard.of(checkpoint)
     probs = prediction.display_probs
+    height, width = prediction.source.shape[:2]
     level = settings.of(prediction.subset).conformal_level if level is None else level
     template = environment(TEMPLATE.parent).get_template(TEMPLATE.name)
     return template.render(
-        title=f"{dataset.title} · {checkpoint.title}",
+        title=card.title,
         time=time.strftime("%Y-%m-%d %H:%M %Z").strip(),
         label=prediction.label,
         image=plots.data_url(plots.enlarge(prediction.source, IMAGE_SIDE)),
-        origin=f"{origin[:1].upper()}{origin[1:]}, {len(prediction.source)} pixels a side.",
+        origin=f"{origin[:1].upper()}{origin[1:]}, {width} x {height} pixels.",
         truth=_truth(prediction, truth),
-        probs=[(prediction.classes[i], f"{probs[i]:.1%}") for i in np.argsort(-probs)],
+        probs=[(prediction.classes[i], f"{probs[i]:.1%}") for i in np.argsort(-probs)[:LISTED_CLASSES]],
+        hidden=max(0, len(probs) - LISTED_CLASSES),
         reliability=_reliability(prediction, level),
         maps=[_map(prediction, name, values) for name, values in maps.items()],
         card=card.facts,

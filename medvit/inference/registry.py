@@ -12,10 +12,11 @@ import numpy as np
 from medvit import checkpoint, limits
 from medvit.checkpoint import Checkpoint
 from medvit.data import Dataset, as_rgb, load_split, medmnist, synthetic
+from medvit.data.folder import dataset_name
 from medvit.errors import MedvitError
 from medvit.evaluation import selection
 from medvit.evaluation.metrics import probabilities
-from medvit.inference import external
+from medvit.inference import external, pictures
 from medvit.inference.predictor import Predictor
 from medvit.inference.sample import Sample, photographs
 
@@ -44,6 +45,7 @@ class Registry:
         self.root = root
         self.data_root = data_root
         self.problems = problems or {}
+        self.datasets: dict[str, Dataset] = {}
         self.model_bytes = model_bytes
         self._predictors: dict[str, dict[str, Predictor]] = {}
         for predictor in predictors:
@@ -81,7 +83,9 @@ class Registry:
                 "<subset>/<model> folders. Train one with `medvit train`, copy the folder checkpoints/ of "
                 "the medvit repository there, or name another folder with --checkpoints."
             )
+        checkpoints, other_pictures = pictures.of_one_dataset(checkpoints)
         predictors = [*external_models, *map(Predictor, checkpoints)]
+        problems |= other_pictures
         return cls(predictors, root, medmnist.data_root(data_root), problems, model_bytes)
 
     @property
@@ -96,7 +100,14 @@ class Registry:
 
     def dataset(self, subset: str) -> Dataset:
         """The dataset of the checkpoints under a name, or the subset of MedMNIST with this name."""
-        return self._first(subset).dataset if subset in self._predictors else medmnist.get(subset)
+        if subset in self._predictors:
+            return self._first(subset).dataset
+        return self.datasets.get(subset) or medmnist.get(subset)
+
+    def add_pictures(self, path: str) -> None:
+        """Prepare one's own pictures, for the checkpoints of that name and for the Data tab."""
+        name = dataset_name(path)
+        self.datasets[name] = pictures.prepare(path, self._first(name) if name in self._predictors else None)
 
     def model_choices(self, subset: str) -> list[tuple[str, str]]:
         """(title, name) of each model of a subset."""
@@ -167,6 +178,10 @@ class Registry:
                     break
                 oldest.unload()
                 size -= _weight_bytes(oldest)
+
+    def loaded_models(self) -> list[int]:
+        """Bytes of the weights of each model in memory."""
+        return [_weight_bytes(p) for p in list(self._recently_used.values()) if p.loaded]
 
     def has_data(self, subset: str) -> bool:
         """Whether the test images of a subset are on disk and readable."""

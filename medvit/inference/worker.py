@@ -26,6 +26,7 @@ import torch
 from medvit.errors import MedvitError
 from medvit.inference import service
 from medvit.inference.registry import Registry
+from medvit.memory import return_memory_regularly
 from medvit.slow_imports import import_slow_libraries
 
 START_SECONDS = 120  # longest start of the process on a busy machine
@@ -201,6 +202,7 @@ def serve(settings: dict[str, Any]) -> None:
         registry.preload()
     gc.collect()
     gc.freeze()  # everything loaded so far stays; later collections need not traverse it
+    return_memory_regularly()
     threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
     with Listener(authkey=settings["key"].encode()) as listener:
         print(listener.address, flush=True)

@@ -126,6 +126,15 @@ def check_finite(model: torch.nn.Module) -> None:
             raise MedvitError(f"the weights have values that are not finite numbers, in {name[:80]}")
 
 
+def check_logits(model: torch.nn.Module, logits: torch.Tensor) -> None:
+    """Raise MedvitError where a logit is infinite or not a number."""
+    if not logits.isfinite().all():
+        raise MedvitError(
+            f"{type(model).__name__} gives values that are not finite numbers: its weights or its "
+            "preprocessing are damaged."
+        )
+
+
 def check_output(model: torch.nn.Module, size: int, classes: int) -> None:
     """Raise an exception unless a model gives finite logits (1, classes) for an input (1, 3, size, size)."""
     with torch.inference_mode():

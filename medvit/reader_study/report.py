@@ -9,6 +9,7 @@ from medvit.reader_study.study import CONDITIONS
 from medvit.reader_study.summary import ANSWERS, Metrics
 from medvit.templates import environment
 
+NAMES = {"reader": "reader alone", "model": "model alone", "reader_with_model": "reader with the model"}
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -24,7 +25,7 @@ class Section:
 def sections(summary: Metrics) -> list[Section]:
     """The tables of a summary, as `summarize` returns it."""
     pooled = summary["pooled"]
-    tables = [_accuracy(pooled), _conditions(pooled), _reliance(pooled)]
+    tables = [_accuracy(pooled), _comparisons(pooled), _conditions(pooled), _reliance(pooled)]
     if len(summary["readers"]) > 1:
         tables.append(_readers(summary))
     if pooled["misled"]:
@@ -59,18 +60,28 @@ def _align(section: Section) -> str:
 
 
 def _accuracy(metrics: Metrics) -> Section:
-    columns = ("", "reader alone", "model alone", "reader with the model")
+    columns = ("", *NAMES.values())
     names = [name for name in ("accuracy", "sensitivity", "specificity") if name in metrics]
     rows = [(name, *(_proportion(metrics[name][answer]) for answer in ANSWERS)) for name in names]
     if "macro_recall" in metrics:
         recalls = (f"{metrics['macro_recall'][answer]:.1%}" for answer in ANSWERS)
         rows.append(("macro recall", *recalls))
-    rows += [
-        (f"McNemar: {names}", f"p = {test['p']:.3f}", f"{test['only_first']} to {test['only_second']}", "")
-        for names, test in metrics["mcnemar"].items()
-    ]
     count = metrics["advised"] or metrics["cases"]
     return Section(f"Accuracy ({count} answers{' with advice' if metrics['advised'] else ''})", columns, rows)
+
+
+def _comparisons(metrics: Metrics) -> Section:
+    columns = ("first and second", "only the first is right", "only the second is right", "p (McNemar)")
+    rows = [
+        (
+            " and ".join(NAMES[name] for name in names.split(", ")),
+            str(test["only_first"]),
+            str(test["only_second"]),
+            f"{test['p']:.3f}",
+        )
+        for names, test in metrics["mcnemar"].items()
+    ]
+    return Section("Compared on the same cases", columns, rows)
 
 
 def _conditions(metrics: Metrics) -> Section:

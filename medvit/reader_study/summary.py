@@ -14,6 +14,7 @@ import numpy as np
 
 from medvit.evaluation.metrics import mcnemar, wilson
 from medvit.reader_study.results import CaseResult
+from medvit.reader_study.study import CONDITIONS
 from medvit.slow_imports import sklearn_metrics
 
 MIN_CASES = 50  # with fewer, the 95 % interval of an accuracy may span more than 27 points
@@ -176,8 +177,10 @@ def _by_class(rows: Sequence[CaseResult], positive: Mapping[str, str]) -> Metric
 def _by_condition(rows: Sequence[CaseResult]) -> dict[str, Metrics]:
     """First and final accuracy, and their difference, in each condition."""
     result = {}
-    for condition in sorted({row.condition for row in rows}):
+    for condition in CONDITIONS:
         group = [row for row in rows if row.condition == condition]
+        if not group:
+            continue
         first = np.array([row.first_answer == row.truth for row in group])
         final = np.array([row.final_answer == row.truth for row in group])
         result[condition] = {

@@ -17,8 +17,9 @@ def check_memory(images: int, size: int) -> None:
     needed, free = images * 3 * size**2, psutil.virtual_memory().available
     if needed > free:
         raise MedvitError(
-            f"{images:,} images of {size} pixels take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
-            "are free. Train on fewer images with --train-images, or on smaller ones with --size."
+            f"{images:,} images of {size} pixels take {needed / 1e9:.1f} GB of memory, and "
+            f"{free / 1e9:.1f} GB are free. Train on fewer images with --train-images, or on smaller ones "
+            "with --size."
         )
 
 

@@ -17,6 +17,7 @@ from medvit.ui.components.introduction import introduction
 from medvit.ui.deep_link import Links
 from medvit.ui.pickers import Pickers
 from medvit.ui.server import setup
+from medvit.ui.server.metrics import Metrics
 from medvit.ui.server.origins import OriginPolicy
 from medvit.ui.state import NO_SPINNER, PRIVATE, Values, require_state, show_user_errors
 from medvit.ui.tabs import about, bulk, compare, data, explore, reader_study, test_set
@@ -160,8 +161,13 @@ def _open_test_images(tab_bar: gr.Tabs, tab: Explore, test: TestSet, redraw: gr.
         listener(open_in_explore, inputs, {tab_bar, redraw} | tab.selected, **NO_SPINNER)
 
 
-def launch_options(uploads: Path, policy: OriginPolicy | None = None, log: bool = False) -> dict[str, Any]:
+def launch_options(
+    uploads: Path, policy: OriginPolicy | None = None, log: bool = False, metrics: Metrics | None = None
+) -> dict[str, Any]:
     """Arguments of `launch`: the theme, and those of `server.setup.options`."""
     return dict(
-        theme=theme.theme(), css_paths=theme.CSS, footer_links=["api"], **setup.options(uploads, policy, log)
+        theme=theme.theme(),
+        css_paths=theme.CSS,
+        footer_links=["api"],
+        **setup.options(uploads, policy, log, metrics),
     )

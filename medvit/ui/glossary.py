@@ -23,6 +23,8 @@ TERMS = {
     "coverage": "How often prediction sets contain the true class.",
     "out-of-distribution": "Unlike the images that the model was trained on, such as a photograph or another "
     "kind of scan. The model names one of its classes anyway, and that answer means nothing.",
+    "in distribution": "Like the images that the model was trained on, so that its answer can mean "
+    "something. It may still be wrong.",
     "Mahalanobis distance": "The distance of an image's features from those of the training images, measured "
     "relative to how much these vary.",
     "test-time augmentation": "The model also classifies flipped and rotated copies of the image, and the "
@@ -98,7 +100,6 @@ ALIASES = {
     "Brier score": "Brier",
     "conformal prediction": "conformal",
     "faithful": "faithfulness",
-    "in distribution": "out-of-distribution",
     "OOD": "out-of-distribution",
     "out of distribution": "out-of-distribution",
     "prediction sets": "prediction set",

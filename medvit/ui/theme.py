@@ -22,6 +22,8 @@ def theme() -> gr.themes.Base:
         block_shadow="none",
         layout_gap="10px",
         block_padding="8px 12px",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
         button_secondary_border_color="*neutral_300",
         button_secondary_border_color_dark="*neutral_700",
     )

@@ -1,5 +1,7 @@
 """The screens in a real Chromium: what a visitor does, on a desktop and on a phone, light and dark."""
 
+import re
+
 import pytest
 from PIL import Image
 
@@ -16,6 +18,9 @@ def address(synthetic_root, tmp_path_factory):
     with running_app(log=log, data_root=synthetic_root) as running:
         yield running
         assert "Traceback" not in log.read_text()
+
+
+ROLLOUT = re.compile("^Rollout")  # a ✓ follows where it is faithful
 
 
 def choose(page, label, option):
@@ -57,10 +62,10 @@ def test_a_first_visit_from_picker_to_map(visit, says, tmp_path):
     says(page, "grade")
     choose(page, "Model", "CNN")
     headline_says(page, "2.8 M")
-    page.get_by_label("Rollout", exact=True).wait_for(state="detached")  # the answer of the CNN is displayed
+    page.get_by_label(ROLLOUT).wait_for(state="detached")  # the answer of the CNN is displayed
     choose(page, "Model", "fine-tuned")
     headline_says(page, "5.5 M")
-    page.get_by_label("Rollout", exact=True).click()
+    page.get_by_label(ROLLOUT).click()
     map_is(page, "Rollout")
     upload(page, tmp_path / "mine.png")
     says(page, "Your image")
@@ -90,10 +95,10 @@ def test_an_upload_and_a_change_of_model_at_once_keep_both(visit, says, tmp_path
     choose(page, "Model", "CNN")
     headline_says(page, "2.8 M")
     says(page, "Your image")
-    page.get_by_label("Rollout", exact=True).wait_for(state="detached")
+    page.get_by_label(ROLLOUT).wait_for(state="detached")
     page.wait_for_timeout(1000)
     says(page, "Your image")
-    assert page.get_by_label("Rollout", exact=True).count() == 0
+    assert page.get_by_label(ROLLOUT).count() == 0
 
 
 def test_a_bad_upload_is_one_notice_and_the_answer_stays(visit, says, tmp_path):
@@ -155,7 +160,7 @@ def test_a_click_on_the_image_shows_what_that_patch_attends_to(visit):
         page.wait_for_function("src => document.querySelector('#heads img').src != src", arg=first_head)
     page.locator("#heads button").nth(1).click()
     page.wait_for_selector("#heads button:nth-child(2)[aria-pressed='true']")
-    page.get_by_label("Relevance").click()
+    page.get_by_label("Relevance ✓").click()
     map_is(page, "Relevance map for")
 
 

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 from PIL import Image
 
@@ -14,27 +12,26 @@ def image(tmp_path):
     return path
 
 
-def test_it_prints_the_classes_and_writes_an_overlay(trained, image, tmp_path, monkeypatch):
+def test_it_prints_the_classes_of_one_picture_and_writes_a_page(trained, image, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = run_command("explain", image, "--model", trained / "breastmnist" / "spt_lsa")
+    done = run_command("explain", trained / "breastmnist" / "spt_lsa", image)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert sorted(line.split("  ")[-1] for line in lines[:2]) == ["malignant", "normal, benign"]
-    assert lines[2].startswith("scan-relevance.png: Relevance of ")
-    assert Image.open(tmp_path / "scan-relevance.png").size == (336, 336)
+    assert lines[2].startswith("Relevance for ")
+    assert lines[3] == "explained/index.html"
+    assert Image.open(tmp_path / "explained" / "0001-scan-relevance.png").size == (336, 336)
 
 
-def test_any_model_of_transformers_is_explained(backbone, image, tmp_path):
-    config = json.loads((backbone / "config.json").read_text())
-    out = tmp_path / "new" / "map.png"
+def test_a_folder_of_pictures_for_a_model_of_another_program(own_models, image, tmp_path):
+    (tmp_path / "notes.txt").write_text("no picture")
+    out = tmp_path / "new" / "maps"
     done = run_command(
-        "explain", image, "--model", backbone, "--method", "rollout", "--target", "7", "--out", out
+        "explain", own_models / "timm", tmp_path, "--method", "rollout", "--target", "2", "--out", out
     )
     assert done.returncode == 0, done.stderr
-    assert (
-        f"{out}: Rollout of {config['id2label']['7'] if 'id2label' in config else 'LABEL_7'}." in done.stdout
-    )
-    assert Image.open(out).width == 336
+    assert done.stdout.splitlines()[0] == "Rollout: 1 picture; 1 file could not be read, see the page."
+    assert (out / "index.html").is_file()
 
 
 @pytest.mark.parametrize(
@@ -42,21 +39,22 @@ def test_any_model_of_transformers_is_explained(backbone, image, tmp_path):
     [
         (["--target", "flu"], "There is no class 'flu'. The classes are 0 to 1: malignant, normal, benign."),
         (["--target", "2"], "There is no class '2'"),
-        (["--out", "/proc/map.png"], "cannot be written"),
+        (["--out", "/proc/maps-of-medvit"], "cannot be written"),
     ],
 )
 def test_impossible_options_are_refused_in_a_sentence(trained, image, arguments, words):
-    done = run_command("explain", image, "--model", trained / "breastmnist" / "spt_lsa", *arguments)
+    done = run_command("explain", trained / "breastmnist" / "spt_lsa", image, *arguments)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert words in done.stderr
 
 
 def test_unknown_models_and_images_are_refused_in_a_sentence(trained, image, tmp_path):
-    for arguments in (
-        [tmp_path / "none.png", "--model", trained / "breastmnist" / "spt_lsa"],
-        [image, "--model", tmp_path / "no-model"],
-    ):
-        done = run_command("explain", *arguments)
+    model = trained / "breastmnist" / "spt_lsa"
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(b"no picture")
+    for arguments in ([model, tmp_path / "none.png"], [tmp_path / "no-model", image], [model, damaged]):
+        done = run_command("explain", *arguments, "--out", tmp_path / "out")
         assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
         assert done.stderr.startswith("medvit explain: ")
+    assert not (tmp_path / "out" / "index.html").exists()

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from medvit import checkpoint, models
+from medvit.commands.dataset_options import source_size
 from medvit.commands.train import parse_command, parse_recipe
 from medvit.errors import MedvitError
 from medvit.training.recipes import change, recipe, train_command
@@ -30,7 +31,7 @@ def test_the_command_of_a_recipe_parses_to_exactly_this_recipe(model, changes):
         original = change(recipe(subset, model, size), changes)
         args = parse_command(train_command(subset, model, original, seed=3, size=size))
         assert parse_recipe(args) == original
-        assert (args.subset, args.model, args.seed, args.size) == (subset, model, 3, size)
+        assert (args.subset, args.model, args.seed, source_size(args)) == (subset, model, 3, size)
 
 
 def test_a_command_names_the_strategy_and_the_backbone():

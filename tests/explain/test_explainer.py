@@ -140,6 +140,40 @@ def test_a_model_of_timm_brings_its_preprocessing():
     assert result.overlay("relevance", 1).size == (336, 336)
 
 
+def test_a_model_of_timm_that_was_built_for_another_size_gets_pictures_of_that_size():
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2, num_classes=4)
+    result = Explainer(model)(PICTURE)
+    assert result.picture.shape == (64, 64, 3)
+    assert result.heatmap("rollout").shape == (4, 4)
+
+
+def test_attention_that_is_computed_in_two_ways_is_refused_in_a_sentence():
+    """CaiT mixes the heads after an explicit softmax, and its class token attends in layers of its own."""
+    timm = pytest.importorskip("timm")
+    explainer = Explainer(timm.create_model("cait_xxs24_224", depth=1, num_classes=3))
+    assert "rollout" not in explainer.methods()
+    assert explainer.why_not("rollout").endswith(
+        "Cait computes attention in two ways, so its layers cannot be followed one to the next."
+    )
+    with pytest.raises(MedvitError, match="two ways"):
+        explainer(PICTURE).heatmap("relevance")
+    assert explainer(PICTURE).heatmap("grad_cam").shape == (14, 14)
+
+
+def test_attention_between_channels_is_not_taken_for_attention_between_patches():
+    timm = pytest.importorskip("timm")
+    explainer = Explainer(timm.create_model("xcit_nano_12_p16_224", num_classes=3))
+    assert not explainer.has_attention
+
+
+def test_why_a_map_does_not_fit_is_told_for_each_map():
+    timm = pytest.importorskip("timm")
+    explainer = Explainer(timm.create_model("beit_base_patch16_224", depth=1, num_classes=3))
+    assert explainer.why_not("rollout") == ""
+    assert "Beit uses positions" in explainer.why_not("token_occlusion")
+
+
 def test_a_prepared_tensor_a_picture_and_pixels_give_the_same():
     explainer = Explainer(small_vit(), ViTImageProcessor(size={"height": 32, "width": 32}))
     pixels = to_tensor(np.asarray(PICTURE.resize((32, 32)))[None])
@@ -158,11 +192,6 @@ def test_a_picture_for_a_model_without_preprocessing_is_refused():
     assert explainer(torch.randn(1, 3, 32, 32)).heatmap("rollout").shape == (4, 4)
     with pytest.raises(MedvitError, match="shape"):
         explainer(torch.randn(3, 32, 32))
-
-
-def test_a_folder_that_is_no_model_is_refused(tmp_path):
-    with pytest.raises(MedvitError, match="cannot be loaded"):
-        Explainer(tmp_path)
 
 
 def hooks(model):

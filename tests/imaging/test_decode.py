@@ -2,13 +2,15 @@
 
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from medvit import imaging
+from medvit import imaging, limits
 from medvit.errors import MedvitError
+from medvit.memory import LargeImageTurn
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -127,3 +129,21 @@ def test_a_missing_file_is_named(tmp_path):
 def test_an_array_of_another_form_is_refused(array):
     with pytest.raises(MedvitError, match="uint8"):
         imaging.open_image(array)
+
+
+def test_reading_the_source_is_decoding_and_resizing(noise):
+    data = encode(noise.resize((90, 60)))
+    expected = imaging.to_source(imaging.open_image(data), 32, grey=True)
+    np.testing.assert_array_equal(imaging.read_source(data, 32, grey=True), expected)
+
+
+def test_large_files_wait_for_each_other_and_others_do_not(noise, monkeypatch):
+    monkeypatch.setattr(limits, "LARGE_IMAGE_PIXELS", 28 * 28)
+    large = encode(noise.resize((29, 28)))
+    with ThreadPoolExecutor(1) as pool:
+        with LargeImageTurn() as turn:
+            turn.take()
+            assert imaging.read_source(encode(noise)).shape == (28, 28, 3)
+            waiting = pool.submit(imaging.read_source, large)
+            assert not wait([waiting], 0.2).done
+        assert waiting.result().shape == (28, 28, 3)

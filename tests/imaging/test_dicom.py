@@ -4,6 +4,7 @@ import io
 import struct
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from medvit import imaging, limits
 from medvit.errors import MedvitError
+from medvit.memory import LargeImageTurn
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 EXPLICIT, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
@@ -184,3 +186,15 @@ def test_without_pydicom_the_package_to_install_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(MedvitError, match="pip install pydicom"):
         imaging.open_image(bytes(128) + b"DICM" + bytes(100))
+
+
+@pytest.mark.parametrize(("syntax", "pixels"), [(EXPLICIT, 16 * 16 - 1), (DEFLATED, 16 * 16)])
+def test_large_and_deflated_files_wait_for_each_other(monkeypatch, syntax, pixels):
+    monkeypatch.setattr(limits, "LARGE_IMAGE_PIXELS", pixels)
+    data = dicom(RAMP, syntax=syntax)
+    with ThreadPoolExecutor(1) as pool:
+        with LargeImageTurn() as turn:
+            turn.take()
+            waiting = pool.submit(imaging.read_source, data, 16)
+            assert not wait([waiting], 0.2).done
+        np.testing.assert_array_equal(waiting.result()[..., 0], RAMP)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,15 +78,22 @@ def test_the_rescale_factor_cancels_with_mean_and_std():
     torch.testing.assert_close(doubled(pixels), usual(pixels))
 
 
-def test_preprocessing_is_saved_and_read_as_json():
+def read(folder: Path, text: str) -> imaging.Preprocessing:
+    """The preprocessing in a preprocessor_config.json with this text."""
+    path = folder / "preprocessor_config.json"
+    path.write_text(text)
+    return imaging.Preprocessing.read(path)
+
+
+def test_preprocessing_is_saved_and_read_as_json(tmp_path):
     for factor in (1 / 255, 0.5):
         preprocessing = imaging.Preprocessing(112, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), factor)
-        assert imaging.Preprocessing.from_json(json.dumps(preprocessing.to_json())) == preprocessing
+        assert read(tmp_path, json.dumps(preprocessing.to_json())) == preprocessing
 
 
-def test_without_rescaling_in_the_file_the_factor_is_one():
+def test_without_rescaling_in_the_file_the_factor_is_one(tmp_path):
     content = imaging.Preprocessing(28).to_json() | {"do_rescale": False}
-    assert imaging.Preprocessing.from_json(json.dumps(content)).rescale_factor == 1
+    assert read(tmp_path, json.dumps(content)).rescale_factor == 1
 
 
 @pytest.mark.parametrize(
@@ -98,6 +106,6 @@ def test_without_rescaling_in_the_file_the_factor_is_one():
         '{"size": 28, "image_mean": [0, 0, 0], "image_std": [1, 1, 1], "rescale_factor": 0}',
     ],
 )
-def test_an_unusable_preprocessing_file_is_refused(text):
+def test_an_unusable_preprocessing_file_is_refused(text, tmp_path):
     with pytest.raises(MedvitError, match="preprocessor_config"):
-        imaging.Preprocessing.from_json(text)
+        read(tmp_path, text)

@@ -15,6 +15,8 @@ from medvit import imaging, limits
 from medvit.data import synthetic
 from medvit.errors import MedvitError
 from medvit.inference import bulk
+from medvit.inference.budget import Budget
+from medvit.memory import LargeImageTurn
 
 
 @pytest.fixture(scope="module")
@@ -207,12 +209,49 @@ def test_other_cells_stay_as_they_are():
     assert [bulk.csv_cell(value) for value in values] == ["a=b", "", "0.5000", *values[3:]]
 
 
-def test_hidden_zip_members_count_but_are_not_classified(tmp_path, monkeypatch):
-    path = pack(tmp_path / "a.zip", {f".{i}.png": b"x" for i in range(20)} | {"a.png": png()})
+@pytest.mark.parametrize("name", [".{}.png", "__MACOSX/{}.png", "{}/"])
+def test_hidden_entries_and_folders_of_a_zip_count_but_are_not_classified(tmp_path, monkeypatch, name):
+    path = pack(tmp_path / "a.zip", {name.format(i): b"" for i in range(20)} | {"a.png": png()})
     assert [file.name for file in bulk.list_files([path])] == ["a.png"]
     monkeypatch.setattr(limits, "BULK_FILES", 20)
     with pytest.raises(MedvitError, match="20 files"):
         bulk.list_files([path])
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_what_is_given_twice_counts_twice(tmp_path, monkeypatch):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for _ in range(3):
+            archive.writestr("a.png", png())
+    assert len(bulk.list_files([path, path])) == 6
+    monkeypatch.setattr(limits, "BULK_FILES", 5)
+    with pytest.raises(MedvitError, match="5 files"):
+        bulk.list_files([path, path])
+
+
+def test_a_budget_counts_the_cpu_time_of_decoding_and_of_the_model(predictor, folder):
+    budget = Budget(seconds=1000, cpu_seconds=0)
+    assert not budget.exceeded()
+    with bulk.Reader() as reader:
+        rows = [
+            row
+            for rows in bulk.predict(predictor, bulk.list_files([folder]), reader, budget=budget)
+            for row in rows
+        ]
+    assert len(rows) == 11
+    assert budget.exceeded() == "0 s of CPU time"
+
+
+def test_a_caller_can_stop_while_a_picture_is_decoded(predictor, folder, monkeypatch):
+    monkeypatch.setattr(limits, "LARGE_IMAGE_PIXELS", 1)
+    monkeypatch.setattr(bulk, "POLL_SECONDS", 0.01)
+    with bulk.Reader() as reader, LargeImageTurn() as turn:
+        turn.take()  # decoding waits for it
+        rows = bulk.predict(predictor, bulk.list_files([folder]), reader, budget=Budget(1000, 1000))
+        assert [next(rows), next(rows)] == [[], []]
+        rows.close()  # does not wait for the picture
+        assert list(rows) == []
 
 
 def test_closing_the_generator_stops_early(predictor, folder):

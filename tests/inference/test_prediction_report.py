@@ -8,6 +8,7 @@ import pytest
 
 import medvit
 from medvit.data import synthetic
+from medvit.evaluation.model_card import ModelCard
 from medvit.inference import prediction_report
 
 TIME = datetime(2031, 2, 3, 4, 5, tzinfo=UTC)
@@ -44,7 +45,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_loads_and_runs_nothing(predictor, prediction, maps):
-    text = prediction_report.render(prediction, maps, predictor.checkpoint, TIME)
+    text = prediction_report.render(prediction, maps, predictor.model_card(), TIME)
     page = Page(text)
     assert len(page.addresses) == 3  # the image and two maps
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
@@ -56,7 +57,7 @@ def test_the_page_loads_and_runs_nothing(predictor, prediction, maps):
 
 def test_it_shows_image_prediction_and_model(predictor, prediction, maps):
     text = prediction_report.render(
-        prediction, maps, predictor.checkpoint, TIME, origin="test image 7", truth=2, level=0.95
+        prediction, maps, predictor.model_card(), TIME, origin="test image 7", truth=2, level=0.95
     )
     card = predictor.checkpoint.card
     verdict = "right" if prediction.top == 2 else "wrong"
@@ -72,12 +73,13 @@ def test_it_shows_image_prediction_and_model(predictor, prediction, maps):
 def test_text_from_a_checkpoint_is_escaped(predictor, prediction):
     script = "<script>alert(1)</script>"
     checkpoint = replace(predictor.checkpoint, card=predictor.checkpoint.card | {"backbone": script})
-    renamed = replace(prediction, classes=(script, *prediction.classes[1:]))
-    text = prediction_report.render(renamed, {}, checkpoint, TIME, origin=script)
+    dataset = replace(prediction.dataset, classes=(script, *prediction.classes[1:]))
+    renamed = replace(prediction, dataset=dataset)
+    text = prediction_report.render(renamed, {}, ModelCard.of(checkpoint), TIME, origin=script)
     assert "<script" not in text
     assert "&lt;script&gt;" in text
 
 
 def test_the_same_prediction_gives_the_same_page(predictor, prediction, maps):
-    pages = [prediction_report.render(prediction, maps, predictor.checkpoint, TIME) for _ in range(2)]
+    pages = [prediction_report.render(prediction, maps, predictor.model_card(), TIME) for _ in range(2)]
     assert pages[0] == pages[1]

@@ -32,12 +32,12 @@ def test_a_fold_is_held_out_of_training_and_validation_images_and_the_test_split
 ):
     splits = []
 
-    def noting(name, split, *arguments):
+    def noting(dataset, split, *arguments):
         splits.append(split)
-        return load_split(name, split, *arguments)
+        return load_split(dataset, split, *arguments)
 
-    load_split = medmnist.load_split
-    monkeypatch.setattr(fit_model.medmnist, "load_split", noting)
+    load_split = fit_model.load_split
+    monkeypatch.setattr(fit_model, "load_split", noting)
     recipe = tiny_recipe("breastmnist", "cnn", epochs=1)
     setup = TrainingSetup(medmnist.get("breastmnist"), "cnn", recipe, data_root=synthetic_root)
     counts = []
@@ -48,7 +48,9 @@ def test_a_fold_is_held_out_of_training_and_validation_images_and_the_test_split
         assert metrics["loss"] > 0
         assert metrics["recipe"]["epochs"] == 1
     assert set(splits) == {"train", "val"}
-    total = sum(len(load_split("breastmnist", split, 28, synthetic_root)[1]) for split in ("train", "val"))
+    total = sum(
+        len(load_split(setup.dataset, split, 28, synthetic_root)[1]) for split in ("train", "val")
+    )
     assert sum(counts) == total
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fold0.json", "fold1.json"]
     splits.clear()

@@ -248,13 +248,15 @@ def _connect(panel: HeatmapPanel) -> None:
     selected = (panel.head.select, panel.target.select, panel.head_fusion.select)
     for listener in (*moved, *selected):
         connect(listener, panel.redraw, inputs, drawn, **event)
+    outputs = panel.outputs - {panel.layer_count}
+    connect(panel.method.input, panel.change_method, inputs, outputs, **event)
+    event["trigger_mode"] = "multiple"  # `always_last` would repeat the first click with its place
     for listener, function in (
-        (panel.method.input, panel.change_method),
         (panel.view.select, panel.click_patch),
         (panel.heads.select, panel.click_head),
         (panel.layers.select, panel.click_layer),
     ):
-        connect(listener, function, inputs, panel.outputs - {panel.layer_count}, **event)
+        connect(listener, function, inputs, outputs, **event)
 
 
 def method_choices(card: Mapping[str, Any], methods: Iterable[str]) -> list[tuple[str, str]]:

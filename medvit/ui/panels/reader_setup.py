@@ -179,17 +179,17 @@ def build(cases: Cases) -> SetupPanel:
             gr.HTML(html.panel_title("Set up a study"))
             with gr.Row():
                 reader = gr.Textbox(
-                    READER, label="Reader, for the CSV", max_length=READER_CHARACTERS, min_width=140
+                    READER, label="Reader, for the CSV", max_length=READER_CHARACTERS, scale=2, min_width=140
                 )
+                count = gr.Radio(list(CASES), value=20, label="Cases", scale=3, min_width=300)
+            with gr.Row():
                 training = gr.Radio(
                     [("at the end", False), ("after each case", True)], value=False, label="Truth",
-                    min_width=200,
+                    min_width=240,
                 )  # fmt: skip
-            with gr.Row():
-                count = gr.Radio(list(CASES), value=20, label="Cases", min_width=280)
                 balanced = gr.Radio(
                     [("as they occur", False), ("balanced", True)], value=False, label="Classes",
-                    min_width=200,
+                    min_width=240,
                 )  # fmt: skip
             wrong = gr.Radio(WRONG, value=WRONG[0][1], label="The model is wrong")
             conditions = gr.CheckboxGroup(
@@ -214,7 +214,7 @@ def build(cases: Cases) -> SetupPanel:
             )
             note = gr.HTML()
             clear = gr.Button("Use my own settings instead", visible=False, size="sm")
-            uploaded = gr.JSON(visible="hidden")
+            uploaded = gr.JSON(elem_id="reader-uploaded")
     return SetupPanel(
         cases, about, reader, count, balanced, wrong, conditions, method, training, seed, start, upload,
         uploaded, note, clear, to_data, back, status,

@@ -1,5 +1,6 @@
 """The button that saves the answer as a prediction report, one HTML file."""
 
+import re
 from datetime import UTC, datetime
 
 import gradio as gr
@@ -36,6 +37,7 @@ def report(registry: Registry, answer: Answer | None, level: float | None, now: 
     methods = [name for name in METHODS if name in predictor.methods()]
     maps = {name: predictor.heatmap(prediction, name) for name in methods}
     page = prediction_report.render(
-        prediction, maps, predictor.checkpoint, now, sample.origin, sample.truth, level
+        prediction, maps, predictor.model_card(), now, sample.origin, sample.truth, level
     )
-    return f"medvit-{prediction.subset}-{prediction.model}-{now:%Y%m%d-%H%M%S}.html", page
+    model = re.sub(r"[^A-Za-z0-9_.-]+", "-", prediction.model)  # a hub id has a slash
+    return f"medvit-{prediction.subset}-{model}-{now:%Y%m%d-%H%M%S}.html", page

@@ -28,6 +28,14 @@ def check_mcp(login: tuple[str, str] | None) -> None:
         raise MedvitError("--mcp needs a package that is missing. Install it: pip install 'gradio[mcp]'")
 
 
+def check_metrics() -> None:
+    """Raise MedvitError if the package for --metrics is missing."""
+    if importlib.util.find_spec("prometheus_client") is None:
+        raise MedvitError(
+            "--metrics needs a package that is missing. Install it: pip install prometheus-client"
+        )
+
+
 def in_space() -> bool:
     """Whether this runs on Hugging Face Spaces."""
     return "SPACE_ID" in os.environ

@@ -1,5 +1,7 @@
 """What the server does for a login beyond Gradio: slow down guessing, and close the routes it leaves open."""
 
+import base64
+import secrets
 import time
 from collections import OrderedDict, deque
 from http.cookies import CookieError, SimpleCookie
@@ -60,3 +62,15 @@ def is_logged_in(scope: Scope) -> bool:
         return False
     names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
     return any(name in cookies and cookies[name].value in app.tokens for name in names)
+
+
+def has_basic_login(scope: Scope) -> bool:
+    """Whether the Authorization header of a request has the user and password, as Prometheus sends them."""
+    scheme, _, encoded = Headers(scope=scope).get("authorization", "").partition(" ")
+    try:
+        user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except ValueError:
+        return False
+    expected = scope["app"].auth.get(user, "")
+    same = secrets.compare_digest(password.encode(), expected.encode())
+    return scheme.lower() == "basic" and same and bool(expected)

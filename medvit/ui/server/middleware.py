@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from medvit import limits
 from medvit.ui.server.bodies import BodyLimiter, check_session_hash
 from medvit.ui.server.disk import UploadSpace, delete_left_files
-from medvit.ui.server.login import OPEN_ROUTES, LoginThrottle, is_logged_in
+from medvit.ui.server.login import OPEN_ROUTES, LoginThrottle, has_basic_login, is_logged_in
+from medvit.ui.server.metrics import Metrics
 from medvit.ui.server.origins import OriginPolicy
 from medvit.ui.server.request_log import API, RequestLog
 from medvit.ui.server.responses import (
@@ -69,8 +70,10 @@ class LimitsMiddleware:
         log: bool = False,
         uploads: Path | None = None,
         sessions: SessionHolder | None = None,
+        metrics: Metrics | None = None,
     ):
         self.sessions = sessions
+        self.metrics = metrics
         self.app = app
         self.policy = policy or OriginPolicy()
         self.log = log
@@ -94,6 +97,8 @@ class LimitsMiddleware:
         finally:
             if self.log:
                 log.write()
+            if self.metrics:
+                self.metrics.count(log)
 
 
 class _Request:
@@ -128,6 +133,7 @@ class _Request:
             self.origin = self.policy.check(self.scope)
             self._answer_directly()
             self._check_login()
+            await self._answer_metrics()
             headers = Headers(scope=self.scope)
             self.body = BodyLimiter(self.receive, self.path, headers, self.middleware.bodies, self.address)
             await self.body.read_ahead()
@@ -186,6 +192,19 @@ class _Request:
             raise RefusedError(200, "ok", self.policy.cors_headers(self.origin, requested))
         if CLOSED.match(self.path):
             raise RefusedError(404, "There is nothing here.")
+
+    async def _answer_metrics(self) -> None:
+        """Answer /metrics, where it is served, to whoever is logged in or sends the login in the header."""
+        metrics = self.middleware.metrics
+        if metrics is None or self.path != "/metrics":
+            return
+        if not is_logged_in(self.scope):
+            self.middleware.throttle.begin(self.address)
+            if not has_basic_login(self.scope):
+                raise RefusedError(401, "Log in first.", {"www-authenticate": "Basic"})
+            self.middleware.throttle.succeed(self.address)
+        text, content_type = await anyio.to_thread.run_sync(metrics.render)
+        raise RefusedError(200, text, {"content-type": content_type})
 
     def _check_login(self) -> None:
         """Throttle wrong passwords; close the routes that Gradio leaves open without a login."""

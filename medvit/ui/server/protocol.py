@@ -4,6 +4,7 @@ httptools, which uvicorn prefers, buffers endless headers and pipelined requests
 """
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +22,7 @@ class Connections:
         self.limit = limit
         self.by_address: dict[str, dict[BoundedH11Protocol, None]] = {}  # the oldest connection first
         self.idle: dict[BoundedH11Protocol, None] = {}  # without a request; the longest idle first
+        self.closed: Counter[str] = Counter()  # by reason
 
     def __len__(self) -> int:
         return sum(map(len, self.by_address.values()))
@@ -43,7 +45,8 @@ class Connections:
         return next(iter(max(self.by_address.values(), key=len)))
 
     def close(self, connection: "BoundedH11Protocol") -> None:
-        """Close a connection at once."""
+        """Close a connection at once, as there are too many."""
+        self.closed["too many"] += 1
         self.remove(connection)
         connection.transport.abort()
 
@@ -93,8 +96,9 @@ class BoundedH11Protocol(H11Protocol):
         super().data_received(data)
         if self.cycle is None or self.cycle.response_complete:
             self._watch_headers()
-        else:
-            self.open.idle.pop(self, None)
+            return
+        self.open.idle.pop(self, None)
+        if not self.flow.write_paused:
             self._stop_timer()
 
     def on_response_complete(self) -> None:
@@ -105,7 +109,7 @@ class BoundedH11Protocol(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._stop_timer()
-        self._start_timer(limits.BODY_SECONDS)
+        self._start_timer(limits.BODY_SECONDS, "response not read")
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -114,10 +118,14 @@ class BoundedH11Protocol(H11Protocol):
     def _watch_headers(self) -> None:
         if self._timer is None and not self.transport.is_closing():
             self.open.idle[self] = None
-            self._start_timer(limits.HEADER_SECONDS)
+            self._start_timer(limits.HEADER_SECONDS, "no request")
 
-    def _start_timer(self, seconds: float) -> None:
-        self._timer = self.loop.call_later(seconds, self.transport.abort)
+    def _start_timer(self, seconds: float, reason: str) -> None:
+        self._timer = self.loop.call_later(seconds, self._time_out, reason)
+
+    def _time_out(self, reason: str) -> None:
+        self.open.closed[reason] += 1
+        self.transport.abort()
 
     def _stop_timer(self) -> None:
         if self._timer:

@@ -66,7 +66,8 @@ def _next_event(queue: Any) -> tuple[list[Any], bool, str] | None:
             if event.concurrency_id == name
         }
         for event in events.queue if free > 0 else ():
-            if free > limit // 8 or _address(event.request) not in running:
+            shared = free > limit // 8 and not event.fn.types_generator  # of long jobs, one an address
+            if shared or _address(event.request) not in running:
                 events.queue.remove(event)
                 return [event], False, name
     return None

@@ -24,14 +24,15 @@ class RequestLog:
         line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "method": self.method,
-            "route": self._route(),
+            "route": self.route,
             "status": self.status,
             "received": self.received,
             "ms": round((time.perf_counter() - self.started) * 1000, 1),
         }
         print(json.dumps(line), file=sys.stderr, flush=True)
 
-    def _route(self) -> str:
+    @property
+    def route(self) -> str:
         """The start of the path, without what names a file, a session, or what the client made up."""
         if self.status == 404:
             return "unknown"

@@ -16,6 +16,7 @@ import gradio.routes
 from medvit import limits
 from medvit.ui.server.cleanup import clean_up_forever
 from medvit.ui.server.disk import use_temporary_files
+from medvit.ui.server.metrics import Metrics
 from medvit.ui.server.middleware import LimitsMiddleware
 from medvit.ui.server.origins import OriginPolicy
 from medvit.ui.server.protocol import use_bounded_protocol
@@ -39,13 +40,16 @@ def protect(demo: gr.Blocks) -> None:
     bound_queue(demo)
 
 
-def options(uploads: Path, policy: OriginPolicy | None = None, log: bool = False) -> dict[str, Any]:
+def options(
+    uploads: Path, policy: OriginPolicy | None = None, log: bool = False, metrics: Metrics | None = None
+) -> dict[str, Any]:
     """Arguments of `launch` for privacy and safety.
 
     Args:
         uploads: the folder that `$GRADIO_TEMP_DIR` names; old files are deleted from it.
         policy: hosts, origins and proxies to trust; by default this machine alone.
         log: one JSON line per request on standard error.
+        metrics: what /metrics serves; None: nothing.
     """
     policy = policy or OriginPolicy.of()
     use_bounded_protocol(policy.proxy)
@@ -54,8 +58,10 @@ def options(uploads: Path, policy: OriginPolicy | None = None, log: bool = False
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         sessions = app.state_holder = SessionHolder(app.get_blocks())
+        if metrics:
+            metrics.queue, metrics.sessions = app.get_blocks()._queue, sessions
         # Outermost: what app_kwargs["middleware"] names is inside Gradio's own CORS and compression.
-        app.middleware_stack = LimitsMiddleware(app.middleware_stack, policy, log, uploads, sessions)
+        app.middleware_stack = LimitsMiddleware(app.middleware_stack, policy, log, uploads, sessions, metrics)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(clean_up_forever, uploads)
             tasks.start_soon(limit_memory_forever, sessions)

@@ -4,16 +4,18 @@ import io
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from medvit import plots
+from medvit import limits, plots
 from medvit.data import short_name
 from medvit.errors import MedvitError
 from medvit.inference import bulk
+from medvit.inference.budget import Budget, duration
 from medvit.inference.registry import Registry
 from medvit.limits import BULK_BYTES, BULK_FILES, BULK_LOOSE_FILES, IMAGE_BYTES, RETENTION_SECONDS
 from medvit.ui.components import download_button
@@ -23,7 +25,8 @@ from medvit.ui.state import AT_ONCE, NO_SPINNER, Values, connect, require_state,
 
 LIMITS = (
     f"Up to {BULK_LOOSE_FILES:,} pictures of {IMAGE_BYTES >> 20} MB each, or zips with up to "
-    f"{BULK_FILES:,} in all; {BULK_BYTES >> 20} MB together. Zips are not extracted."
+    f"{BULK_FILES:,} in all; {BULK_BYTES >> 20} MB together. Zips are not extracted. A job may take "
+    f"{duration(limits.BULK_SECONDS)}, and {duration(limits.BULK_CPU_SECONDS)} of CPU time."
 )
 HEADERS = ["file", "label", "probability", "prediction set", "in distribution", "note"]
 EXAMPLE: list[list[Any]] = [
@@ -79,7 +82,8 @@ class BulkTab:
         files = bulk.list_files(uploaded_files(values[self.files] or ()))
         title = f"{predictor.checkpoint.dataset.title} · {predictor.checkpoint.title}"
         stopped = threading.Event()
-        began = last_update = time.monotonic()
+        budget = Budget(limits.BULK_SECONDS, limits.BULK_CPU_SECONDS)
+        last_update = time.monotonic()
         yield {
             self.running: stopped,
             self.status: _progress(title, 0, len(files)),
@@ -87,17 +91,18 @@ class BulkTab:
             self.stop: gr.Button(interactive=True),
         }
         rows: list[bulk.Row] = []
-        with bulk.Reader() as reader:
-            batches = bulk.predict(predictor, files, reader)
+        with (
+            bulk.Reader() as reader,
+            closing(bulk.predict(predictor, files, reader, budget=budget)) as batches,
+        ):
             for batch in batches:
                 rows += batch
-                if stopped.is_set():
-                    batches.close()  # type: ignore[attr-defined]
-                    break
                 if time.monotonic() - last_update > PROGRESS_SECONDS:
                     last_update = time.monotonic()
                     yield {self.status: _progress(title, len(rows), len(files))}
-        outcome = outcome_text(title, rows, len(files), time.monotonic() - began)
+                if stopped.is_set() or budget.exceeded():
+                    break
+        outcome = outcome_text(title, rows, len(files), budget)
         answers = [(row.label, row.probability) for row in rows if row.probability is not None]
         yield {
             self.rows: rows,
@@ -135,7 +140,15 @@ def build(registry: Registry, selection: gr.State) -> BulkTab:
         gr.HTML(hint, js_on_load=NAME_SEARCH)
     tab.files.change(lambda paths: gr.Button(interactive=bool(paths)), tab.files, tab.start, **AT_ONCE)
     inputs = {selection, tab.files}
-    run = connect(tab.start.click, tab.run, inputs, tab.outputs, concurrency_id="bulk", **NO_SPINNER)
+    run = connect(
+        tab.start.click,
+        tab.run,
+        inputs,
+        tab.outputs,
+        concurrency_id="bulk",
+        concurrency_limit=limits.BULK_JOBS,
+        **NO_SPINNER,
+    )
     connect(run.failure, tab.ready, None, {tab.start, tab.stop}, **NO_SPINNER)
     tab.stop.click(lambda event: event and event.set(), tab.running, None, **AT_ONCE)
     return tab
@@ -189,14 +202,16 @@ def uploaded_files(paths: Iterable[str]) -> list[Path]:
     return files
 
 
-def outcome_text(title: str, rows: list[bulk.Row], total: int, seconds: float) -> str:
-    """How many files were classified in how much time, and how many could not be read."""
+def outcome_text(title: str, rows: list[bulk.Row], total: int, budget: Budget) -> str:
+    """How many files were classified in how much time, how many could not be read, and what ended the job."""
     unreadable = sum(bool(row.note) for row in rows)
     count = "1 file" if total == 1 else f"{total:,} files"
+    problem = f"; {unreadable:,} could not be read, see their notes" if unreadable else ""
     if len(rows) < total:
         count = f"stopped after {len(rows):,} of {count}"
-    problem = f"; {unreadable:,} could not be read, see their notes" if unreadable else ""
-    return f"{title}: {count} in {seconds:.1f} s{problem}."
+        if used := budget.exceeded():
+            problem += f". A job may take {used} here: split it, or use `medvit predict`, which has no limit"
+    return f"{title}: {count} in {budget.elapsed:.1f} s{problem}."
 
 
 def table_row(row: bulk.Row) -> list[Any]:

@@ -212,7 +212,8 @@ def _layout(registry: Registry, selection: gr.State) -> DataTab:
 def dataset_choices(registry: Registry, selected: str | None = None) -> list[tuple[str, str]]:
     """(title, name) of the dataset of the pickers and of those that the pickers do not offer."""
     with_model = {name for _, name in registry.subset_choices()}
-    names = [*filter(None, [selected]), *(name for name in medmnist.names() if name not in with_model)]
+    others = [*registry.datasets, *medmnist.names()]
+    names = [*filter(None, [selected]), *(name for name in others if name not in with_model)]
     return [(registry.dataset(name).title, name) for name in names]
 
 

@@ -263,11 +263,10 @@ def _connect(tab: Explore, similar_images: gr.HTML) -> None:
         (images.random.click, tab.pick_random),
         (images.misclassified.click, tab.pick_misclassified),
     ):
-        # `always_last`: the arrow keys walk through the examples faster than they are classified.
-        picked = connect(
-            listener, function, tab.pickers.inputs, selected, trigger_mode="always_last", **NO_SPINNER
-        )
-        picked.success(**predict)
+        # `multiple`, as the arrow keys walk through the examples faster than they are classified, and
+        # `always_last` would repeat the first event with its index.
+        event = NO_SPINNER | {"trigger_mode": "multiple"}
+        connect(listener, function, tab.pickers.inputs, selected, **event).success(**predict)
     tab.text.tta.input(**predict)
     level_inputs = {tab.answer, tab.text.level, tab.text.tta}
     connect(tab.text.level.select, tab.change_level, level_inputs, {tab.text.text}, **NO_SPINNER)

@@ -10,7 +10,6 @@ import pytest
 
 from medvit import limits
 from medvit.ui.server import middleware
-from medvit.ui.server.bodies import MemoryBudget
 from medvit.ui.server.responses import RefusedError
 from tests.conftest import REPOSITORY
 
@@ -29,13 +28,14 @@ def respond(app, path="/gradio_api/run/predict", running=0, method="POST", heade
 
     layer = middleware.LimitsMiddleware(app)
     _, direct = layer.slots
-    direct.running = running
+    direct.by_address.update({"10.0.0.1": running})
+    path, _, query = path.partition("?")
     scope = {
         "type": "http", "path": path, "method": method, "headers": [(b"host", b"localhost"), *headers],
-        "query_string": b"", "client": ("127.0.0.1", 1),
+        "query_string": query.encode(), "client": ("127.0.0.1", 1),
     }  # fmt: skip
     run_async(layer, scope, receive, send)
-    assert direct.running == running
+    assert direct.used == running
     assert layer.bodies.used == 0
     assert (b"x-content-type-options", b"nosniff") in sent[0]["headers"]
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:]).decode()
@@ -96,18 +96,10 @@ def test_mcp_messages_have_slots_of_their_own():
     slots = middleware.Slots(("/gradio_api/mcp",), 1)
     assert slots.counts("POST", "/gradio_api/mcp/")
     assert not slots.counts("GET", "/gradio_api/mcp/")  # a stream that stays open
-    with slots.occupy(), pytest.raises(RefusedError, match="Busy"), slots.occupy():
+    with slots.hold("a"), pytest.raises(RefusedError, match="Busy"), slots.hold("b"):
         pass
-    with slots.occupy():
+    with slots.hold("b"):
         pass
-
-
-def test_all_bodies_together_have_a_memory_budget():
-    budget = MemoryBudget(100)
-    budget.take(60)
-    with pytest.raises(RefusedError, match="Busy"):
-        budget.take(41)
-    budget.take(40)
 
 
 def test_a_body_is_passed_on_unchanged():
@@ -165,8 +157,9 @@ def test_json_has_a_depth_and_a_number_of_values(body, status):
         ("/gradio_api/file=" + "a" * 256, 400),
         ("/gradio_api/heartbeat/" + "a" * 65, 400),
         ("/gradio_api/heartbeat/abc", 200),
+        ("/gradio_api/upload_progress?upload_id=" + "a" * 65, 400),
     ],
-    ids=["long", "nul", "long name", "long session", "fine"],
+    ids=["long", "nul", "long name", "long session", "fine", "long upload id"],
 )
 def test_addresses_that_no_client_uses_are_refused(path, status):
     async def with_app(scope, receive, send):

@@ -1,12 +1,18 @@
 """Connections: unfinished headers and bodies end in time, and attacks on the parser cost little memory."""
 
 import resource
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from medvit import limits
+from medvit.benchmarks import attacks
+from medvit.ui.server.protocol import Connections
 from tests.conftest import running_app
 
 from .http import BOUNDARY, connect, received, request
@@ -74,6 +80,101 @@ def test_connections_of_one_address_are_limited(address):
     assert all(b"200" in response for response in responses)
     assert received(connections[-1]) == b""
     assert request(address, "GET", "/healthz")[0] == 200
+
+
+def test_a_response_that_is_not_read_is_cut_off(address):
+    connection = connect(address)
+    connection.sendall(b"GET /config HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500)
+    time.sleep(5)
+    content = received(connection)
+    assert b" 200 OK" in content
+    assert content.count(b"HTTP/1.1 200") < 500
+
+
+class Transport:
+    closed = False
+
+    def abort(self):
+        self.closed = True
+
+
+class Connection(SimpleNamespace):
+    """As much of a connection as `Connections` uses."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+    def __init__(self, address, behind_proxy=False):
+        super().__init__(address=address, behind_proxy=behind_proxy, transport=Transport())
+
+
+def closed(connections):
+    return [number for number, connection in enumerate(connections) if connection.transport.closed]
+
+
+def test_the_longest_idle_connection_is_closed_for_a_new_one():
+    open_ones = Connections(4)
+    known = [Connection(f"10.0.0.{i}") for i in range(6)]
+    for connection in known[:4]:
+        open_ones.add(connection)
+    open_ones.idle.update(dict.fromkeys([known[2], known[1]]))
+    open_ones.add(known[4])
+    assert closed(known) == [2]
+    open_ones.add(known[5])
+    assert closed(known) == [1, 2]
+    assert len(open_ones) == 4
+    assert not open_ones.idle
+
+
+def test_without_idle_ones_the_address_with_the_most_connections_loses_its_oldest():
+    open_ones = Connections(4)
+    known = [Connection(address) for address in ("b", "a", "a", "a", "b")]
+    for connection in known:
+        open_ones.add(connection)
+    assert closed(known) == [1]
+    open_ones.remove(known[1])  # again, when the transport has noticed
+    assert len(open_ones) == 4
+
+
+def test_behind_a_proxy_a_new_connection_is_closed_if_none_is_idle():
+    open_ones = Connections(2)
+    known = [Connection("proxy", behind_proxy=True) for _ in range(3)]
+    for connection in known:
+        open_ones.add(connection)
+    assert closed(known) == [2]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_the_limit_follows_from_the_descriptors_of_the_process():
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))\n"
+        "from medvit.ui.server.protocol import connection_limit; print(connection_limit())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["768"], done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs many loopback addresses")
+def test_idle_connections_from_many_addresses_lock_nobody_out(trained, tmp_path):
+    code = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))\n"
+        "from medvit import cli\n"
+        "cli.main(['app', *sys.argv[1:]])\n"
+    )
+    with running_app("--checkpoints", trained, log=tmp_path / "log", code=code) as address:
+        attack = threading.Thread(target=attacks.idle_connections, args=(address, 10))
+        attack.start()
+        time.sleep(3)
+        statuses = []
+        while attack.is_alive():
+            statuses.append(request(address, "GET", "/healthz")[0])
+            time.sleep(0.5)
+        attack.join()
+    assert len(statuses) > 1
+    assert set(statuses) == {200}
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def memory(pid: int) -> int:

@@ -1,4 +1,4 @@
-"""Unread responses do not accumulate."""
+"""Places in the queue and unread messages are limited and shared by address."""
 
 import json
 import time
@@ -37,68 +37,127 @@ def test_a_visitor_who_reads_nothing_is_refused_in_the_end(trained, tmp_path):
         assert join("another")[0] == 200
 
 
-def test_visitors_with_the_most_unread_messages_lose_theirs():
-    waiting = {f"visitor {i}": SimpleNamespace(qsize=lambda i=i: i) for i in range(100)}
-    cleaned = []
-
-    async def clean_events(session_hash):
-        cleaned.append(session_hash)
-
-    async def push(body, request, username):
-        return True, body.session_hash, "success"
-
-    events = {"long gone": {"a"}, "visitor 1": {"b"}, "visitor 99": {"c"}}
-    queue = SimpleNamespace(
-        push=push,
-        clean_events=clean_events,
-        pending_messages_per_session=waiting,
-        pending_event_ids_session=events,
-        active_jobs=[],
-        event_queue_per_concurrency_id={},
-    )
-    bound_queue(SimpleNamespace(_queue=queue))
-    response = run_async(queue.push, request_of("visitor 1", 7), None, None)
-    assert response == (True, "visitor 1", "success")
-    assert cleaned == [f"visitor {i}" for i in range(99, 99 - len(cleaned), -1)]
-    assert sum(messages.qsize() for messages in waiting.values()) <= limits.TOTAL_UNREAD_MESSAGES
-    assert len(waiting) == 100 - len(cleaned) > 50
-    assert events == {"visitor 1": {"b"}}
-
-
-def request_of(session, number):
+def request_of(session, number=7):
     """What a visitor asks the queue for."""
     return SimpleNamespace(session_hash=session, fn_index=number)
 
 
+def client(address):
+    """A request from an address."""
+    return SimpleNamespace(client=SimpleNamespace(host=address))
+
+
+def event(name, session, number=7, generator=True, address="a"):
+    fn = SimpleNamespace(_id=number, types_generator=generator)
+    return SimpleNamespace(
+        _id=name, session_hash=session, fn=fn, alive=True, concurrency_id="model", request=client(address)
+    )
+
+
 class Queue:
-    """As much of Gradio's queue as the limits use."""
+    """As much of Gradio's queue as the limits use. `running` by name, `waiting` in order."""
 
     def __init__(self, *events):
         self.active_jobs = [None, list(events)]
-        self.event_queue_per_concurrency_id = {}
+        self.waiting = []
+        self.event_queue_per_concurrency_id = {
+            "model": SimpleNamespace(queue=self.waiting, concurrency_limit=16, current_concurrency=0)
+        }
         self.pending_messages_per_session = {}
         self.pending_event_ids_session = {}
+        self.event_ids_to_events = {}
         self.cleaned = []
 
+    def __len__(self):
+        return len(self.waiting)
+
     async def push(self, body, request, username):
-        return True, body.session_hash, "success"
+        name = f"event {len(self.event_ids_to_events)}"
+        new = event(name, body.session_hash, body.fn_index, False, request.client.host)
+        self.event_ids_to_events[name] = new
+        self.waiting.append(new)
+        self.pending_messages_per_session.setdefault(body.session_hash, SimpleNamespace(qsize=lambda: 1))
+        self.pending_event_ids_session.setdefault(body.session_hash, set()).add(name)
+        return True, name, "success"
 
-    async def clean_events(self, *, event_id):
-        self.cleaned.append(event_id)
+    async def clean_events(self, *, event_id=None, session_hash=None):
+        self.cleaned.append(event_id or session_hash)
+
+    def run_next(self):
+        """Start the next event, as Gradio does; its address, None if none may start."""
+        taken = self.get_events()
+        if taken is None:
+            return None
+        self.active_jobs.append(taken[0])
+        self.event_queue_per_concurrency_id["model"].current_concurrency += 1
+        return taken[0][0].request.client.host
 
 
-def event(name, session, number=7, generator=True):
-    fn = SimpleNamespace(_id=number, types_generator=generator)
-    return SimpleNamespace(_id=name, session_hash=session, fn=fn, alive=True)
+def bounded(*events):
+    """A queue within the limits, and a function that pushes to it; whether it succeeded."""
+    queue = Queue(*events)
+    bound_queue(SimpleNamespace(_queue=queue))
+
+    def push(session, number=7, address="a"):
+        return run_async(queue.push, request_of(session, number), client(address), None)[0]
+
+    return queue, push
+
+
+def test_one_address_cannot_fill_the_queue():
+    queue, push = bounded()
+    accepted = [push(f"greedy {i}") for i in range(limits.QUEUE)]
+    assert sum(accepted) == limits.QUEUE // 2
+    assert all(push(f"other {i}", address="b") for i in range(limits.QUEUE // 4))
+    assert not push("greedy again")
+
+
+def test_the_first_request_of_an_address_is_served_before_the_next_ones_of_others():
+    queue, push = bounded()
+    for i in range(40):
+        push(f"greedy {i}")
+    for i in range(2):
+        push(f"other {i}", address="b")
+    started = [queue.run_next() for _ in range(16)]
+    assert started[:4] == ["a", "b", "a", "b"]
+    assert started[4:14] == ["a"] * 10
+    assert started[14:] == [None] * 2  # kept for addresses that have none
+    push("third", address="c")
+    assert queue.run_next() == "c"
+    assert queue.run_next() is None
+
+
+def test_the_address_with_the_most_unread_messages_loses_its_oldest():
+    queue, push = bounded()
+    queue.pending_event_ids_session["long gone"] = {"a"}
+    for i in range(50):
+        push(f"greedy {i}")
+    push("other", address="b")
+    for session in queue.pending_messages_per_session:
+        queue.pending_messages_per_session[session] = SimpleNamespace(qsize=lambda: 50)
+    queue.waiting.clear()
+    for _ in range(limits.UNREAD_MESSAGES):
+        push("another", address="c")
+        queue.waiting.clear()
+    assert queue.cleaned == [f"greedy {i}" for i in range(len(queue.cleaned))]
+    unread = sum(waiting.qsize() for waiting in queue.pending_messages_per_session.values())
+    assert unread <= limits.TOTAL_UNREAD_MESSAGES + limits.UNREAD_MESSAGES
+    assert 0 < len(queue.cleaned) < 50
+    assert "long gone" not in queue.pending_event_ids_session
+
+
+def test_made_up_sessions_of_one_address_do_not_push_out_the_messages_of_others():
+    queue, push = bounded()
+    push("other", address="b")
+    for i in range(2 * limits.MAILBOXES):
+        push(f"made up {i}")
+        queue.waiting.clear()
+    assert "other" in queue.pending_messages_per_session
+    assert len(queue.pending_messages_per_session) <= limits.MAILBOXES // 2 + 1
 
 
 def test_a_visitor_runs_a_job_once_at_a_time():
-    queue = Queue(event("a", "visitor 1"), event("b", "visitor 2", generator=False))
-    bound_queue(SimpleNamespace(_queue=queue))
-
-    def push(session, number=7):
-        return run_async(queue.push, request_of(session, number), None, None)[0]
-
+    queue, push = bounded(event("a", "visitor 1"), event("b", "visitor 2", generator=False))
     assert not push("visitor 1")
     assert push("visitor 1", number=8)
     assert push("visitor 2")
@@ -142,5 +201,5 @@ def test_a_full_queue_says_so_at_once(trained, tmp_path):
             request(address, "POST", "/gradio_api/call/confusion_matrix", body, JSON) for _ in range(5)
         ]
         refused = next(response for response in responses if response[0] == 503)
-        assert b"Queue is full" in refused[2]
+        assert b"queue is full" in refused[2]
         assert refused[1]["retry-after"] == "5"

@@ -4,11 +4,13 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import anyio
 import gradio as gr
 import pytest
 
 from medvit import limits
-from medvit.ui.server.uploads import open_uploads_only
+from medvit.ui.server import uploads
+from medvit.ui.server.uploads import BoundedProgress, open_uploads_only
 from tests.conftest import REPOSITORY
 
 from .http import predict, request, run_async
@@ -90,3 +92,27 @@ def test_files_are_counted_before_any_is_looked_at(demo):
     files = [{"path": f"/tmp/{i}"} for i in range(limits.UPLOAD_FILES + 1)]
     assert "At most" in refusal(demo, 1, files)
     assert "only once" in refusal(demo, 1, [{"path": "/tmp/a"}] * 2)
+
+
+def test_the_progress_of_few_uploads_is_kept(monkeypatch):
+    monkeypatch.setattr(uploads, "MAX_PROGRESS", 3)
+    progress = BoundedProgress()
+    for i in range(10):
+        progress.track(f"id {i}")
+    progress.append("id 9", "x" * 9000, b"abc")
+    progress.append("id 0", "x", b"abc")
+    progress.set_done("id 1")
+    assert list(progress._statuses) == list(progress._signals) == ["id 7", "id 8", "id 9"]
+    assert len(progress.pop("id 9").filename) == 255
+    assert not progress.is_done("id 8")
+
+
+def test_waiting_for_an_unknown_upload_leaves_nothing():
+    progress = BoundedProgress()
+
+    async def wait():
+        with anyio.move_on_after(0.1):
+            await progress.is_tracked("unknown")
+
+    run_async(wait)
+    assert not progress._signals

@@ -7,6 +7,7 @@ import gradio as gr
 import pytest
 from PIL import Image
 
+from medvit import limits
 from medvit.checkpoint import DEFAULT_ROOT
 from medvit.data import synthetic
 from medvit.errors import MedvitError
@@ -65,10 +66,34 @@ def test_a_zip_becomes_a_table_with_progress_on_the_way(tab, zipped):
 def test_stop_keeps_the_results_so_far(tab, zipped, monkeypatch):
     monkeypatch.setattr(bulk, "PROGRESS_SECONDS", 0)
     steps = tab.run(inputs(tab, zipped))
-    next(steps)[tab.running].set()
-    last = list(steps)[-1]
-    assert f"stopped after {inference_bulk.BATCH_SIZE} of {FILES + 1} files" in last[tab.status]
+    stopped, done = next(steps)[tab.running], f"{inference_bulk.BATCH_SIZE} of {FILES + 1} files"
+    for step in steps:
+        last = step
+        if done in step[tab.status]:
+            stopped.set()
+    assert f"stopped after {done}" in last[tab.status]
     assert len(last[tab.rows]) == inference_bulk.BATCH_SIZE
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds", "sentence"),
+    [
+        ("BULK_SECONDS", -1, "A job may take -1 s here"),
+        ("BULK_CPU_SECONDS", 0, "A job may take 0 s of CPU time here"),
+    ],
+)
+def test_a_job_that_takes_too_long_ends_with_the_limit_and_the_results_so_far(
+    tab, zipped, monkeypatch, limit, seconds, sentence
+):
+    monkeypatch.setattr(limits, limit, seconds)
+    last = list(tab.run(inputs(tab, zipped)))[-1]
+    assert "stopped after" in last[tab.status]
+    assert sentence in last[tab.status]
+    assert len(last[tab.rows]) < FILES + 1
+
+
+def test_the_limits_are_stated():
+    assert "15 minutes, and 10 minutes of CPU time" in bulk.LIMITS
 
 
 @pytest.mark.parametrize("values", ["no files", "no selection"])

@@ -21,7 +21,7 @@ def test_every_model_has_a_column_and_the_best_is_first(tab, registry):
     page = tab.update({tab.selection: selection, tab.method: "rollout"})[tab.result]
     assert page.count("<section") == 4
     assert page.index("fine-tuned") < page.index("ResNet")
-    assert "Rollout needs attention; this model has none." in page
+    assert "Rollout needs attention over all patches." in page
     assert page.count('alt="Rollout map for') == 3
 
 
@@ -34,7 +34,10 @@ def test_the_agreement_is_one_line():
     predictions = [SimpleNamespace(label=label) for label in ("a", "b", "a")]
     assert compare.votes(predictions) == [("a", 2), ("b", 1)]
     column = {"title": "t", "headline": "", "picture": None, "description": "", "answer": ""}
-    page = html.render("compare.html", votes=[("a", 2), ("b", 1)], columns=[column] * 3)
+    page = html.render("compare.html", votes=[("a", 2), ("b", 1)], count=3, columns=[column] * 3)
     assert "The 3 models disagree: 2 say" in page
     assert "1 says" in page
-    assert "All 3 models say" in html.render("compare.html", votes=[("a", 3)], columns=[column] * 3)
+    page = html.render("compare.html", votes=[("a", 3)], count=3, columns=[column] * 4)
+    assert "All 3 models say" in page
+    assert "Models with other classes are displayed as well." in page
+    assert "different classes" in html.render("compare.html", votes=[], count=1, columns=[column] * 2)

@@ -2,6 +2,7 @@
 const names = JSON.parse(props.names);
 const tip = () => element.querySelector(".tip");
 let timer;
+let shown; // the element that the box belongs to
 
 // The element that a term stands in, and the id of its entry; null where there is none.
 function entryAt(target) {
@@ -9,7 +10,7 @@ function entryAt(target) {
   if (term) return [term, term.getAttribute("aria-describedby")];
   const label = target.closest("label, [data-testid='block-info']")
     || target.closest(".block")?.querySelector("[data-testid='block-info']");
-  const id = label && names[label.textContent.trim().replace(/^✓\s*/, "").toLowerCase()];
+  const id = label && names[label.textContent.replace("✓", "").trim().toLowerCase()];
   return id ? [label, id] : null;
 }
 
@@ -18,17 +19,25 @@ function hide() {
   if (tip()?.matches(":popover-open")) tip().hidePopover();
 }
 
+function place(anchor) {
+  const box = tip();
+  const at = anchor.getBoundingClientRect();
+  const above = at.top - box.offsetHeight - 6;
+  box.style.top = `${above >= 4 ? above : at.bottom + 6}px`;
+  box.style.left = `${Math.max(8, Math.min(at.left, document.documentElement.clientWidth - box.offsetWidth - 8))}px`;
+}
+
 function show([anchor, id]) {
   clearTimeout(timer);
   const entry = document.getElementById(id);
   if (!entry || !anchor.isConnected) return;
   const box = tip();
-  box.replaceChildren(...entry.cloneNode(true).childNodes);
+  const title = document.createElement("b");
+  title.textContent = entry.dataset.title || "";
+  box.replaceChildren(title, entry.textContent);
   box.showPopover();
-  const at = anchor.getBoundingClientRect();
-  const above = at.top - box.offsetHeight - 6;
-  box.style.top = `${above >= 4 ? above : at.bottom + 6}px`;
-  box.style.left = `${Math.max(8, Math.min(at.left, document.documentElement.clientWidth - box.offsetWidth - 8))}px`;
+  shown = anchor;
+  place(anchor);
 }
 
 function later(action, delay) {
@@ -56,4 +65,6 @@ document.addEventListener("click", (event) => {
   if (entry) show(entry); else hide();
 });
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
-document.addEventListener("scroll", hide, { passive: true, capture: true });
+document.addEventListener("scroll", () => {
+  if (tip()?.matches(":popover-open")) place(shown);
+}, { passive: true, capture: true });

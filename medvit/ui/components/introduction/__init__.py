@@ -13,8 +13,8 @@ from medvit.ui.components.base import component
 
 STEPS = {  # part of the screen -> what to do there
     "#picture": "Drop an image of your own, or pick an example below.",
-    "#heatmap": "The heatmap marks where the model looks. Hold the eye to see the picture alone.",
-    "#answer": "The answer, and how far to trust it: dotted words explain themselves.",
+    "#heatmap": "See where the model looks. Hold the eye to hide the map.",
+    "#answer": "See how far to trust it. Dotted words explain themselves.",
 }
 
 

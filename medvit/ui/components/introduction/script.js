@@ -31,4 +31,8 @@ next.addEventListener("click", () => {
 });
 section.querySelector(".close").addEventListener("click", () => go(steps.length));
 section.addEventListener("keydown", (event) => { if (event.key === "Escape") go(steps.length); });
-if (!remembered()) go(0);
+// The parts of the screen may be drawn later than this.
+function start() {
+  if (target(0)) go(0); else setTimeout(start, 100);
+}
+if (!remembered()) start();

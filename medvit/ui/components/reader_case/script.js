@@ -32,6 +32,7 @@ function start() {
   seconds = stored();
   reset();
   if (focused) find("h3")?.focus({ preventScroll: true });
+  if (window.innerWidth <= 760 && visible()) element.scrollIntoView({ block: "start" }); // a phone has no room for the header
 }
 
 // What the reader started with: nothing before a first answer, that answer before the final one.

@@ -1,13 +1,13 @@
-"""Bound the memory of large images: one at a time in each process, returned to the system afterwards."""
+"""Bound the memory of large images, and return freed memory to the system."""
 
 import ctypes
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import cache
 
-M_ARENA_MAX = -8  # malloc.h of glibc
-ARENAS = 2
+RETURN_SECONDS = 10
 
 _large_image_lock = threading.Lock()  # decoding and resizing one takes up to half a gigabyte
 
@@ -46,14 +46,18 @@ def return_memory() -> None:
         trim(0)
 
 
-def limit_arenas() -> None:
-    """Let threads share ARENAS heaps; otherwise glibc keeps freed memory in up to eight for each core.
+def return_memory_regularly() -> None:
+    """Start a thread that returns freed memory every RETURN_SECONDS, until the process ends.
 
-    To be called before threads are started.
+    After a burst of requests, glibc keeps what they used for as long as anything above it is in use.
     """
-    configure = _glibc_function("mallopt")
-    if configure:
-        configure(M_ARENA_MAX, ARENAS)
+
+    def repeat() -> None:
+        while True:
+            time.sleep(RETURN_SECONDS)
+            return_memory()
+
+    threading.Thread(target=repeat, daemon=True).start()
 
 
 @cache

@@ -1,0 +1,45 @@
+"""One's own pictures behind checkpoints."""
+
+from collections.abc import Iterable
+
+from medvit.checkpoint import Checkpoint
+from medvit.data import Dataset
+from medvit.data.folder import SOURCE_SIZE, open_dataset
+from medvit.errors import MedvitError
+
+
+def prepare(path: str, trained: Checkpoint | None) -> Dataset:
+    """Prepare pictures, at the source size of the checkpoint that was trained or measured on them.
+
+    Raises:
+        MedvitError: they are not usable, or are not those of the checkpoint.
+    """
+    known = trained.dataset if trained else None
+    dataset = open_dataset(path, known.source_size if known else SOURCE_SIZE)
+    if trained and known and dataset.digest != known.digest:
+        raise MedvitError(
+            f"{path} does not hold the pictures that {trained.folder} was tested on: pictures, labels or "
+            "splits differ."
+        )
+    return dataset
+
+
+def of_one_dataset(checkpoints: Iterable[Checkpoint]) -> tuple[list[Checkpoint], dict[str, str]]:
+    """Leave out checkpoints whose pictures have the same name as others, and are not these.
+
+    Returns:
+        the rest, and {folder: why it was left out}.
+    """
+    kept: list[Checkpoint] = []
+    problems = {}
+    first: dict[str, Checkpoint] = {}
+    for item in checkpoints:
+        other = first.setdefault(item.dataset.name, item)
+        if other.dataset.digest == item.dataset.digest:
+            kept.append(item)
+        else:
+            problems[str(item.folder)] = (
+                f"{item.folder} was trained on other pictures, or at another source size, than "
+                f"{other.folder}, both called {item.dataset.name}. Open them apart, with --checkpoints."
+            )
+    return kept, problems
