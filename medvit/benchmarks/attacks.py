@@ -69,7 +69,7 @@ class Target:
         return int(start.split()[1]) if start else 0, content
 
 
-def _bounded(attack: Callable[..., Awaitable[None]], url: str, seconds: float, clients: int) -> None:
+def bounded(attack: Callable[..., Awaitable[None]], url: str, seconds: float, clients: int) -> None:
     async def run() -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(attack(Target(url, clients)), seconds)
@@ -77,7 +77,7 @@ def _bounded(attack: Callable[..., Awaitable[None]], url: str, seconds: float, c
     asyncio.run(run())
 
 
-async def _swarm(target: Target, session: Session, count: int) -> None:
+async def swarm(target: Target, session: Session, count: int) -> None:
     """Run `session(target, number)` on `count` tasks, each again and again."""
 
     async def repeat(number: int) -> None:
@@ -108,7 +108,7 @@ def idle_connections(url: str, seconds: float = SECONDS, clients: int = 200) -> 
             connection[1].write(target.head("GET", "/healthz"))
         await _hold(connection)
 
-    _bounded(lambda target: _swarm(target, session, 1200), url, seconds, clients)
+    bounded(lambda target: swarm(target, session, 1200), url, seconds, clients)
 
 
 def slow_headers(url: str, seconds: float = SECONDS, clients: int = CLIENTS) -> None:
@@ -125,7 +125,7 @@ def slow_headers(url: str, seconds: float = SECONDS, clients: int = CLIENTS) -> 
         finally:
             writer.close()
 
-    _bounded(lambda target: _swarm(target, session, 200), url, seconds, clients)
+    bounded(lambda target: swarm(target, session, 200), url, seconds, clients)
 
 
 def stalled_bodies(url: str, seconds: float = SECONDS, clients: int = CLIENTS) -> None:
@@ -142,7 +142,7 @@ def stalled_bodies(url: str, seconds: float = SECONDS, clients: int = CLIENTS) -
             await writer.drain()
         await _hold((reader, writer))
 
-    _bounded(lambda target: _swarm(target, session, 240), url, seconds, clients)
+    bounded(lambda target: swarm(target, session, 240), url, seconds, clients)
 
 
 def unread_responses(url: str, seconds: float = SECONDS, clients: int = CLIENTS) -> None:
@@ -158,10 +158,10 @@ def unread_responses(url: str, seconds: float = SECONDS, clients: int = CLIENTS)
         finally:
             writer.close()
 
-    _bounded(lambda target: _swarm(target, session, 50), url, seconds, clients)
+    bounded(lambda target: swarm(target, session, 50), url, seconds, clients)
 
 
-def _join(function: int, data: list[Any], session: str | None = None, **more: Any) -> bytes:
+def join_body(function: int, data: list[Any], session: str | None = None, **more: Any) -> bytes:
     values = {"data": data, "fn_index": function, "session_hash": session or uuid.uuid4().hex, **more}
     return json.dumps(values).encode()
 
@@ -170,9 +170,9 @@ def made_up_sessions(url: str, seconds: float = SECONDS, clients: int = CLIENTS)
     """Requests of ever new sessions that read no answer."""
 
     async def session(target: Target, number: int) -> None:
-        await target.request("POST", f"{API}/queue/join", _join(2, ["x", "y"]), JSON, number)
+        await target.request("POST", f"{API}/queue/join", join_body(2, ["x", "y"]), JSON, number)
 
-    _bounded(lambda target: _swarm(target, session, 20), url, seconds, clients)
+    bounded(lambda target: swarm(target, session, 20), url, seconds, clients)
 
 
 def large_values(url: str, seconds: float = SECONDS, clients: int = CLIENTS) -> None:
@@ -186,19 +186,19 @@ def large_values(url: str, seconds: float = SECONDS, clients: int = CLIENTS) -> 
     async def session(target: Target, number: int) -> None:
         name = f"session-{next(functions)}"
         for function, data in ((2, [text, ""]), (2, ["", text]), (1, ["", "", None, text, 0, 0, ""])):
-            await target.request("POST", f"{API}/queue/join", _join(function, data, name), JSON, number)
-        event = _join(next(functions), [], name, event_data=[nested] * 1000, trigger_id=1)
+            await target.request("POST", f"{API}/queue/join", join_body(function, data, name), JSON, number)
+        event = join_body(next(functions), [], name, event_data=[nested] * 1000, trigger_id=1)
         await target.request("POST", f"{API}/run/predict", event, JSON, number)
         await target.request(
             "GET", f"{API}/upload_progress?upload_id={uuid.uuid4()}{'x' * 3900}", number=number
         )
 
-    _bounded(lambda target: _swarm(target, session, 16), url, seconds, clients)
+    bounded(lambda target: swarm(target, session, 16), url, seconds, clients)
 
 
 def full_queue(url: str, seconds: float = SECONDS, clients: int = 1) -> None:
     """One client asks for the slowest explanation all the time, on 300 tasks, and reads no answer."""
-    picture = _picture()
+    picture = noise_picture()
 
     async def attack(target: Target) -> None:
         _, text = await target.request("GET", "/config")
@@ -207,7 +207,7 @@ def full_queue(url: str, seconds: float = SECONDS, clients: int = 1) -> None:
             for part in json.loads(text)["components"]
             if part["type"] == "dropdown" and part["props"].get("label") in ("Dataset", "Model")
         ]
-        form = _upload_part("image.png") + picture + b"\r\n--x--\r\n"
+        form = upload_part("image.png") + picture + b"\r\n--x--\r\n"
         _, text = await target.request("POST", f"{API}/upload", form, FORM)
         file = {"path": json.loads(text)[0], "meta": {"_type": "gradio.FileData"}}
         body = {"data": [*values, file, "occlusion", -1, None, ""]}
@@ -215,18 +215,18 @@ def full_queue(url: str, seconds: float = SECONDS, clients: int = 1) -> None:
         async def session(target: Target, number: int) -> None:
             await target.request("POST", f"{API}/call/explain", json.dumps(body).encode(), JSON, number)
 
-        await _swarm(target, session, 100)
+        await swarm(target, session, 100)
 
-    _bounded(attack, url, seconds, clients)
+    bounded(attack, url, seconds, clients)
 
 
-def _picture() -> bytes:
+def noise_picture() -> bytes:
     data = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)).save(data, "PNG")
     return data.getvalue()
 
 
-def _upload_part(name: str, field: str = "files") -> bytes:
+def upload_part(name: str, field: str = "files") -> bytes:
     return f'--x\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n\r\n'.encode()
 
 
@@ -237,7 +237,7 @@ def cut_off_uploads(url: str, seconds: float = SECONDS, clients: int = CLIENTS) 
         _, writer = await target.connect(number)
         try:
             writer.write(target.head("POST", f"{API}/upload", FORM, 400 * MB if number == 0 else 20 * MB))
-            writer.write(_upload_part("a.zip", "files" if number % 2 else "others"))
+            writer.write(upload_part("a.zip", "files" if number % 2 else "others"))
             for _ in range(19):
                 writer.write(bytes(MB))
                 await writer.drain()
@@ -247,7 +247,7 @@ def cut_off_uploads(url: str, seconds: float = SECONDS, clients: int = CLIENTS) 
         finally:
             writer.close()
 
-    _bounded(lambda target: _swarm(target, session, 8), url, seconds, clients)
+    bounded(lambda target: swarm(target, session, 8), url, seconds, clients)
 
 
 def promised_uploads(url: str, seconds: float = SECONDS, clients: int = CLIENTS) -> None:
@@ -255,10 +255,10 @@ def promised_uploads(url: str, seconds: float = SECONDS, clients: int = CLIENTS)
 
     async def session(target: Target, number: int) -> None:
         connection = await target.connect(number)
-        connection[1].write(target.head("POST", f"{API}/upload", FORM, 500 * MB) + _upload_part("a.zip"))
+        connection[1].write(target.head("POST", f"{API}/upload", FORM, 500 * MB) + upload_part("a.zip"))
         await _hold(connection)
 
-    _bounded(lambda target: _swarm(target, session, 200), url, seconds, clients)
+    bounded(lambda target: swarm(target, session, 200), url, seconds, clients)
 
 
 def tiny_files(url: str, seconds: float = SECONDS, clients: int = CLIENTS) -> None:
@@ -266,10 +266,10 @@ def tiny_files(url: str, seconds: float = SECONDS, clients: int = CLIENTS) -> No
 
     async def session(target: Target, number: int) -> None:
         mark = uuid.uuid4().hex
-        parts = (_upload_part(f"{i}.png") + f"{mark}{i}\r\n".encode() for i in range(1000))
+        parts = (upload_part(f"{i}.png") + f"{mark}{i}\r\n".encode() for i in range(1000))
         await target.request("POST", f"{API}/upload", b"".join(parts) + b"--x--\r\n", FORM, number)
 
-    _bounded(lambda target: _swarm(target, session, 8), url, seconds, clients)
+    bounded(lambda target: swarm(target, session, 8), url, seconds, clients)
 
 
 def wrong_passwords(url: str, seconds: float = SECONDS, clients: int = CLIENTS) -> None:
@@ -279,7 +279,7 @@ def wrong_passwords(url: str, seconds: float = SECONDS, clients: int = CLIENTS) 
         body = f"username=reader&password={time.monotonic_ns()}".encode()
         await target.request("POST", "/login", body, "application/x-www-form-urlencoded", number)
 
-    _bounded(lambda target: _swarm(target, session, 20), url, seconds, clients)
+    bounded(lambda target: swarm(target, session, 20), url, seconds, clients)
 
 
 ATTACKS: dict[str, Callable[..., None]] = {

@@ -1,4 +1,7 @@
-"""Explanation maps beside a bare forward pass, and beside what users assemble today; batch 1, CPU."""
+"""Explanation maps beside a bare forward pass, and beside what users assemble today; batch 1, CPU.
+
+Where torchcam, torchxai-explain, captum or fast-vit-rollout are installed, also beside theirs; see `peers`.
+"""
 
 import argparse
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from medvit import checkpoint, explain, plots
+from medvit.benchmarks import peers
 from medvit.benchmarks.common import Measurement, alternate, ratio
 from medvit.data import synthetic
 from medvit.explain import Explainer
@@ -59,7 +63,8 @@ class _Candidates:
     def one_map(self, method: str) -> None:
         """The prediction and one map of the most probable class."""
         needs_gradients = explain.METHODS[method].by_class and method not in ("occlusion", "token_occlusion")
-        self.explainer(self.pixels, target=-1 if needs_gradients else None).heatmap(method)
+        by_attention = explain.METHODS[method].needs_attention  # CAMs need gradients of the last layers only
+        self.explainer(self.pixels, -1 if needs_gradients else None, by_attention).heatmap(method)
 
     def maps(self, *methods: str) -> None:
         """The prediction and several maps of the most probable class."""
@@ -146,4 +151,5 @@ def measure(args: argparse.Namespace) -> Iterator[Measurement]:
         yield Measurement(
             f"prediction and {method} / bare forward", ratio(seconds, f"map {method}", "forward"), "x"
         )
+    yield from peers.measure(args.rounds)
     yield Measurement("moving a slider", sorted(seconds["slider"])[args.rounds // 2] * 1e3, "ms", 50)

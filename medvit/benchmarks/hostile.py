@@ -1,6 +1,7 @@
-"""Files made to crash or exhaust a program that opens images: how many of them succeed.
+"""Files and requests made to crash or exhaust the app: how many of them succeed.
 
-Opens each file as an upload is opened, all in one process that has to survive them.
+Opens each file as an upload is opened, all in one process that has to survive them. Then attacks a server on
+this machine, while an honest visitor asks it for predictions.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medvit import imaging
+from medvit.benchmarks import hostile_server
 from medvit.benchmarks.common import Measurement
 from medvit.benchmarks.hostile_files import corpus
 from medvit.errors import MedvitError
@@ -21,15 +23,28 @@ from medvit.errors import MedvitError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the flags of `medvit benchmark hostile`."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--also", metavar="DIR", nargs="*", default=[],
         help="folders of more files, such as Tests/images of Pillow's source archive",
     )  # fmt: skip
+    add("--no-files", action="store_true", help="leave out the files")
+    names = sorted(hostile_server.ALL_ATTACKS)
+    add("--attacks", nargs="*", choices=names, default=names, help="on the server; none: only the files")
+    add("--seconds", type=float, default=15, help="of each attack [15]")
 
 
 def measure(args: argparse.Namespace) -> Iterator[Measurement]:
-    """Yield crashes, bugs, time and memory, over the generated files and over each further folder."""
-    for folder in (None, *args.also):
+    """Yield the measurements over the files, then those of the attacks."""
+    if not args.no_files:
+        yield from _measure_files(args.also)
+    if args.attacks:
+        yield from hostile_server.measure(args.attacks, args.seconds)
+
+
+def _measure_files(also: list[str]) -> Iterator[Measurement]:
+    """Crashes, bugs, time and memory, over the generated files and over each further folder."""
+    for folder in (None, *also):
         outcomes, crashed = open_in_process(folder)
         name = f"hostile/{folder or 'generated'}"
         bugs = [outcome for outcome in outcomes if outcome["outcome"].startswith("bug")]

@@ -6,7 +6,6 @@ an explanation map, or for a confusion matrix. Each answer is compared with the 
 
 import argparse
 import io
-import os
 import statistics
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from PIL import Image
 import medvit
 from medvit.benchmarks.client import ENDPOINTS, REQUEST_ERRORS, Client, same_answer
 from medvit.benchmarks.common import Measurement, server
+from medvit.benchmarks.processes import cpu_seconds, resident_megabytes
 from medvit.data import synthetic
 from medvit.evaluation.metrics import confusion
 from medvit.inference.batching import MAX_BATCH
@@ -160,39 +160,15 @@ def _run_users(args: argparse.Namespace, address: str, pid: int, images: list[by
             results.waits[name].append(time.perf_counter() - started)
             results.wrong += not same_answer(answer, expected[name, i])
 
-    server_cpu, users_cpu = _cpu_seconds(pid), time.process_time()
+    server_cpu, users_cpu = cpu_seconds(pid), time.process_time()
     threads = [threading.Thread(target=work, args=(number,)) for number in range(args.users)]
     for thread in threads:
         thread.start()
     while time.perf_counter() < end:
-        results.memory.append(_resident_megabytes(pid))
+        results.memory.append(resident_megabytes(pid))
         time.sleep(args.seconds / 120)
     for thread in threads:
         thread.join()
-    results.server_cpu = _cpu_seconds(pid) - server_cpu
+    results.server_cpu = cpu_seconds(pid) - server_cpu
     results.users_cpu = time.process_time() - users_cpu
     return results
-
-
-def _process_tree(pid: int) -> list[int]:
-    """A process and its descendants."""
-    children = [
-        int(child)
-        for path in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in path.read_text().split()
-    ]
-    return [pid, *(descendant for child in children for descendant in _process_tree(child))]
-
-
-def _resident_megabytes(pid: int) -> float:
-    """Memory of a process tree in MB; pages that processes share count once for each."""
-    texts = [Path(f"/proc/{each}/status").read_text() for each in _process_tree(pid)]
-    lines = [line for text in texts for line in text.splitlines() if line.startswith("VmRSS")]
-    return sum(int(line.split()[1]) for line in lines) / 1024
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Seconds of CPU that a process tree has used."""
-    texts = [Path(f"/proc/{each}/stat").read_text() for each in _process_tree(pid)]
-    fields = [text.rpartition(")")[2].split() for text in texts]
-    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")

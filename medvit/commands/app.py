@@ -193,17 +193,26 @@ def _launch(
 
 
 def _close(demo: Any, worker: Worker) -> None:
-    """Stop the server; after SHUTDOWN_SECONDS the process ends even if a job is still running."""
+    """Stop the server and end the process, after SHUTDOWN_SECONDS at the latest, whatever still runs."""
 
     def exit_now() -> None:
-        shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
-        os._exit(0)
+        uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+        for _ in range(10):  # one may still be written
+            shutil.rmtree(uploads, ignore_errors=True)
+            if not uploads.exists():
+                break
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(
+            0
+        )  # not through the interpreter, which waits for threads or ends them in the middle of torch
 
     timer = threading.Timer(limits.SHUTDOWN_SECONDS, exit_now)
     timer.daemon = True
     timer.start()
     worker.stop()
     demo.close(verbose=False)
+    exit_now()
 
 
 def _set_environment(proxy: bool) -> Path:

@@ -5,19 +5,24 @@ hash (`imagehash`, optional), as after saving as JPEG, resizing, or a small chan
 """
 
 import importlib.util
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from itertools import combinations
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
-from medvit.data.cache import load_hashes, load_names, load_split
+from medvit.data.cache import folder_of, load_hashes, load_names, load_split
 from medvit.data.dataset import SPLITS, Dataset
 from medvit.data.listing import few
+from medvit.files import atomic_file
 from medvit.slow_imports import imagehash
 
+PAIRS = ("exact", "near", "contradictory")
 HASH_SIDE = 16  # a perceptual hash has 256 bits; 64 are too few for medical images, which look alike
 MAX_DISTANCE = 16  # bits by which near duplicates differ at most
+MAX_PAIRS = 1000  # near duplicates of two splits that are listed
 BLOCK = 512  # pictures compared with all others at a time
 
 
@@ -56,14 +61,29 @@ class Duplicates:
 
 
 def find(dataset: Dataset) -> Duplicates:
-    """Compare the prepared pictures of all splits."""
+    """Compare the prepared pictures of all splits; the result is kept beside them."""
+    path = folder_of(dataset) / "duplicates.json"
+    checked = importlib.util.find_spec("imagehash") is not None
+    try:
+        kept = json.loads(path.read_text())
+        if kept.pop("near_checked") == checked:
+            pairs = {name: [(first, second) for first, second in kept[name]] for name in PAIRS}
+            return Duplicates(**pairs, near_checked=checked)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    found = _compare(dataset, checked)
+    with atomic_file(path, "w") as file:
+        json.dump(asdict(found), file)
+    return found
+
+
+def _compare(dataset: Dataset, checked: bool) -> Duplicates:
     names = load_names(dataset)
     labels = {split: load_split(dataset, split)[1] for split in SPLITS}
     exact, contradictory = _find_exact(dataset, names, labels)
-    checked = importlib.util.find_spec("imagehash") is not None
-    near = []
+    near: list[tuple[str, str]] = []
     if checked:
-        hashes = {split: _perceptual_hashes(load_split(dataset, split)[0]) for split in SPLITS}
+        hashes = {split: _perceptual_hashes(load_split(dataset, split)[0], split) for split in SPLITS}
         for one, other in combinations(SPLITS, 2):
             near += [
                 (f"{one}: {names[one][i]}", f"{other}: {names[other][j]}")
@@ -93,26 +113,31 @@ def _find_exact(
 
 
 def near_pairs(hashes: np.ndarray, others: np.ndarray) -> list[tuple[int, int]]:
-    """Return the index pairs of hashes, uint64 (N, k) and (M, k), within MAX_DISTANCE bits of each other."""
+    """Return index pairs of hashes, uint64 (N, k) and (M, k), within MAX_DISTANCE bits; at most MAX_PAIRS."""
     pairs: list[tuple[int, int]] = []
     for start in range(0, len(hashes), BLOCK):
         distance = np.zeros((len(hashes[start : start + BLOCK]), len(others)), np.uint16)
         for word in range(hashes.shape[1]):
             distance += np.bitwise_count(hashes[start : start + BLOCK, None, word] ^ others[None, :, word])
-        pairs += [(start + int(i), int(j)) for i, j in np.argwhere(distance <= MAX_DISTANCE)]
+        near = np.argwhere(distance <= MAX_DISTANCE)[: MAX_PAIRS - len(pairs)]
+        pairs += [(start + int(i), int(j)) for i, j in near]
+        if len(pairs) == MAX_PAIRS:
+            break
     return pairs
 
 
-def _perceptual_hashes(images: np.ndarray) -> np.ndarray:
+def _perceptual_hashes(images: np.ndarray, split: str) -> np.ndarray:
     """Perceptual hashes of images, uint8 (N, s, s) or (N, s, s, 3), as uint64 (N, 4)."""
     bits = np.zeros((len(images), HASH_SIDE**2), bool)
-    for i, pixels in enumerate(images):
+    progress = tqdm(images, f"comparing {split}", leave=False, disable=None, unit="picture")
+    for i, pixels in enumerate(progress):
         bits[i] = imagehash.phash(Image.fromarray(pixels), HASH_SIDE).hash.reshape(-1)
     return np.packbits(bits, axis=1).view(np.uint64).reshape(len(images), -1)
 
 
 def _pairs(pairs: list[tuple[str, str]]) -> str:
-    return f"{len(pairs):,} pair{'s' * (len(pairs) > 1)} of pictures"
+    more = " or more" if len(pairs) >= MAX_PAIRS else ""
+    return f"{len(pairs):,}{more} pair{'s' * (len(pairs) > 1)} of pictures"
 
 
 def _few_pairs(pairs: list[tuple[str, str]]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from medvit.data import medmnist, settings
 from medvit.data.dataset import SPLITS
@@ -48,3 +49,25 @@ def write_archive(
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, **arrays)
     return path
+
+
+def write_pictures(folder: Path, each: int = 12, splits: tuple[str, ...] = ()) -> Path:
+    """Write synthetic examples of three kinds as picture files of several sizes and formats; return `folder`.
+
+    They are in a folder for each class: "blood cell", "fundus" and "tissue", below those of `splits` if any.
+
+    Args:
+        each: pictures of each class, in each split if there are splits.
+    """
+    rng = np.random.default_rng(0)
+    classes = {"blood cell": "bloodmnist", "fundus": "retinamnist", "tissue": "pathmnist"}
+    for number, parent in enumerate(splits or ("",)):
+        for label, subset in classes.items():
+            target = folder / parent / label
+            target.mkdir(parents=True, exist_ok=True)
+            for i in range(each):
+                image = Image.fromarray(draw(subset, 100 * number + i))
+                width, height = (int(length) for length in rng.integers(40, 90, 2))
+                image = image.resize((width, height), Image.Resampling.BICUBIC)
+                image.save(target / f"picture {i}.{('png', 'jpg', 'bmp', 'webp', 'tiff')[i % 5]}")
+    return folder

@@ -103,25 +103,18 @@ def plain(value: Any) -> Any:
 
 
 def _facts(checkpoint: Checkpoint) -> dict[str, str]:
-    card, dataset, test = checkpoint.card, checkpoint.dataset, checkpoint.card["test"]
-    recipe, preprocessing = card["recipe"], checkpoint.preprocessing
+    card, test = checkpoint.card, checkpoint.card["test"]
+    training, preprocessing = _training(checkpoint), checkpoint.preprocessing
     interpolation = card.get("interpolation")
     enlarged = f", enlarged to {card['input_size']} ({interpolation})" if interpolation else ""
     mean, std = (", ".join(f"{x:g}" for x in values) for values in (preprocessing.mean, preprocessing.std))
-    trained_on, available = card["trained_on"], dataset.samples["train"]
-    part = f"all {available:,}" if trained_on == available else f"{trained_on:,} of the {available:,}"
     versions = ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items())
-    training = f"{part} training images of {dataset.title}" if trained_on else "not known"
     return {
         "Model": f"{checkpoint.title}, {card['parameters']:,} parameters, {checkpoint.origin}",
-        "Training data": training,
+        "Training data": training["Training data"],
         "Source images": f"{card['source_size']} x {card['source_size']} pixels{enlarged}; mean {mean}, "
         f"standard deviation {std}",
-        "Recipe": f"{recipe['epochs']} epochs, batch size {recipe['batch_size']}, learning rate "
-        f"{recipe['learning_rate']:g}, weight decay {recipe['weight_decay']:g}, "
-        f"strategy {card.get('strategy') or 'full'}, seed {card['seed']}",
-        "Kept epoch": card["selection"],
-        "Training time": f"{card['seconds'] / 60:.0f} minutes on {card['hardware']}",
+        **{name: training[name] for name in ("Recipe", "Kept epoch", "Training time")},
         "Test accuracy": f"{test['accuracy']:.1%} ({_interval(test['accuracy_interval'], '.1%')} at 95 %; "
         f"{test['n']:,} images)",
         "Macro F1": f"{test['macro_f1']:.3f}",
@@ -129,6 +122,23 @@ def _facts(checkpoint: Checkpoint) -> dict[str, str]:
         "Software": versions or "not recorded",
         "Weights, sha256": card["sha256"],
         **_data_checksum(checkpoint),
+    }
+
+
+def _training(checkpoint: Checkpoint) -> dict[str, str]:
+    """How a model was trained; "not known" for one that was not trained here."""
+    card, dataset, recipe = checkpoint.card, checkpoint.dataset, checkpoint.card["recipe"]
+    trained_on, available = card["trained_on"], dataset.samples["train"]
+    if not trained_on:
+        return dict.fromkeys(("Training data", "Recipe", "Kept epoch", "Training time"), "not known")
+    part = f"all {available:,}" if trained_on == available else f"{trained_on:,} of the {available:,}"
+    return {
+        "Training data": f"{part} training images of {dataset.title}",
+        "Recipe": f"{recipe['epochs']} epochs, batch size {recipe['batch_size']}, learning rate "
+        f"{recipe['learning_rate']:g}, weight decay {recipe['weight_decay']:g}, "
+        f"strategy {card.get('strategy') or 'full'}, seed {card['seed']}",
+        "Kept epoch": card["selection"],
+        "Training time": f"{card['seconds'] / 60:.0f} minutes on {card['hardware']}",
     }
 
 

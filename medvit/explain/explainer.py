@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from weakref import proxy
@@ -18,6 +16,7 @@ from medvit import imaging
 from medvit.errors import MedvitError
 from medvit.explain.attention_recorder import AttentionRecorder
 from medvit.explain.forward_pass import ForwardPass, Gradients, MapOptions
+from medvit.explain.layer_outputs import outputs_in_graph
 from medvit.explain.methods import METHODS
 from medvit.explain.model_folder import class_names, open_model
 from medvit.explain.preparation import Preparation
@@ -61,7 +60,9 @@ class Explainer:
         self.config = getattr(model, "config", None)
         self._structure: Structure | None = None
 
-    def __call__(self, image: imaging.ImageInput | Tensor, target: int | None = None) -> ForwardPass:
+    def __call__(
+        self, image: imaging.ImageInput | Tensor, target: int | None = None, attentions: bool = True
+    ) -> ForwardPass:
         """Run the model on one image.
 
         Args:
@@ -69,6 +70,8 @@ class Explainer:
                 (1, 3, H, W); or the input of the model as a float tensor (1, 3, H, W).
             target: class whose gradients are computed in the same pass, -1 for the predicted class; maps that
                 need them cost nothing more afterwards.
+            attentions: whether these include the gradients of the attention; CAMs need only those of the last
+                layers, which cost little.
 
         Raises:
             MedvitError: the picture cannot be read.
@@ -78,7 +81,9 @@ class Explainer:
             (forward_pass,) = self.many(pixels)
         else:
             inputs = self.preparation(pixels)
-            logits, features, recorder, target, gradients = self._differentiate(inputs, target)
+            layers = self.structure(inputs).layers
+            recorder = AttentionRecorder(gradients_from=0 if attentions else None) if layers else None
+            logits, features, target, gradients = self._differentiate(inputs, target, recorder)
             (forward_pass,) = self._forward_passes(pixels, inputs, logits, features, recorder)
             forward_pass.gradients[target] = gradients
         forward_pass.explainer = self
@@ -210,24 +215,30 @@ class Explainer:
         known = forward_pass.gradients.get(target)
         if known is None or (attentions and known.attentions is None):
             inputs = self.preparation(forward_pass.pixels)
-            *_, forward_pass.gradients[target] = self._differentiate(inputs, target, attentions)
+            read = attentions and self.structure(inputs).layers
+            recorder = AttentionRecorder(gradients_from=0) if read else None
+            *_, forward_pass.gradients[target] = self._differentiate(inputs, target, recorder)
         return forward_pass.gradients[target]
 
     def _differentiate(
-        self, inputs: Tensor, target: int, attentions: bool = True
-    ) -> tuple[Tensor, Tensor | None, AttentionRecorder | None, int, Gradients]:
-        """Logits, features, recorder, class (-1 becomes the predicted one) and gradients of an input."""
+        self, inputs: Tensor, target: int, recorder: AttentionRecorder | None
+    ) -> tuple[Tensor, Tensor | None, int, Gradients]:
+        """Logits, features, class (-1 becomes the predicted one) and gradients of an input.
+
+        Those of the attention are among them where the recorder, which gets the attention, has a layer to
+        start from.
+        """
         structure = self.structure(inputs)
-        recorder = AttentionRecorder(gradients_from=0) if attentions and structure.layers else None
-        with torch.no_grad(), recorder or nullcontext(), _in_graph(structure.cam_layer) as cam_outputs:
+        with torch.no_grad(), recorder or nullcontext(), outputs_in_graph(structure.cam_layer) as cam_outputs:
             logits, features = forward_with_features(self.model, inputs)
             target = int(logits[0].argmax()) if target == -1 else target
-            weights = recorder.weights[: structure.layers] if recorder else []
+            with_weights = recorder is not None and recorder.gradients_from is not None
+            weights = recorder.weights[: structure.layers] if with_weights else []
             sources = [*weights, *cam_outputs[-1:]]
             by_source = torch.autograd.grad(logits[0, target], sources) if sources else ()
         by_attention = torch.stack(by_source[: len(weights)])[:, 0] if weights else None
         maps = [self._as_map(values, inputs) for values in (*cam_outputs[-1:], *by_source[len(weights) :])]
-        return logits.detach(), features, recorder, target, Gradients(by_attention, *(maps or (None, None)))
+        return logits.detach(), features, target, Gradients(by_attention, *(maps or (None, None)))
 
     def _as_map(self, values: Tensor, inputs: Tensor) -> Tensor:
         """The CAM layer's output as (1, C, h, w); a LayerNorm gives tokens (1, T, C) or maps (1, h, w, C)."""
@@ -268,26 +279,6 @@ class Explainer:
         # A copy for each of several: a forward pass that is kept must not keep the whole batch.
         own = [attentions[:, i].clone() if count > 1 else attentions[:, i] for i in range(count)]
         return [ForwardPass(proxy(self), *image, own[i], grid, readout) for i, image in enumerate(each)]
-
-
-@contextmanager
-def _in_graph(layer: nn.Module | None) -> Iterator[list[Tensor]]:
-    """Collect the outputs of a layer, as part of the graph; it begins there where it has not begun before."""
-    outputs: list[Tensor] = []
-    caller = threading.get_ident()
-
-    def keep(_module: nn.Module, _inputs: tuple, output: Tensor) -> Tensor | None:
-        if threading.get_ident() != caller:
-            return None
-        torch.set_grad_enabled(True)  # until the end of the caller's torch.no_grad()
-        if output.requires_grad:
-            outputs.append(output)
-            return output
-        outputs.append(output.detach().requires_grad_())
-        return outputs[-1].clone()  # what follows may change it in place, which a leaf does not allow
-
-    with layer.register_forward_hook(keep) if layer is not None else nullcontext():
-        yield outputs
 
 
 def in_evaluation_mode(model: nn.Module) -> nn.Module:

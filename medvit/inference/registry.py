@@ -91,8 +91,8 @@ class Registry:
     @property
     def models(self) -> list[str]:
         """The models of other programs, as `open` got them."""
-        group = self._predictors.get(external.GROUP, {}).values()
-        return [p.checkpoint.given for p in group if isinstance(p.checkpoint, external.ExternalModel)]
+        items = [predictor.checkpoint for predictor in self._predictors.get(external.GROUP, {}).values()]
+        return [item.given for item in items if isinstance(item, external.ExternalModel)]
 
     def subset_choices(self) -> list[tuple[str, str]]:
         """(title, name) of each subset with a checkpoint."""
@@ -131,13 +131,8 @@ class Registry:
         self._make_room(predictor)
         return predictor
 
-    def is_tested(self, subset: str, model: str) -> bool:
-        """Whether there are test results of a model: not for one of another program."""
-        return "test" in self.checkpoint(subset, model).card
-
     def comparable(self, subset: str, model: str) -> list[Checkpoint]:
-        """The models to compare with a model, itself included: those of its dataset, and others whose classes
-        have the same names."""
+        """The models of the dataset of a model, and others whose classes have the same names."""
         classes = set(self.checkpoint(subset, model).dataset.classes)
         return [
             predictor.checkpoint
@@ -279,7 +274,6 @@ class Registry:
             return _load_test(first.dataset, first.card["source_size"], self.data_root)
 
     def _first(self, subset: str) -> Checkpoint:
-        """Any checkpoint of a dataset."""
         return next(iter(self._of_subset(subset).values())).checkpoint
 
 

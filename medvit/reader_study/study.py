@@ -83,7 +83,7 @@ class Study:
             ValueError, TypeError, KeyError or AttributeError: it is not a study.
         """
         fraction, entries = content["wrong_fraction"], content["cases"]
-        if not isinstance(entries, list) or not 0 < len(entries) <= MAX_CASES:
+        if not isinstance(entries, list | tuple) or not 0 < len(entries) <= MAX_CASES:
             raise ValueError("wrong number of cases")
         if fraction is not None and not (isinstance(fraction, float | int) and 0 <= fraction <= 1):
             raise ValueError("wrong_fraction is out of its range")

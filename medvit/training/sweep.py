@@ -47,7 +47,8 @@ class SweepJob(Job):
         names = [f"--model={self.model}", f"--seed={self.number}", f"--out={out}"]
         if self.subset in medmnist.names():  # other pictures are named by --data among the options
             names.insert(0, f"--subset={self.subset}")
-        self.command = training_command([*names, "--resume", "--no-trust", *options])
+        # The names are last, so that the options, which may come from a card, cannot change the folder.
+        self.command = training_command([*options, *names, "--resume", "--no-trust"])
         return self
 
 

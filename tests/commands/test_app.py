@@ -27,6 +27,9 @@ def test_without_checkpoints_it_says_where_they_are_expected(tmp_path):
         (("--allow-origin", "lab.org"), "not an origin"),
         (("--allow-host", "http://lab.org"), "not a host name"),
         (("--warm",), "unrecognized arguments"),
+        (("--model", "no_such_model"), "There is no model no_such_model"),
+        (("--model", "no/such-model"), "cannot be fetched"),
+        (("--model", REPOSITORY / "docs"), "config.json is missing"),
     ],
 )
 def test_an_option_that_does_not_fit_is_one_sentence(arguments, message):

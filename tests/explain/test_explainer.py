@@ -262,6 +262,16 @@ def test_two_threads_do_not_mix_their_maps(explained):
     assert np.abs(alone[0] - alone[1]).max() > 1e-3
 
 
+def test_a_cam_needs_one_pass_and_the_attention_is_there_as_well(explained):
+    _, result = explained("vit")
+    explainer = result.explainer
+    in_one = explainer(result.pixels, target=2, attentions=False)
+    assert in_one.gradients[2].attentions is None
+    torch.testing.assert_close(in_one.attentions, result.attentions)
+    np.testing.assert_allclose(in_one.heatmap("grad_cam", 2), result.heatmap("grad_cam", 2), atol=1e-6)
+    np.testing.assert_allclose(in_one.heatmap("relevance", 2), result.heatmap("relevance", 2), atol=1e-6)
+
+
 def test_gradients_with_the_prediction_are_those_computed_afterwards(explained):
     _, result = explained("vit")
     together = result.explainer(result.pixels, target=-1)

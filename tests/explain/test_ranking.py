@@ -64,3 +64,10 @@ def test_a_map_on_the_card_that_does_not_fit_is_passed_over(folder):
     assert explainer.best_method() == "token_occlusion"
     other = explainer.of(resnet18(num_classes=3).eval())
     assert other.best_method() == "grad_cam"
+
+
+def test_a_map_is_above_chance_beyond_two_standard_errors():
+    metrics = {"insertion_deletion_gain": 0.1, "insertion_deletion_gain_se": 0.04}
+    assert is_above_chance(metrics)
+    assert not is_above_chance(metrics | {"insertion_deletion_gain_se": 0.06})
+    assert not is_above_chance(metrics | {"insertion_deletion_gain": -0.1})

@@ -83,7 +83,7 @@ def test_examples_are_photographs_and_nothing_is_labelled(registry):
     assert all(sample.truth is None and not sample.synthetic for sample in samples)
     assert registry.sample(GROUP, 1).origin == samples[1].origin
     assert not registry.has_data(GROUP)
-    assert not registry.is_tested(GROUP, "vit")
+    assert "test" not in registry.checkpoint(GROUP, "vit").card
     with pytest.raises(MedvitError, match="no labelled pictures"):
         registry.test_sample(GROUP, 0)
 

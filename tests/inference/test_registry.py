@@ -82,6 +82,16 @@ def test_truncated_data_are_replaced_by_synthetic_examples(trained, synthetic_ro
     assert registry.random_sample("breastmnist").synthetic
 
 
+def test_a_sample_is_found_again_by_its_index(trained, synthetic_root):
+    for root in (synthetic_root, "/nonexistent"):
+        registry = Registry.open(trained, root)
+        sample = registry.sample("breastmnist", 3)
+        assert sample.index == 3
+        assert sample.synthetic == (root == "/nonexistent")
+        with pytest.raises(MedvitError, match="no"):
+            registry.sample("breastmnist", 9_999_999)
+
+
 def test_examples_are_test_images_of_every_class(trained, synthetic_root):
     registry = Registry.open(trained, synthetic_root)
     examples = registry.examples("breastmnist")

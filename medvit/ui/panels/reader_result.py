@@ -19,6 +19,8 @@ from medvit.ui.state import Values
 
 ANSWERS = {"reader": "you alone", "model": "model alone", "reader_with_model": "you with the model"}
 MISLED = "Advice misled you: right at first, then changed to the model's wrong answer"
+# After the last case, a phone is scrolled down.
+SCROLL_UP = "watch('value', () => element.getBoundingClientRect().top < 0 && element.scrollIntoView());"
 NO_MISLED = "No right first answer was changed to a wrong one."
 
 
@@ -89,7 +91,7 @@ class ResultPanel:
 
 def build(cases: Cases, kept: gr.BrowserState) -> ResultPanel:
     """Lay out the panel."""
-    summary = gr.HTML(elem_id="reader-summary")
+    summary = gr.HTML(elem_id="reader-summary", js_on_load=SCROLL_UP)
     with gr.Row(elem_id="reader-files"):
         # The buttons call methods of the panel, which exists once they do.
         csv = download_button.button(

@@ -82,13 +82,15 @@ class SetupPanel:
             problem: why the kept study cannot go on, a sentence.
         """
         checkpoint = self.registry.checkpoint(*selection.checkpoint)
-        has_data, possible = _has_images(self.registry, selection), not checkpoint.dataset.multi_label
+        has_data, tested = _has_images(self.registry, selection), "test" in checkpoint.card
+        possible = tested and not checkpoint.dataset.multi_label
         methods = [(explain.METHODS[name].title, name) for name in rank(checkpoint.card)]
         start = "Start" if has_data else f"Practise on {PRACTICE_CASES} drawings"
         return {
             self.about: html.render(
                 "reader_setup.html",
                 title=f"{checkpoint.dataset.title} · {checkpoint.title}",
+                tested=tested,
                 possible=possible,
                 has_data=has_data,
                 wrong=_wrong(checkpoint) if possible else 0,

@@ -33,7 +33,7 @@ REASONS = {
 }
 
 
-@dataclass
+@dataclass(eq=False)
 class Metrics:
     """Counts requests, and reads the rest from the parts of the app when `render` is called.
 

@@ -42,7 +42,8 @@ class Connections:
             return connection
         if new.behind_proxy:  # all have the same address
             return new
-        return next(iter(max(self.by_address.values(), key=len)))
+        largest = max(self.by_address.values(), key=len)
+        return next(iter(largest))
 
     def close(self, connection: "BoundedH11Protocol") -> None:
         """Close a connection at once, as there are too many."""

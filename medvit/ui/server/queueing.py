@@ -13,7 +13,7 @@ import gradio as gr
 from medvit import limits
 from medvit.ui.server.shares import fits, network
 
-CHECK_SECONDS = 1
+CHECK_SECONDS = 0.5
 
 
 def bound_queue(demo: gr.Blocks) -> None:
@@ -59,13 +59,15 @@ def _next_event(queue: Any) -> tuple[list[Any], bool, str] | None:
         events = queue.event_queue_per_concurrency_id[name]
         limit = events.concurrency_limit or len(queue.active_jobs)
         free = limit - events.current_concurrency
+        if free <= 0 or not events.queue:
+            continue
         running = {
             _address(event.request)
             for job in queue.active_jobs
             for event in job or ()
             if event.concurrency_id == name
         }
-        for event in events.queue if free > 0 else ():
+        for event in events.queue:
             shared = free > limit // 8 and not event.fn.types_generator  # of long jobs, one an address
             if shared or _address(event.request) not in running:
                 events.queue.remove(event)

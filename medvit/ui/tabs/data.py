@@ -71,7 +71,7 @@ class DataTab:
         name = require_state(values[self.selection]).subset
         if values[self.followed] == name:
             return gr.skip()
-        if not self.registry.is_tested(*values[self.selection].checkpoint):
+        if "test" not in self.registry.checkpoint(*values[self.selection].checkpoint).card:
             return {self.followed: name} | self._show_none()
         radio = gr.Radio(dataset_choices(self.registry, name), value=name)
         return {self.followed: name, self.displayed: radio} | self.show(name)

@@ -27,7 +27,7 @@ def with_ood_check(prediction, accepted):
 
 
 def test_the_answer_names_the_class_its_probability_and_the_prediction_set(prediction, upload):
-    text = answer.render(with_ood_check(prediction, True), upload, 0.8)
+    text = answer.render(with_ood_check(prediction, True), upload, 0.8).striptags()
     assert "The model says" in text
     assert f"{prediction.display_probs[prediction.top]:.1%}" in text
     assert "80% prediction set" in text
@@ -52,7 +52,7 @@ def test_an_out_of_distribution_image_is_noticed_above_the_dimmed_answer(predict
     assert "show anyway" in text
     synthetic = answer.render(rejected, replace(upload, synthetic=True))
     assert 'class="answer"' in synthetic
-    assert "out of distribution, as a synthetic example" in synthetic
+    assert "out of distribution, as a synthetic example" in synthetic.striptags()
     assert 'class="answer"' in answer.render(with_ood_check(prediction, True), upload)
 
 
@@ -63,7 +63,7 @@ def test_a_set_of_every_class_says_that_validation_is_too_small(prediction, uplo
 
 def test_without_trust_statistics_the_answer_says_so(prediction, upload):
     plain = replace(prediction, trust=None, calibrated=None, in_distribution=None)
-    text = answer.render(plain, upload)
+    text = answer.render(plain, upload).striptags()
     assert "not calibrated" in text
     assert "prediction set" not in text
 

@@ -58,6 +58,8 @@ def test_a_zip_becomes_a_table_with_progress_on_the_way(tab, zipped):
     assert last[tab.table][-1][0] == "broken.png"
     assert last[tab.table][-1][-1]
     assert sum(sum(bar.x) for bar in last[tab.plot].data) == FILES
+    assert "(example)" in tab.plot_title.value
+    assert "(example)" not in last[tab.plot_title]
     name, text = tab.to_csv({tab.rows: last[tab.rows]})
     assert name == "results.csv"
     assert len(text.splitlines()) == FILES + 2

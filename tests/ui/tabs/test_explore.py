@@ -41,6 +41,14 @@ def test_the_first_answer_sets_everything(tab, values):
     assert not update[tab.images.misclassified].interactive
 
 
+def test_the_map_of_the_link_is_displayed_first_and_only_first(tab, values):
+    values |= {tab.pickers.model: "vit", tab.linked_map: "rollout"}
+    first = tab.predict(values)
+    assert first[tab.heatmap.method].value == "rollout"
+    values |= {tab.answer: first[tab.answer], tab.heatmap.method: "relevance"}
+    assert tab.predict(values)[tab.heatmap.method].value == "relevance"
+
+
 def test_what_is_displayed_already_is_left_alone(tab, values):
     values[tab.answer] = tab.update(values)[tab.answer]
     assert tab.update(values) == gr.skip()
@@ -99,7 +107,7 @@ def test_the_level_of_the_prediction_set_changes_the_text_alone(tab, values):
     values[tab.answer] = tab.update(values)[tab.answer]
     changes = tab.change_level(values | {tab.text.level: 0.99})
     assert set(changes) == {tab.text.text}
-    assert "99% prediction set" in changes[tab.text.text]
+    assert "99% prediction set" in changes[tab.text.text].striptags()
 
 
 def test_test_time_augmentation_is_used_on_request(tab, values):

@@ -31,8 +31,13 @@ next.addEventListener("click", () => {
 });
 section.querySelector(".close").addEventListener("click", () => go(steps.length));
 section.addEventListener("keydown", (event) => { if (event.key === "Escape") go(steps.length); });
-// The parts of the screen may be drawn later than this.
+// While another tab is open, there is nothing to introduce.
+document.addEventListener("click", () => setTimeout(() => {
+  section.classList.toggle("elsewhere", !target(current)?.offsetParent);
+}, 50));
+
+// The parts of the screen are drawn later than this, or when their tab is opened.
 function start() {
-  if (target(0)) go(0); else setTimeout(start, 100);
+  if (target(0)?.offsetParent) go(0); else setTimeout(start, 200);
 }
 if (!remembered()) start();

@@ -1,5 +1,6 @@
 // A case is answered here; Python hears of it when an answer is committed. Time runs while the case is visible.
 const CLOCK = "medvit-reader-clock"; // {key: case and phase, seconds}, so that a reload continues the time
+const MIDDLE = 0.75; // of the slider, which has no value before it is touched
 const DEAD_TIME = 350; // ms after a new screen in which Enter does nothing, so that a double press commits once
 let screen = null, answer = null, confidence = null, seconds = 0, last = 0, saved = 0, opened = 0, sent = false, paused = false;
 
@@ -30,6 +31,10 @@ function start() {
   last = opened = performance.now();
   if (!screen) return;
   seconds = stored();
+  // Gradio changes what differs and keeps the elements, so what was done to them is undone here.
+  screen.classList.remove("paused", "no-map");
+  find("[data-do=pause]").textContent = "Pause";
+  find("[data-do=map]")?.setAttribute("aria-pressed", true);
   reset();
   if (focused) find("h3")?.focus({ preventScroll: true });
   if (window.innerWidth <= 760 && visible()) element.scrollIntoView({ block: "start" }); // a phone has no room for the header
@@ -47,7 +52,7 @@ function draw() {
   for (const button of all("[data-step]")) button.setAttribute("aria-pressed", Number(button.dataset.step) === confidence);
   const slider = find("input[type=range]");
   if (slider) {
-    if (confidence !== null) slider.value = 100 * confidence;
+    slider.value = 100 * (confidence ?? MIDDLE);
     find(".slider").classList.toggle("untouched", confidence === null);
     find("output").textContent = confidence === null ? "–" : `${Math.round(100 * confidence)} %`;
   }
@@ -71,8 +76,8 @@ function commit() {
   draw();
   trigger("commit", { ...place, answer, confidence, seconds });
   // A lost connection brings no new screen: allow another try.
-  const committed = screen;
-  setTimeout(() => { if (screen === committed && sent) { sent = false; draw(); } }, 5000);
+  const key = screen.dataset.key;
+  setTimeout(() => { if (screen?.dataset.key === key && sent) { sent = false; draw(); } }, 5000);
 }
 
 function pause(on) {

@@ -1,0 +1,74 @@
+"""What the library `datasets` opens becomes a dataset too: parquet, and folders that it saved."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from medvit.data import hub, load_split, synthetic
+from medvit.data.folder import open_dataset
+from medvit.errors import MedvitError
+
+datasets = pytest.importorskip("datasets")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDVIT_CACHE", str(tmp_path / "cache"))
+
+
+def png(number, subset="bloodmnist"):
+    content = io.BytesIO()
+    Image.fromarray(synthetic.draw(subset, number)).save(content, "PNG")
+    return {"bytes": content.getvalue(), "path": None}
+
+
+def table(count, first=0):
+    features = datasets.Features(
+        image=datasets.Image(), label=datasets.ClassLabel(names=["cell", "eye"])
+    )  # fmt: skip
+    images = [png(first + i, ("bloodmnist", "retinamnist")[i % 2]) for i in range(count)]
+    return datasets.Dataset.from_dict({"image": images, "label": [i % 2 for i in range(count)]}, features)
+
+
+def test_a_parquet_file_is_opened_and_split(tmp_path):
+    table(20).to_parquet(tmp_path / "cells.parquet")
+    dataset = open_dataset(tmp_path / "cells.parquet", 28, announce=False)
+    assert (dataset.name, dataset.title, dataset.classes) == ("cells", "cells", ("cell", "eye"))
+    assert dataset.samples == {"train": 12, "val": 4, "test": 4}
+    images, labels = load_split(dataset, "train")
+    drawn = {synthetic.draw(("bloodmnist", "retinamnist")[i % 2], i).tobytes(): i % 2 for i in range(20)}
+    assert [drawn[image.tobytes()] for image in images] == labels.tolist()
+
+
+def test_parquet_files_of_splits_are_kept_apart(tmp_path):
+    for i, split in enumerate(("train", "validation", "test")):
+        table(6, 10 * i).to_parquet(tmp_path / f"{split}-00000-of-00001.parquet")
+    assert open_dataset(tmp_path, 28, announce=False).samples == {"train": 6, "val": 6, "test": 6}
+
+
+def test_a_saved_dataset_is_opened(tmp_path):
+    splits = {split: table(4, 10 * i) for i, split in enumerate(("train", "validation", "test"))}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
+    assert open_dataset(tmp_path / "saved", 28, announce=False).samples == {"train": 4, "val": 4, "test": 4}
+
+
+def test_columns_without_pictures_or_labels_are_refused(tmp_path):
+    datasets.Dataset.from_dict({"text": ["a"], "label": [1]}).to_parquet(tmp_path / "words.parquet")
+    with pytest.raises(MedvitError, match="no column of pictures: its columns are text, label"):
+        open_dataset(tmp_path / "words.parquet", 28, announce=False)
+
+
+def test_a_damaged_parquet_file_is_one_sentence(tmp_path):
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 nothing")
+    with pytest.raises(MedvitError, match="cannot be opened with the library datasets"):
+        open_dataset(tmp_path / "x.parquet", 28, announce=False)
+
+
+def test_a_hub_id_is_told_from_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own" / "scans").mkdir(parents=True)
+    assert hub.opens("albertvillanova/medmnist-v2:bloodmnist")
+    assert not hub.opens("own/scans")
+    assert not hub.opens("scans")
+    assert not hub.opens("../../etc/passwd")

@@ -1,0 +1,101 @@
+"""A model that was not trained here is measured: classes by name, its own logits, a folder for the app."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from transformers import SwinConfig, SwinForImageClassification, ViTConfig, ViTForImageClassification
+
+from medvit import checkpoint, explain
+from medvit.data import load_split, synthetic
+from medvit.data.folder import open_dataset
+from medvit.errors import MedvitError
+from medvit.evaluation import external
+from medvit.evaluation.model_card import markdown
+from medvit.imaging import Preprocessing, to_tensor
+
+NAMES = ["Tissue", "a cat", "blood_cell", "FUNDUS"]
+
+
+def write_model(folder, names=NAMES, swin=False, **config):
+    torch.manual_seed(0)
+    config |= dict(id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)})
+    if swin:
+        model = SwinForImageClassification(
+            SwinConfig(
+                image_size=32, patch_size=2, embed_dim=16, depths=[1], num_heads=[2], window_size=4, **config
+            )
+        )  # fmt: skip
+    else:
+        sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+        model = ViTForImageClassification(ViTConfig(image_size=32, patch_size=8, **sizes, **config))
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(Preprocessing(32).to_json()))
+    return str(folder)
+
+
+@pytest.fixture
+def dataset(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDVIT_CACHE", str(tmp_path / "cache"))
+    return open_dataset(synthetic.write_pictures(tmp_path / "scans"), 32, announce=False)
+
+
+def test_classes_match_by_name_and_others_are_listed():
+    columns, left_out = external.match_classes(["Blood cell", "fundus"], NAMES, "model")
+    assert columns == [2, 3]
+    assert left_out == ["Tissue", "a cat"]
+
+
+def test_classes_that_the_model_lacks_are_named_with_their_count():
+    with pytest.raises(MedvitError, match="2 of the 3 classes .* are not classes of m: eye, ear"):
+        external.match_classes(["fundus", "eye", "ear"], NAMES, "m")
+
+
+def test_two_classes_of_the_same_name_are_refused():
+    with pytest.raises(MedvitError, match="1 classes match several"):
+        external.match_classes(["a b"], ["A-b", "a_B", "c"], "m")
+    with pytest.raises(MedvitError, match="Several classes of the pictures"):
+        external.match_classes(["a b", "a_b"], ["A b", "c"], "m")
+
+
+def test_the_checkpoint_folder_has_the_logits_of_the_model_and_opens(dataset, tmp_path):
+    model = external.open_external(write_model(tmp_path / "vit"), dataset)
+    assert external.can_be_opened(model)
+    (tmp_path / "out").mkdir()
+    external.write_checkpoint(tmp_path / "out", model, dataset, 32)
+    written = checkpoint.load(tmp_path / "out")
+    images, labels = load_split(dataset, "test")
+    original = explain.Explainer(model.explainer.model, Preprocessing(32)).logits(to_tensor(images)).numpy()
+    np.testing.assert_allclose(written.test_logits, original[:, [2, 3, 0]], atol=5e-3)
+    np.testing.assert_array_equal(written.test_labels, labels)
+    assert written.dataset == dataset
+    assert written.origin == "not trained here, from vit"
+    assert "not trained here" in markdown(written)
+    assert str(tmp_path) not in (tmp_path / "out" / "card.json").read_text()
+
+
+def test_the_accuracy_among_all_classes_counts_other_classes_as_wrong(dataset, tmp_path):
+    model = external.open_external(write_model(tmp_path / "vit"), dataset)
+    logits, labels = external.predict_split(model, dataset, "test", 32)
+    assert logits.shape == (len(labels), 4)
+    sure = np.eye(4)[np.array(model.columns)[labels]]
+    assert external.among_all_classes(model, sure, labels) == 1
+    sure[0] = [0, 9, 0, 0]  # a cat
+    assert external.among_all_classes(model, sure, labels) == 1 - 1 / len(labels)
+
+
+def test_an_architecture_that_the_app_cannot_open_is_measured(dataset, tmp_path):
+    model = external.open_external(write_model(tmp_path / "swin", swin=True), dataset)
+    assert not external.can_be_opened(model)
+    assert external.predict_split(model, dataset, "test", 32)[0].shape == (6, 4)
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])
+def test_a_folder_that_is_no_model_is_one_sentence(dataset, tmp_path, missing):
+    folder = write_model(tmp_path / "vit")
+    (tmp_path / "vit" / missing).unlink()
+    with pytest.raises(MedvitError, match=missing.replace(".", r"\.")):
+        external.open_external(folder, dataset)
+    shutil.rmtree(tmp_path / "vit")
