@@ -62,7 +62,7 @@ class Page:
             elif any(trigger == "load" for _, trigger in names) and self._has(event, "dropdown"):
                 self.load = event
         await self.join(self.load)
-        await self.listen()
+        await self.read_messages()
 
     def value(self, component: int) -> str | None:
         """The text that a component starts with."""
@@ -85,15 +85,15 @@ class Page:
         )
         return status
 
-    async def listen(self, seconds: float = 60) -> bytes:
-        """Read messages for a time, or until the event is complete; then leave. Returns what was read."""
+    async def read_messages(self, seconds: float = 60, until: str = "process_completed") -> bytes:
+        """Read messages for a time, or until one of a kind comes; then leave. Returns what was read."""
         reader, writer = await self.target.connect(self.number)
         messages = b""
         try:
             writer.write(self.target.head("GET", f"{API}/queue/data?session_hash={self.session}"))
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    while b"process_completed" not in messages and (part := await reader.read(65536)):
+                    while until.encode() not in messages and (part := await reader.read(65536)):
                         messages += part
         finally:
             writer.close()
@@ -128,7 +128,7 @@ def bulk_jobs(url: str, seconds: float = SECONDS, clients: int = 8) -> None:
         page = Page(target, number)
         await page.open()
         await page.join(page.bulk, [await upload(target, "many.zip", content, number)])
-        await (asyncio.sleep(2) if number % 2 else page.listen(2))
+        await (asyncio.sleep(2) if number % 2 else page.read_messages(2))
 
     bounded(lambda target: swarm(target, session, 16), url, seconds, clients)
 
@@ -141,7 +141,7 @@ def hidden_entries(url: str, seconds: float = SECONDS, clients: int = 8) -> None
         page = Page(target, number)
         await page.open()
         await page.join(page.bulk, [await upload(target, "hidden.zip", content, number)])
-        await page.listen(10)
+        await page.read_messages(10)
 
     bounded(lambda target: swarm(target, session, 16), url, seconds, clients)
 

@@ -39,7 +39,8 @@ class _Watch:
 
     def __enter__(self) -> "_Watch":
         self._ended = threading.Event()
-        self._threads = [threading.Thread(target=run) for run in (self._sample, self._visit)]
+        self._asked = time.perf_counter()
+        self._threads = [threading.Thread(target=run, daemon=True) for run in (self._sample, self._visit)]
         for thread in self._threads:
             thread.start()
         return self
@@ -47,7 +48,9 @@ class _Watch:
     def __exit__(self, *_) -> None:
         self._ended.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(GIVE_UP_SECONDS)
+            if thread.is_alive():  # the visitor still waits for an answer
+                self.waits.append(time.perf_counter() - self._asked)
 
     def _sample(self) -> None:
         while not self._ended.wait(0.1):
@@ -55,7 +58,7 @@ class _Watch:
 
     def _visit(self) -> None:
         while not self._ended.is_set():
-            started = time.perf_counter()
+            started = self._asked = time.perf_counter()
             while not self._predict():
                 self.refusals += 1
                 if time.perf_counter() - started > GIVE_UP_SECONDS:
@@ -112,7 +115,8 @@ def _attacked(address: str, pid: int, attack: Callable[..., None], seconds: floa
     attacker = multiprocessing.get_context("spawn").Process(target=attack, args=(address, seconds))
     with _Watch(address, pid) as watch:
         attacker.start()
-        attacker.join()
+        attacker.join(seconds + GIVE_UP_SECONDS)
+        attacker.kill()
     return watch
 
 

@@ -12,7 +12,7 @@ benchmarks:
   startup   time to the first page, against a bare Gradio program
   load      many users at once on a real server
   bulk      a folder of images, against the forward passes alone
-  hostile   files made to crash or exhaust a program that opens images
+  hostile   files and requests made to crash or exhaust the app
 """
 
 import argparse

@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the flags of `medvit predict`."""
     add = parser.add_argument
     add("paths", nargs="+", type=Path, metavar="FOLDER", help="folders, files or zips; folders of any depth")
-    choice = parser.add_mutually_exclusive_group(required=True)
-    choice.add_argument("--subset", help="name of the dataset that the model was trained on: bloodmnist")
-    choice.add_argument("--data", metavar="FOLDER", help="or its folder, for one's own pictures")
+    dataset = parser.add_mutually_exclusive_group(required=True)
+    dataset.add_argument("--subset", help="name of the dataset that the model was trained on: bloodmnist")
+    dataset.add_argument("--data", metavar="FOLDER", help="or its folder, for one's own pictures")
     add("--model", required=True, help="name of the model, such as spt_lsa")
     add("--out", required=True, type=Path, metavar="FILE", help="the CSV; an existing one is replaced")
     add("--checkpoints", type=Path, metavar="DIR", help="folder of checkpoints [the shipped ones]")

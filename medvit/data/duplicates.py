@@ -41,23 +41,27 @@ class Duplicates:
 
     def sentences(self) -> list[str]:
         """Return what was found, a sentence each; nothing where there are no duplicates."""
-        found = []
+        sentences = []
         if self.exact:
-            found.append(f"{_pairs(self.exact)} in two splits have equal pixels: {_few_pairs(self.exact)}.")
+            sentences.append(
+                f"{_pairs(self.exact)} in two splits have equal pixels: {_few_pairs(self.exact)}."
+            )
         if self.near:
-            found.append(f"{_pairs(self.near)} in two splits are nearly the same: {_few_pairs(self.near)}.")
+            sentences.append(
+                f"{_pairs(self.near)} in two splits are nearly the same: {_few_pairs(self.near)}."
+            )
         if self.exact or self.near:
-            found.append(
+            sentences.append(
                 "The test results will be too good: remove them, or give them one group in metadata.csv."
             )
         if self.contradictory:
-            found.append(
+            sentences.append(
                 f"{_pairs(self.contradictory)} have the same pixels and different labels: "
                 f"{_few_pairs(self.contradictory)}."
             )
         if not self.near_checked:
-            found.append("Near duplicates were not looked for: that needs `pip install imagehash`.")
-        return found
+            sentences.append("Near duplicates were not looked for: that needs `pip install imagehash`.")
+        return sentences
 
 
 def find(dataset: Dataset) -> Duplicates:
@@ -71,10 +75,10 @@ def find(dataset: Dataset) -> Duplicates:
             return Duplicates(**pairs, near_checked=checked)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
-    found = _compare(dataset, checked)
+    duplicates = _compare(dataset, checked)
     with atomic_file(path, "w") as file:
-        json.dump(asdict(found), file)
-    return found
+        json.dump(asdict(duplicates), file)
+    return duplicates
 
 
 def _compare(dataset: Dataset, checked: bool) -> Duplicates:
@@ -84,10 +88,10 @@ def _compare(dataset: Dataset, checked: bool) -> Duplicates:
     near: list[tuple[str, str]] = []
     if checked:
         hashes = {split: _perceptual_hashes(load_split(dataset, split)[0], split) for split in SPLITS}
-        for one, other in combinations(SPLITS, 2):
+        for first, other in combinations(SPLITS, 2):
             near += [
-                (f"{one}: {names[one][i]}", f"{other}: {names[other][j]}")
-                for i, j in near_pairs(hashes[one], hashes[other])
+                (f"{first}: {names[first][i]}", f"{other}: {names[other][j]}")
+                for i, j in near_pairs(hashes[first], hashes[other])
             ]
     known = set(exact)
     return Duplicates(exact, [pair for pair in near if pair not in known], contradictory, checked)

@@ -144,10 +144,10 @@ def _from_folders(root: Path) -> tuple[list[Picture], list[str]]:
         if parent:
             left_out += [f"{parent}/{name}" for name in _files(root / parent) if not name.startswith(".")]
         for label in _subfolders(root / parent):
-            found, others = _pictures_below(root, PurePosixPath(parent, label), label, split)
-            pictures += found
+            below, others = _pictures_below(root, PurePosixPath(parent, label), label, split)
+            pictures += below
             left_out += others
-            empty += [] if found else [str(PurePosixPath(parent, label))]
+            empty += [] if below else [str(PurePosixPath(parent, label))]
     if empty:
         raise MedvitError(
             f"{len(empty)} class folders of {escaped(root.name)} have no picture: {few(empty)}. "

@@ -148,7 +148,7 @@ def _is_grey(pixels: np.ndarray) -> bool:
 
 
 def _pixel_hash(pixels: np.ndarray) -> np.ndarray:
-    return np.frombuffer(hashlib.sha256(np.ascontiguousarray(pixels)).digest(), np.uint8)
+    return np.frombuffer(hashlib.sha256(pixels.tobytes()).digest(), np.uint8)
 
 
 def _open_arrays(
@@ -161,7 +161,9 @@ def _open_arrays(
     for picture in pictures:
         rows.append(counts[str(picture.split)])
         counts[str(picture.split)] += 1
-    shapes = {f"{split}_images": (count, size, size, 3) for split, count in counts.items()}
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{split}_images": (count, size, size, 3) for split, count in counts.items()
+    }
     shapes |= {"state": (len(pictures),), "hashes": (len(pictures), 32)}
     if all((part / f"{name}.npy").is_file() for name in shapes):
         arrays = {name: np.load(part / f"{name}.npy", mmap_mode="r+", allow_pickle=False) for name in shapes}
@@ -267,7 +269,6 @@ def _rewrite(path: Path, kept: np.ndarray, grey: bool) -> None:
     for start in range(0, len(kept), BLOCK):
         block = images[kept[start : start + BLOCK]]
         copy[start : start + BLOCK] = block[..., 0] if grey else block
-    copy.flush()
     del images, copy
     path.with_suffix(".new").replace(path)
 

@@ -106,8 +106,9 @@ def can_be_opened(model: ExternalModel) -> bool:
     """Whether the app can open a checkpoint folder of this model."""
     height, width = model.explainer.preparation.input_size
     config, head = model.explainer.config, getattr(model.explainer.model, "classifier", None)
-    known = getattr(config, "model_type", None) in MODEL_TYPES and config.image_size == height == width
-    return known and isinstance(head, nn.Linear) and not model.explainer.multi_label
+    known = getattr(config, "model_type", None) in MODEL_TYPES
+    square = getattr(config, "image_size", None) == height == width
+    return known and square and isinstance(head, nn.Linear) and not model.explainer.multi_label
 
 
 def predict_split(
@@ -193,7 +194,7 @@ def write_checkpoint(
 
 def _with_classes(model: ExternalModel, classes: tuple[str, ...]) -> PreTrainedModel:
     """A copy of the model whose head has the classes of the dataset, in their order."""
-    original = model.explainer.model
+    original: Any = model.explainer.model
     restricted = copy.deepcopy(original)
     head = nn.Linear(original.classifier.in_features, len(classes), original.classifier.bias is not None)
     with torch.no_grad():

@@ -131,9 +131,9 @@ def _check_preprocessing(source: str, explainer: explain.Explainer) -> None:
     """Refuse a preprocessing that cannot be undone: its pictures could not be shown, nor masked."""
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     pixels = explainer.preparation.open(noise)
-    shown = imaging.to_tensor(display.to_picture(pixels[0])[None])
+    displayed = imaging.to_tensor(display.to_picture(pixels[0])[None])
     std = min(explainer.preparation.normalization.std)
-    difference = (explainer.preparation(shown) - explainer.preparation(pixels)).abs().max()
+    difference = (explainer.preparation(displayed) - explainer.preparation(pixels)).abs().max()
     if not difference <= 1 / 255 / std:
         raise MedvitError(
             f"The model {source} prepares its pictures by more than resizing and normalising them, which the "

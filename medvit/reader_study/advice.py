@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medvit.checkpoint import Checkpoint
-from medvit.data import settings, synthetic
+from medvit.data import synthetic
 from medvit.evaluation.metrics import probabilities
 from medvit.inference.predictor import Predictor
 from medvit.reliability.apply import Reliability
@@ -45,7 +45,7 @@ class Advice:
 def of_test_split(checkpoint: Checkpoint) -> Advice:
     """What the model says about its test split, from test.npz; the model itself is not needed."""
     logits = checkpoint.test_logits.astype(np.float32)
-    trust, level = Reliability.of(checkpoint), settings.of(checkpoint.dataset.name).conformal_level
+    trust, level = Reliability.of(checkpoint), checkpoint.dataset.settings.conformal_level
     probs = trust.calibrated(logits) if trust else probabilities(logits)
     sets = trust.prediction_sets(probs, level) if trust and trust.has_prediction_sets else None
     return Advice(checkpoint.dataset.classes, checkpoint.test_labels, probs, sets, level)
@@ -57,9 +57,9 @@ def of_drawings(predictor: Predictor) -> Advice:
     The model is right about RIGHT_IN_PRACTICE of them.
     """
     dataset = predictor.checkpoint.dataset
-    predictions = predictor.predict_many(drawings(dataset.name, range(DRAWINGS)))
+    predictions = predictor.predict_many(list(drawings(dataset.name, range(DRAWINGS))))
     probs = np.stack([prediction.display_probs for prediction in predictions])
-    predicted, level = probs.argmax(1), settings.of(dataset.name).conformal_level
+    predicted, level = probs.argmax(1), dataset.settings.conformal_level
     rng, count = np.random.default_rng(0), len(dataset.classes)
     labels = np.where(
         rng.permutation(DRAWINGS) < RIGHT_IN_PRACTICE * DRAWINGS,

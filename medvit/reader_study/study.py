@@ -66,7 +66,7 @@ class Study:
             MedvitError: it is not one, or was changed by hand.
         """
         try:
-            content = json.loads(text) if len(text) <= MAX_BYTES else None
+            content = json.loads(text) if len(text) <= MAX_BYTES else {}
             version, code = content.pop("version"), content.pop("code")
             study = cls.from_dict(content)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -28,14 +28,14 @@ def visit(browser, address):
     """Open the app in a window; in the end, nothing was fetched from outside and no error was logged."""
     errors, pages = [], []
 
-    def go(width=1366, height=768, theme="light"):
+    def go(width=1366, height=768, theme="light", query="", ready=".answer .label"):
         page = browser.new_page(viewport={"width": width, "height": height})
         pages.append(page)
         page.on("console", lambda message: message.type == "error" and errors.append(message.text))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: _check_address(request.url, errors))
-        page.goto(f"{address}/?__theme={theme}", wait_until="domcontentloaded")
-        page.wait_for_selector(".answer .label", timeout=60_000)
+        page.goto(f"{address}/?__theme={theme}&{query}", wait_until="domcontentloaded")
+        page.wait_for_selector(ready, timeout=60_000)
         return page
 
     yield go

@@ -20,11 +20,6 @@ def address(synthetic_root, tmp_path_factory):
         assert "Traceback" not in log.read_text()
 
 
-def open_query(page, address, query):
-    page.goto(f"{address}/?{query}", wait_until="domcontentloaded")
-    page.wait_for_selector("#headline b")
-
-
 def tip_says(page, words):
     page.wait_for_function(
         "words => { const tip = document.querySelector('.tip');"
@@ -114,9 +109,8 @@ def test_all_maps_are_displayed_with_their_faithfulness_and_open(visit):
     tiles.first.wait_for(state="detached")
 
 
-def test_the_maps_that_a_cnn_cannot_give_say_why(visit, address):
-    page = visit()
-    open_query(page, address, "model=cnn")
+def test_the_maps_that_a_cnn_cannot_give_say_why(visit):
+    page = visit(query="model=cnn")
     greyed = page.locator("#unavailable .term").filter(has_text="Rollout").first
     greyed.hover()
     tip_says(page, "needs attention")
@@ -149,31 +143,28 @@ def test_there_is_no_gap_below_the_overlay_on_a_phone(visit):
     assert 0 <= buttons["y"] - (overlay["y"] + overlay["height"]) <= 16
 
 
-def test_the_copied_link_opens_the_same_view(visit, address, says):
-    page = visit()
-    open_query(page, address, LINK)
+def test_the_copied_link_opens_the_same_view(visit, says):
+    page = visit(query=LINK)
     says(page, "Test image 2")
     page.wait_for_function("document.querySelector('#heatmap .map').alt.startsWith('Rollout')")
     assert page.get_by_label("Model", exact=True).input_value().startswith("ViT from scratch")
     page.locator("#copy-link").click()
-    page.wait_for_function("link => location.search === '?' + link", arg=LINK)
+    page.wait_for_function("link => location.search === '?' + link", arg=LINK)  # it was ?__theme=light& ...
     page.wait_for_function("/Link copied|address bar/.test(document.querySelector('#copy-link').innerText)")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tab", ["Compare", "Test set", "Data", "Bulk", "About"])
-def test_a_link_opens_a_tab(visit, address, tab):
-    page = visit()
-    open_query(page, address, f"dataset=breastmnist&tab={tab.lower().replace(' ', '-')}")
+def test_a_link_opens_a_tab(visit, tab):
+    page = visit(query=f"dataset=breastmnist&tab={tab.lower().replace(' ', '-')}", ready="#headline b")
     page.locator("[role=tab][aria-selected=true]").filter(has_text=tab).first.wait_for()
     if tab == "About":
         page.wait_for_function("document.querySelector('#model-card').innerText.includes('BreastMNIST')")
 
 
 @pytest.mark.parametrize("query", ["dataset=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", "index=-1", "tab=x"])
-def test_a_wrong_link_is_one_sentence_and_the_default_view(visit, address, query):
-    page = visit()
-    open_query(page, address, query)
+def test_a_wrong_link_is_one_sentence_and_the_default_view(visit, query):
+    page = visit(query=query)
     page.wait_for_selector(".toast-body")
     assert "so the default view is shown" in page.inner_text(".toast-body")
     page.wait_for_selector(".answer .label")

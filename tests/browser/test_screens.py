@@ -20,7 +20,7 @@ def address(synthetic_root, tmp_path_factory):
         assert "Traceback" not in log.read_text()
 
 
-ROLLOUT = re.compile("^Rollout")  # a ✓ follows where it is faithful
+ROLLOUT = re.compile(r"^\s*Rollout")  # a ✓ follows where it is faithful
 
 
 def choose(page, label, option):

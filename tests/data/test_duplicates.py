@@ -14,18 +14,18 @@ def scans(tmp_path, monkeypatch):
     return synthetic.write_pictures(tmp_path / "scans", each=6, splits=("train", "val", "test"))
 
 
-def found(scans):
+def compared(scans):
     return duplicates.find(open_dataset(scans, 32, announce=False))
 
 
 def test_different_pictures_are_no_duplicates(scans):
-    result = found(scans)
+    result = compared(scans)
     assert result.exact == result.near == result.contradictory == []
 
 
 def test_equal_pixels_in_two_splits_are_reported_whatever_the_file_format(scans):
     Image.open(scans / "train" / "fundus" / "picture 0.png").save(scans / "test" / "fundus" / "copy.bmp")
-    result = found(scans)
+    result = compared(scans)
     assert result.exact == [("train: train/fundus/picture 0.png", "test: test/fundus/copy.bmp")]
     assert result.near == []
     assert "1 pair of pictures in two splits have equal pixels" in result.sentences()[0]
@@ -33,7 +33,7 @@ def test_equal_pixels_in_two_splits_are_reported_whatever_the_file_format(scans)
 
 def test_two_labels_for_the_same_pixels_are_reported(scans):
     Image.open(scans / "train" / "fundus" / "picture 0.png").save(scans / "train" / "tissue" / "copy.png")
-    result = found(scans)
+    result = compared(scans)
     assert result.exact == []
     assert result.contradictory == [("train: train/fundus/picture 0.png", "train: train/tissue/copy.png")]
 
@@ -42,7 +42,7 @@ def test_a_recompressed_picture_is_a_near_duplicate(scans):
     pytest.importorskip("imagehash")
     picture = Image.open(scans / "train" / "fundus" / "picture 0.png")
     picture.save(scans / "val" / "fundus" / "copy.jpg", quality=70)
-    assert found(scans).near == [("train: train/fundus/picture 0.png", "val: val/fundus/copy.jpg")]
+    assert compared(scans).near == [("train: train/fundus/picture 0.png", "val: val/fundus/copy.jpg")]
 
 
 def test_hashes_are_compared_by_their_bits():
@@ -60,8 +60,8 @@ def test_pairs_of_countless_equal_pictures_are_bounded():
 
 def test_the_result_is_kept_until_it_is_damaged(scans):
     Image.open(scans / "train" / "fundus" / "picture 0.png").save(scans / "test" / "fundus" / "copy.bmp")
-    first = found(scans)
+    first = compared(scans)
     path = duplicates.folder_of(open_dataset(scans, 32, announce=False)) / "duplicates.json"
-    assert found(scans) == first
+    assert compared(scans) == first
     path.write_text('{"near_checked": true, "exact": 3}')
-    assert found(scans) == first
+    assert compared(scans) == first

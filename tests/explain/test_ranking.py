@@ -10,7 +10,7 @@ from transformers import ViTImageProcessor
 
 import medvit
 from medvit.explain import Explainer
-from medvit.explain.ranking import rank, rank_of_folder
+from medvit.explain.ranking import is_above_chance, rank, rank_of_folder
 
 from .conftest import small_vit, without_normalisation
 

@@ -14,7 +14,7 @@ def test_what_reads_an_upload_is_ours_after_an_update_too(demo):
     """Gradio answers an update, and even a skip, with a new component of the same class and arguments."""
     names = ("image", "uploadbutton", "file", "imageeditor")
     readers = [block for block in demo.blocks.values() if block.get_block_name() in names]
-    assert len(readers) == 5
+    assert len(readers) == 6
     for reader in readers:
         created = type(reader)(**reader.constructor_args | {"render": False})
         assert created.preprocess.__func__.__module__.startswith("medvit.ui"), reader

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from medvit import explain, plots
+from medvit.checkpoint import Checkpoint
 from medvit.data import as_rgb, short_name
 from medvit.errors import MedvitError
 from medvit.inference.registry import Registry
@@ -41,7 +42,7 @@ class Cases:
                 f"This study is about the model {study.model!r} on {study.dataset!r}, which is not here."
             )
         checkpoint = self.registry.checkpoint(study.dataset, study.model)
-        if checkpoint.card["sha256"] != study.checkpoint:
+        if checkpoint.card.get("sha256") != study.checkpoint:
             raise MedvitError(f"The weights of {checkpoint.title} here differ from those of this study.")
         result = self.advice_on(study.dataset, study.model, session.practice)
         check_fit(session, result)
@@ -50,8 +51,8 @@ class Cases:
     def advice_on(self, dataset: str, model: str, practice: bool) -> Advice:
         """What a model says about its test split, or for practice about drawings."""
         checkpoint = self.registry.checkpoint(dataset, model)
-        if checkpoint.dataset.multi_label:
-            raise MedvitError("A reader study needs images with one label each.")
+        if reason := why_impossible(checkpoint):
+            raise MedvitError(reason)
         if practice:
             return _advice_on_drawings(self.registry, dataset, model, checkpoint.card["sha256"])
         return advice.of_test_split(checkpoint)
@@ -110,6 +111,15 @@ class Cases:
             advice=None if phase == "first" else _advice(about, case.index, case.condition),
             truth=int(about.labels[case.index]),
         )
+
+
+def why_impossible(checkpoint: Checkpoint) -> str:
+    """Why a model allows no reader study, a sentence; "" where it does."""
+    if not len(checkpoint.test_labels):
+        return "This model was not tested here, so no image has a known class and an answer of the model."
+    if checkpoint.dataset.multi_label:
+        return "An image of this dataset can have several labels; a reader study needs exactly one."
+    return ""
 
 
 def _title(registry: Registry, session: Session) -> str:

@@ -8,7 +8,7 @@ import gradio as gr
 from medvit import plots
 from medvit.data import short_name
 from medvit.errors import MedvitError
-from medvit.reader_study import Session, positive_classes, report, summarize, to_csv
+from medvit.reader_study import Session, report, summarize, to_csv
 from medvit.reader_study.calibration import calibration_points
 from medvit.reader_study.results import CaseResult
 from medvit.ui import html
@@ -50,7 +50,9 @@ class ResultPanel:
             MedvitError: the model or the images of the study are not here.
         """
         rows = session.rows(self.cases.advice(session))
-        result = summarize(rows, positive_classes(rows))
+        dataset = self.cases.registry.checkpoint(session.study.dataset, session.study.model).dataset
+        positive = {dataset.name: dataset.classes[dataset.settings.positive_class]}
+        result = summarize(rows, positive if len(dataset.classes) == 2 else None)
         pooled = result["pooled"]
         sections = report.sections(result)
         return {

@@ -8,7 +8,6 @@ import gradio as gr
 
 from medvit import explain
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist
 from medvit.errors import MedvitError
 from medvit.explain.ranking import rank
 from medvit.inference.registry import Registry
@@ -19,7 +18,7 @@ from medvit.reader_study.study import MAX_BYTES
 from medvit.ui import html
 from medvit.ui.components.base import lenient
 from medvit.ui.components.upload import file_button
-from medvit.ui.panels.reader_case import Cases
+from medvit.ui.panels.reader_case import Cases, why_impossible
 from medvit.ui.state import Selection, Values, show_user_errors
 
 CASES = (10, 20, 50, 100)
@@ -82,23 +81,21 @@ class SetupPanel:
             problem: why the kept study cannot go on, a sentence.
         """
         checkpoint = self.registry.checkpoint(*selection.checkpoint)
-        has_data, tested = _has_images(self.registry, selection), "test" in checkpoint.card
-        possible = tested and not checkpoint.dataset.multi_label
+        has_data, reason = _has_images(self.registry, selection), why_impossible(checkpoint)
         methods = [(explain.METHODS[name].title, name) for name in rank(checkpoint.card)]
         start = "Start" if has_data else f"Practise on {PRACTICE_CASES} drawings"
         return {
             self.about: html.render(
                 "reader_setup.html",
                 title=f"{checkpoint.dataset.title} · {checkpoint.title}",
-                tested=tested,
-                possible=possible,
+                reason=reason,
                 has_data=has_data,
-                wrong=_wrong(checkpoint) if possible else 0,
+                wrong=0 if reason else _wrong(checkpoint),
                 total=len(checkpoint.test_labels),
             ),
             self.method: gr.Dropdown([("most faithful", MOST_FAITHFUL), *methods], value=MOST_FAITHFUL),
-            self.start: gr.Button(start, interactive=possible),
-            self.to_data: gr.Button(visible=possible and not has_data),
+            self.start: gr.Button(start, interactive=not reason),
+            self.to_data: gr.Button(visible=not reason and not has_data),
             self.back: gr.Button(visible=kept and not problem),
             self.status: html.status(problem) if problem else "",
         }
@@ -157,8 +154,7 @@ class SetupPanel:
         note = html.render(
             "reader_uploaded.html",
             study=study,
-            dataset=medmnist.get(study.dataset).title,
-            model=self.registry.checkpoint(study.dataset, study.model).title,
+            checkpoint=self.registry.checkpoint(study.dataset, study.model),
             conditions=[title for name, title in CONDITIONS.items() if name in displayed],
         )
         return {self.uploaded: Session(study).to_dict(), self.uploaded_note: note} | self._own(False)

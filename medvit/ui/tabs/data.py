@@ -14,6 +14,7 @@ from medvit import plots
 from medvit.data import SPLITS, Dataset, cache, medmnist, summary
 from medvit.data.summary import DatasetSummary
 from medvit.errors import MedvitError
+from medvit.inference import external
 from medvit.inference.registry import Registry
 from medvit.ui.components.base import lenient
 from medvit.ui.html import panel_title, render, status
@@ -71,7 +72,7 @@ class DataTab:
         name = require_state(values[self.selection]).subset
         if values[self.followed] == name:
             return gr.skip()
-        if "test" not in self.registry.checkpoint(*values[self.selection].checkpoint).card:
+        if name == external.GROUP:
             return {self.followed: name} | self._show_none()
         radio = gr.Radio(dataset_choices(self.registry, name), value=name)
         return {self.followed: name, self.displayed: radio} | self.show(name)

@@ -215,7 +215,7 @@ def _connect(tab: ReaderStudyTab) -> None:
     connect(tab.result.again.click, tab.set_up_another, {selection}, tab.outputs, **AT_ONCE)
     connect(setup.back.click, tab.update, tab.inputs, tab.outputs, **AT_ONCE)
     connect(setup.upload.upload, setup.open_upload, {setup.upload}, upload_outputs(setup), **PRIVATE)
-    setup.clear.click(setup.clear_upload, None, upload_outputs(setup), **AT_ONCE)
+    connect(setup.clear.click, setup.clear_upload, None, upload_outputs(setup), **AT_ONCE)
 
 
 def connect_tabs(demo: gr.Blocks, tab_bar: gr.Tabs, tab: ReaderStudyTab, redraw: dict[str, gr.State]) -> None:

@@ -1,6 +1,7 @@
 """The Reader study tab as a whole: what the interface calls."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -10,6 +11,7 @@ from medvit.checkpoint import DEFAULT_ROOT
 from medvit.inference.registry import Registry
 from medvit.reader_study import CONDITIONS, Session, read_csv
 from medvit.ui import pickers
+from medvit.ui.panels.reader_case import why_impossible
 from medvit.ui.state import Selection
 from medvit.ui.tabs import reader_study
 
@@ -227,3 +229,10 @@ def test_a_study_is_dropped_or_kept_until_the_next_one(tab):
     update = tab.set_up_another(values)
     assert tab.kept not in update
     assert update[tab.setup.back].visible
+
+
+def test_a_model_without_test_results_offers_no_study(tab):
+    checkpoint = tab.cases.registry.checkpoint(*CHECKPOINT)
+    assert why_impossible(checkpoint) == ""
+    untested = replace(checkpoint, test_labels=checkpoint.test_labels[:0])
+    assert "was not tested here" in why_impossible(untested)
