@@ -27,7 +27,7 @@ def test_the_import_contracts_hold():
 def test_nothing_unpickles_or_runs_remote_code():
     for path in SOURCES:
         text = path.read_text()
-        for word in ("torch.load", "import pickle", "allow_pickle=True", "trust_remote_code=True"):
+        for word in ("torch.load(", "import pickle", "allow_pickle=True", "trust_remote_code=True"):
             assert word not in text, (path, word)
 
 

@@ -48,7 +48,7 @@ def measure(args: argparse.Namespace) -> Iterator[Measurement]:
 
 def _forward(predictor: medvit.Predictor, sources: np.ndarray) -> None:
     for start in range(0, len(sources), bulk.BATCH_SIZE):
-        predictor.predict_many(sources[start : start + bulk.BATCH_SIZE])
+        predictor.predict_many(list(sources[start : start + bulk.BATCH_SIZE]))
 
 
 def _bulk(predictor: medvit.Predictor, folder: Path) -> None:

@@ -114,10 +114,10 @@ def _seconds_without_server(args: argparse.Namespace, images: list[bytes]) -> di
     def predict(count: int) -> None:
         for start in range(0, count, MAX_BATCH):
             batch = files[start : min(count, start + MAX_BATCH)]
-            predictor.predict_many(np.stack([predictor.source(file) for file in batch]))
+            predictor.predict_many([predictor.source(file) for file in batch])
 
     def explain() -> None:
-        for prediction in predictor.predict_many(np.stack([predictor.source(f) for f in files[:MAX_BATCH]])):
+        for prediction in predictor.predict_many([predictor.source(f) for f in files[:MAX_BATCH]]):
             predictor.heatmap(prediction, method)
 
     def matrix() -> None:

@@ -98,7 +98,7 @@ def measure(rounds: int) -> Iterator[Measurement]:
         explainer = Explainer(_build(name))
         inputs = torch.randn(1, 3, *explainer.preparation.input_size)
         for peer in peers:
-            with _quiet():
+            with _no_output():
                 measurement = _compare(peer, explainer, inputs, min(rounds, ROUNDS))
             yield replace(measurement, name=f"{peer.package} {peer.method}, {name}: {measurement.name}")
 
@@ -156,7 +156,7 @@ def _try(prepare: Callable[[], Run]) -> tuple[Run, str]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _no_output() -> Iterator[None]:
     """Without the warnings of other libraries."""
     logging.disable(logging.WARNING)
     try:

@@ -16,10 +16,10 @@ DATA_HELP = (
 
 def add_dataset(group: argparse._ActionsContainer, required: bool = True) -> None:
     """Add --subset and --data, of which one may be given, or has to be."""
-    choice = group.add_mutually_exclusive_group(required=required)
+    exclusive = group.add_mutually_exclusive_group(required=required)
     names = ", ".join(medmnist.names())
-    choice.add_argument("--subset", choices=medmnist.names(), metavar="S", help=f"of MedMNIST: {names}")
-    choice.add_argument("--data", metavar="FOLDER", help=DATA_HELP)
+    exclusive.add_argument("--subset", choices=medmnist.names(), metavar="S", help=f"of MedMNIST: {names}")
+    exclusive.add_argument("--data", metavar="FOLDER", help=DATA_HELP)
 
 
 def add_size(group: argparse._ActionsContainer) -> None:

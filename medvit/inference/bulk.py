@@ -14,7 +14,7 @@ import threading
 import zipfile
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
@@ -220,7 +220,7 @@ def predict(
     reader: Reader,
     batch_size: int = BATCH_SIZE,
     budget: Budget | None = None,
-) -> Iterator[list[Row]]:
+) -> Generator[list[Row]]:
     """Yield the rows of `files` in their order, a batch at a time; decoding overlaps with computation.
 
     Args:

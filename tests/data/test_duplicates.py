@@ -1,4 +1,4 @@
-"""Pictures in two splits are found: with equal pixels, and nearly equal."""
+"""Pictures in two splits that are equal, and nearly equal."""
 
 import numpy as np
 import pytest

@@ -1,7 +1,7 @@
 """Figures of a dataset equal the numbers of its summary."""
 
 from medvit import plots
-from medvit.data import summary
+from medvit.data import medmnist, summary
 
 
 def test_the_figures_contain_the_numbers_of_the_summary(synthetic_root):

@@ -177,7 +177,7 @@ class Explore:
     def _draw_examples(self, subset: str) -> Values:
         samples, has_data = self.registry.examples(subset), self.registry.has_data(subset)
         title = "Examples from the test split" if has_data else EXAMPLES[samples[0].synthetic]
-        pictures = [sample.source for sample in samples]
+        pictures: list[Any] = [sample.source for sample in samples]  # arrays, as examples are
         strip = thumbnail_strip.render(title, pictures, [sample.origin for sample in samples])
         label = "Random misclassified" if has_data else "Random misclassified (needs data)"
         return {

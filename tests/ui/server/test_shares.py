@@ -17,26 +17,26 @@ def test_addresses_of_one_ipv6_network_count_together():
 
 @pytest.mark.parametrize("clients", [1, 2, 7])
 def test_greedy_clients_leave_a_share_to_others(clients):
-    share = FairShare(800)
+    limit = FairShare(800)
     for _ in range(800):
         for client in range(clients):
             try:
-                share.take(f"10.0.0.{client}")
+                limit.take(f"10.0.0.{client}")
             except RefusedError:
                 continue
-    assert share.by_address.total() == share.used == pytest.approx(800 * clients / (clients + 1), abs=8)
-    share.take("10.0.1.1", 90)
+    assert limit.by_address.total() == limit.used == pytest.approx(800 * clients / (clients + 1), abs=8)
+    limit.take("10.0.1.1", 90)
 
 
 def test_what_is_given_back_is_free_again():
-    share = FairShare(4)
-    with share.hold("a"), share.hold("a"):
-        with pytest.raises(RefusedError) as refused, share.hold("a"):
+    limit = FairShare(4)
+    with limit.hold("a"), limit.hold("a"):
+        with pytest.raises(RefusedError) as refused, limit.hold("a"):
             pass
         assert refused.value.status == 503
-    assert share.used == 0
-    assert not share.by_address
-    share.take("a", 4)
+    assert limit.used == 0
+    assert not limit.by_address
+    limit.take("a", 4)
     assert not fits(4, 1, 4, 4)
 
 
