@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from medvit import data, models
+from medvit import data, limits, models
 from medvit.checkpoint_files import (
     REQUIRED,
     TRUST,
@@ -184,14 +184,23 @@ def load(folder: str | Path) -> Checkpoint:
 
 
 def discover(root: str | Path | None = None) -> tuple[list[Checkpoint], dict[str, str]]:
-    """Open all checkpoints below a folder (<root>/<dataset>/<model>), in the order of datasets and models.
+    """Open the checkpoints below a folder (<root>/<dataset>/<model>), in the order of datasets and models.
+
+    At most CHECKPOINTS folders are read.
 
     Returns:
         The usable checkpoints, and {relative path: what is wrong} of the others.
     """
     root = Path(root or DEFAULT_ROOT)
     folders = [folder for folder in sorted(root.glob("[!._]*/[!.]*/")) if folder.is_dir()]
-    opened = {folder: _load_or_problem(folder) for folder in folders}
+    opened = {folder: _load_or_problem(folder) for folder in folders[: limits.CHECKPOINTS]}
+    if len(folders) > limits.CHECKPOINTS:
+        rest = len(folders) - limits.CHECKPOINTS
+        opened[folders[limits.CHECKPOINTS]] = MedvitError(
+            f"{root} has {len(folders):,} checkpoint folders, and the last {rest:,} were not read: at most "
+            f"{limits.CHECKPOINTS:,} are opened at once. Move some elsewhere and name that folder with "
+            "--checkpoints."
+        )
     checkpoints = [item for item in opened.values() if isinstance(item, Checkpoint)]
     problems = {
         _printable(folder.relative_to(root)): _printable(problem)

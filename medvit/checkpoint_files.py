@@ -22,7 +22,9 @@ TRUST = "trust.npz"
 WEIGHTS_BYTES = 2**31
 MODEL_TYPES = (
     "medvit_cnn", "medvit_vit", "medvit_spt_lsa", "vit", "deit", "beit", "dinov2", "dinov2_with_registers",
+    "swin", "swinv2", "resnet", "convnext", "convnextv2",
 )  # fmt: skip
+STAGED = MODEL_TYPES[-5:]  # each stage has half the resolution of the one before
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch normalisation, no parameters
 MAX_VALUES = 2**27  # of the attention of all layers, or of a feature map, for one image
 MAX_VALUE = 1e6  # of the arrays in trust.npz
@@ -68,20 +70,51 @@ def check_model_files(
 
 def _check_memory(config: Mapping[str, Any]) -> None:
     """Raise MedvitError where one prediction needs too much memory for attention or for feature maps."""
-    transformer = config["model_type"] != "medvit_cnn"
-    names = ("patch_size", "num_hidden_layers", "num_attention_heads") if transformer else ("width",)
-    for name in names:
-        if type(config.get(name)) is not int or config[name] < 1:
-            raise MedvitError(f"config.json has no usable {name!r}")
-    values = config["image_size"] ** 2 * config.get("width", 1)
-    if transformer:
-        tokens = (config["image_size"] // config["patch_size"]) ** 2 + 1
-        values = config["num_hidden_layers"] * config["num_attention_heads"] * tokens**2
+    side = config["image_size"]
+    if config["model_type"] in STAGED:
+        values = _values_of_stages(config, side)
+    elif config["model_type"] == "medvit_cnn":
+        values = side**2 * _whole(config, "width")
+    else:
+        tokens = (side // _whole(config, "patch_size")) ** 2 + 1
+        values = _whole(config, "num_hidden_layers") * _whole(config, "num_attention_heads") * tokens**2
     if values > MAX_VALUES:
         raise MedvitError(
             f"config.json describes a model whose attention or feature maps have {values:.1e} values for one "
             f"image; the limit is {MAX_VALUES:.1e}"
         )
+
+
+def _values_of_stages(config: Mapping[str, Any], side: int) -> int:
+    """The most values that one layer of a hierarchical model has, with four times the width in its MLPs."""
+    if config["model_type"].startswith("swin"):
+        tokens = (side // _whole(config, "patch_size")) ** 2
+        heads = max(_whole_numbers(config, "num_heads"))
+        width = _whole(config, "embed_dim") * 2 ** len(_whole_numbers(config, "depths"))
+        return tokens * max(4 * width, heads * min(_whole(config, "window_size") ** 2, tokens))
+    # The first layer of a ResNet halves the resolution.
+    stride, stem = (
+        (2, _whole(config, "embedding_size"))
+        if config["model_type"] == "resnet"
+        else (_whole(config, "patch_size"), 1)
+    )
+    stages = enumerate(_whole_numbers(config, "hidden_sizes"))
+    return max((side // stride) ** 2 * stem, *(4 * (side // stride // 2**i) ** 2 * w for i, w in stages))
+
+
+def _whole(config: Mapping[str, Any], name: str) -> int:
+    """A whole number from 1 in config.json."""
+    if type(config.get(name)) is not int or config[name] < 1:
+        raise MedvitError(f"config.json has no usable {name!r}")
+    return config[name]
+
+
+def _whole_numbers(config: Mapping[str, Any], name: str) -> list[int]:
+    """A list of 1 to 64 whole numbers from 1 in config.json."""
+    values = config.get(name)
+    if not isinstance(values, list) or not 1 <= len(values) <= 64:
+        raise MedvitError(f"config.json has no usable {name!r}")
+    return [_whole({name: value}, name) for value in values]
 
 
 def _check_weights(path: Path, card: Mapping[str, Any]) -> None:

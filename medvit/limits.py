@@ -40,7 +40,8 @@ EVENT_DATA_BYTES = 16_000  # details of a click or a selection, as JSON
 HEADER_SECONDS = 10  # until the headers of a request are complete
 BODY_SECONDS = 20  # until a body is complete, or longer as long as it arrives at BODY_RATE
 BODY_RATE = 10_000  # bytes a second
-UNATTENDED_SECONDS = 3  # after which a job ends whose client does not read its messages
+UNATTENDED_SECONDS = 3  # after which a job, or a request in the queue, ends whose client reads no messages
+UNREAD_SECONDS = 20  # after which an answer is dropped that its client does not read
 SHUTDOWN_SECONDS = 8  # for running jobs to end when the server is stopped
 REFUSAL_SECONDS = 1  # before a refusal for too many requests, so that it does not pay to try again at once
 LOGIN_SECONDS = 60
@@ -64,6 +65,7 @@ UPLOADED_FILES = 20_000  # on disk at once
 SESSIONS = 500  # visitors whose last prediction is kept
 SESSIONS_BYTES = 2**30  # of their predictions together
 RETENTION_SECONDS = 3600  # age at which an uploaded file is deleted
+CHECKPOINTS = 1_000  # folders that are read when the app starts
 MODEL_BYTES = 2 * 2**30  # model weights kept in memory
 
 

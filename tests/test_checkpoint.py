@@ -90,6 +90,14 @@ def test_discovery_leaves_damaged_folders_out_and_says_why(folder):
     assert "header" in problems["breastmnist/spt_lsa"]
 
 
+def test_no_more_folders_are_read_than_the_limit_and_the_problem_says_so(folder, monkeypatch):
+    shutil.copytree(folder, folder.with_name("cnn"))
+    monkeypatch.setattr(checkpoint.limits, "CHECKPOINTS", 1)
+    checkpoints, problems = checkpoint.discover(folder.parent.parent)
+    assert [each.folder.name for each in checkpoints] == ["cnn"]
+    assert "2 checkpoint folders, and the last 1 were not read" in problems["breastmnist/spt_lsa"]
+
+
 def test_weights_that_do_not_fit_the_configuration_are_refused_in_one_short_sentence(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 10}))

@@ -41,7 +41,10 @@ def measure_model(args: argparse.Namespace) -> Path | None:
     if not external.can_be_opened(model):
         metrics = evaluate(logits[:, model.columns], labels, dataset.task, dataset.classes)
         _print(metrics, dataset.title, model.name)
-        print("No checkpoint folder is written: the app opens those of ViT, DeiT, BEiT and DINOv2.")
+        print(
+            f"No checkpoint folder is written for a {type(model.explainer.model).__name__}. "
+            f"`medvit app --model {args.model}` opens the model, without these results."
+        )
         return None
     with files.atomic_folder(out) as folder:
         external.write_checkpoint(folder, model, dataset, size, args.data_root)

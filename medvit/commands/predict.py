@@ -17,7 +17,7 @@ import medvit
 from medvit.data.folder import dataset_name
 from medvit.errors import MedvitError
 from medvit.files import atomic_file
-from medvit.inference import bulk, bulk_ray
+from medvit.inference import bulk, bulk_csv, bulk_ray
 from medvit.inference.worker import SWITCH_SECONDS
 from medvit.slow_imports import transformers
 
@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> None:
             atomic_file(args.out, "w", newline="", encoding="utf-8") as out,
             tqdm(total=len(files), unit="file") as bar,
         ):
-            bulk.write_header(out)
+            bulk_csv.write_header(out)
             for rows in _predict(args, files):
-                bulk.write_rows(out, rows)
+                bulk_csv.write_rows(out, rows)
                 failed += sum(bool(row.note) for row in rows)
                 bar.update(len(rows))
     except OSError as error:

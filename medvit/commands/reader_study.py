@@ -2,6 +2,7 @@
 
 medvit reader-study results.csv
 medvit reader-study anna.csv ben.csv --html report.html
+medvit reader-study own.csv --positive malignant
 
 Takes the CSV files that the Reader study tab saves, of one or more readers. Prints accuracy, reliance and
 confidence; several readers are pooled, and averaged with a bootstrap interval over readers and images.
@@ -27,19 +28,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="also write the tables as a page; an existing one is replaced",
     )
+    add(
+        "--positive",
+        metavar="CLASS",
+        help="for two classes of one's own pictures: the one that sensitivity refers to",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Summarize the files.
 
     Raises:
-        MedvitError: a file is absent or not the CSV of a reader study, or two hold the same answers.
+        MedvitError: a file is absent or not the CSV of a reader study, two hold the same answers, or
+            --positive is not one of two classes.
     """
     rows = [row for path in args.files for row in _read(path)]
     repeated = len(rows) - len({(row.reader, row.study, row.case) for row in rows})
     if repeated:
         raise MedvitError(f"{repeated} cases are there twice for the same reader. Name each file once.")
-    summary = summarize(rows, positive_classes(rows))
+    summary = summarize(rows, positive_classes(rows, args.positive))
     print(report.to_text(summary), end="")
     if args.html:
         try:

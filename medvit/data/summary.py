@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from medvit.data.arrays import class_counts
 from medvit.data.dataset import SPLITS, Dataset
@@ -12,6 +13,7 @@ from medvit.pixels import as_rgb
 
 MAX_SAMPLED = 2_000  # training images behind the mean and the histograms, evenly spaced over the split
 MAX_EXAMPLES = 10  # of each class
+MAX_EXAMPLE_SIDE = 64  # pixels; larger examples are reduced, as a strip has room for no more
 BINS = 64
 
 
@@ -20,7 +22,8 @@ class DatasetSummary:
     """The images of a dataset at a glance.
 
     `counts`: images of each class, (C,), by split; for a multi-label dataset, images that have the label.
-    `examples`: for each class up to `MAX_EXAMPLES` training images, uint8 (k, s, s, 3), evenly spaced.
+    `examples`: for each class up to `MAX_EXAMPLES` training images, uint8 (k, s, s, 3), evenly spaced,
+        reduced to at most `MAX_EXAMPLE_SIDE` pixels.
     `sampled`: how many of the `total` training images the other fields are computed from.
     `mean`: mean training image, uint8 (s, s, 3).
     `histogram`: fraction of pixels in `BINS` equal bins of 0..255, (channels, BINS); rows sum to one.
@@ -51,7 +54,7 @@ def summarize(dataset: Dataset, size: int | None = None, root: str | Path | None
     members = (
         labels.astype(bool) if dataset.multi_label else labels[:, None] == np.arange(len(dataset.classes))
     )
-    examples = tuple(as_rgb(images[_spaced(np.flatnonzero(rows), MAX_EXAMPLES)]) for rows in members.T)
+    examples = tuple(_reduce(images[_spaced(np.flatnonzero(rows), MAX_EXAMPLES)]) for rows in members.T)
     sample = images[_spaced(np.arange(len(images)), MAX_SAMPLED)]
     return DatasetSummary(
         dataset=dataset,
@@ -75,6 +78,15 @@ def side_by_side(images: np.ndarray, gap: int = 1) -> np.ndarray:
     """Join images, uint8 (k, s, s, 3), to one, (s, k * s + (k - 1) * gap, 3), with white between them."""
     padded = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
     return np.concatenate(list(padded), axis=1)[:, : -gap or None]
+
+
+def _reduce(images: np.ndarray) -> np.ndarray:
+    """Images, uint8 (k, s, s) or (k, s, s, 3), as RGB with sides of at most `MAX_EXAMPLE_SIDE` pixels."""
+    images = as_rgb(images)
+    if images.shape[1] <= MAX_EXAMPLE_SIDE or not len(images):
+        return images
+    size, method = (MAX_EXAMPLE_SIDE, MAX_EXAMPLE_SIDE), Image.Resampling.BOX
+    return np.stack([np.asarray(Image.fromarray(image).resize(size, method)) for image in images])
 
 
 def _spaced(indices: np.ndarray, count: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from medvit import checkpoint, explain, files
 from medvit.checkpoint_files import MODEL_TYPES
@@ -104,11 +105,21 @@ def _plain(name: str) -> str:
 
 def can_be_opened(model: ExternalModel) -> bool:
     """Whether the app can open a checkpoint folder of this model."""
-    height, width = model.explainer.preparation.input_size
-    config, head = model.explainer.config, getattr(model.explainer.model, "classifier", None)
-    known = getattr(config, "model_type", None) in MODEL_TYPES
-    square = getattr(config, "image_size", None) == height == width
-    return known and square and isinstance(head, nn.Linear) and not model.explainer.multi_label
+    explainer = model.explainer
+    height, width = explainer.preparation.input_size
+    # A CNN takes any size; the others have the size in their configuration.
+    square = height == width and getattr(explainer.config, "image_size", height) == height
+    known = getattr(explainer.config, "model_type", None) in MODEL_TYPES
+    plain = not (explainer.multi_label or explainer.preparation.normalization.bgr)
+    return known and square and plain and _head(explainer.model) is not None
+
+
+def _head(model: nn.Module) -> nn.Linear | None:
+    """The linear layer with one output for each class, in the module `classifier`."""
+    classifier = getattr(model, "classifier", None)
+    layers = classifier.modules() if isinstance(classifier, nn.Module) else ()
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    return linear[0] if len(linear) == 1 else None
 
 
 def predict_split(
@@ -117,27 +128,29 @@ def predict_split(
     """Return logits (N, C of the model) of a split by the model as it is, and labels (N,) of the dataset."""
     images, labels = load_split(dataset, split, size, data_root)
     explainer = explain.Explainer(model.explainer.model, preprocessing_of(model))
-    parts = [
-        explainer.logits(to_tensor(images[start : start + BATCH])).numpy()
-        for start in range(0, len(images), BATCH)
-    ]
+    bgr = model.explainer.preparation.normalization.bgr
+    parts = []
+    for start in tqdm(range(0, len(images), BATCH), model.name, leave=False, disable=None, unit="batch"):
+        pixels = to_tensor(images[start : start + BATCH])
+        parts.append(explainer.logits(pixels.flip(1) if bgr else pixels).numpy())
     return np.concatenate(parts), labels
 
 
 def preprocessing_of(model: ExternalModel) -> Preprocessing:
-    """Return the preprocessing of the model for source images.
+    """Return the preprocessing of the model for source images, for blue, green, red where it wants these.
 
     Raises:
-        MedvitError: its input is not square, or not RGB.
+        MedvitError: its input is not square, or it does more than resize and normalise.
     """
     preparation = model.explainer.preparation
     height, width = preparation.input_size
-    normalization = preparation.normalization
-    if height != width or normalization.bgr:
+    if height != width:
         raise MedvitError(
-            f"The model {model.source} takes inputs of {width} x {height} pixels"
-            f"{', blue first' if normalization.bgr else ''}; models of square RGB inputs can be measured."
+            f"The model {model.source} takes inputs of {width} x {height} pixels; models of square inputs "
+            "can be measured."
         )
+    preparation.check(model.source)
+    normalization = preparation.normalization
     return Preprocessing(height, normalization.mean, normalization.std, normalization.rescale_factor)
 
 
@@ -156,7 +169,7 @@ def write_checkpoint(
     """
     start = time.monotonic()
     preprocessing = preprocessing_of(model)
-    restricted = _with_classes(model, dataset.classes)
+    restricted = _with_classes(model, dataset.classes, preprocessing.size)
     checkpoint.write_model(folder, restricted, preprocessing)
     stored = checkpoint.load_model(folder)
     card: dict[str, Any] = {}
@@ -192,17 +205,16 @@ def write_checkpoint(
     checkpoint.write_card(folder, card)
 
 
-def _with_classes(model: ExternalModel, classes: tuple[str, ...]) -> PreTrainedModel:
+def _with_classes(model: ExternalModel, classes: tuple[str, ...], size: int) -> PreTrainedModel:
     """A copy of the model whose head has the classes of the dataset, in their order."""
-    original: Any = model.explainer.model
-    restricted = copy.deepcopy(original)
-    head = nn.Linear(original.classifier.in_features, len(classes), original.classifier.bias is not None)
-    with torch.no_grad():
-        head.weight.copy_(original.classifier.weight[model.columns])
-        if head.bias is not None:
-            head.bias.copy_(original.classifier.bias[model.columns])
-    restricted.classifier = head
-    restricted.num_labels = len(classes)
+    restricted: Any = copy.deepcopy(model.explainer.model)
+    head = _head(restricted)
+    assert head is not None, "see can_be_opened"
+    head.weight = nn.Parameter(head.weight.detach()[model.columns])
+    if head.bias is not None:
+        head.bias = nn.Parameter(head.bias.detach()[model.columns])
+    head.out_features = restricted.num_labels = len(classes)
+    restricted.config.image_size = size
     restricted.config.id2label = dict(enumerate(classes))
     restricted.config.label2id = {name: i for i, name in enumerate(classes)}
     return restricted

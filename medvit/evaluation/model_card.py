@@ -106,13 +106,13 @@ def _facts(checkpoint: Checkpoint) -> dict[str, str]:
     card, test = checkpoint.card, checkpoint.card["test"]
     training, preprocessing = _training(checkpoint), checkpoint.preprocessing
     interpolation = card.get("interpolation")
-    enlarged = f", enlarged to {card['input_size']} ({interpolation})" if interpolation else ""
+    resized = f", resized to {card['input_size']} ({interpolation})" if interpolation else ""
     mean, std = (", ".join(f"{x:g}" for x in values) for values in (preprocessing.mean, preprocessing.std))
     versions = ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items())
     return {
         "Model": f"{checkpoint.title}, {card['parameters']:,} parameters, {checkpoint.origin}",
         "Training data": training["Training data"],
-        "Source images": f"{card['source_size']} x {card['source_size']} pixels{enlarged}; mean {mean}, "
+        "Source images": f"{card['source_size']} x {card['source_size']} pixels{resized}; mean {mean}, "
         f"standard deviation {std}",
         **{name: training[name] for name in ("Recipe", "Kept epoch", "Training time")},
         "Test accuracy": f"{test['accuracy']:.1%} ({_interval(test['accuracy_interval'], '.1%')} at 95 %; "

@@ -16,6 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from medvit.errors import MedvitError
+
+MAX_VALUES = 2**30  # of the attention of all layers for one image: 4 GiB
+TOO_LARGE = f"takes more than {4 * MAX_VALUES >> 30} GiB for one image"
 SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax)
 
 
@@ -35,6 +39,8 @@ class AttentionRecorder(TorchFunctionMode):
         self.norm_weight: Tensor | None = None  # of the last LayerNorm over tokens before the last attention
         self.norm_tokens: int | None = None  # that this LayerNorm was over
         self.conv_weight: Tensor | None = None  # of the last convolution that gave more than one pixel
+        self.too_large = False  # more attention than MAX_VALUES; what is beyond them is not recorded
+        self._values = 0  # recorded for one image
         self._last_norm_weight: Tensor | None = None
         self._last_norm_tokens: int | None = None
         self._weights: list[Tensor] = []
@@ -52,7 +58,13 @@ class AttentionRecorder(TorchFunctionMode):
         return bool(self._weights and self._softmaxes)
 
     def attentions(self, layers: int | None = None) -> Tensor:
-        """The weights of the first `layers` layers, (layers, B, heads, T, T), detached; by default of all."""
+        """The weights of the first `layers` layers, (layers, B, heads, T, T), detached; by default of all.
+
+        Raises:
+            MedvitError: they are too large.
+        """
+        if self.too_large:
+            raise MedvitError(f"The attention of all layers {TOO_LARGE} at this size of the image.")
         weights = self.weights[:layers]
         if self._buffer is not None and len(weights) == len(self._buffer):
             return self._buffer
@@ -64,7 +76,8 @@ class AttentionRecorder(TorchFunctionMode):
             return self._scaled_dot_product_attention(*args, **kwargs)
         if func is F.multi_head_attention_forward:
             return self._multi_head_attention(*args, **kwargs)
-        if func in SOFTMAX and args[0].ndim == 4 and args[0].shape[-1] == args[0].shape[-2] > 1:
+        square = func in SOFTMAX and args[0].ndim == 4 and args[0].shape[-1] == args[0].shape[-2] > 1
+        if square and self._fits(args[0].shape[1] * args[0].shape[2], args[0].shape[3]):
             weights = self._in_graph(func(*args, **kwargs), len(self._softmaxes))
             self._softmaxes.append(weights)
             self._attention_was_called()
@@ -88,7 +101,8 @@ class AttentionRecorder(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        if query.ndim != 4 or is_causal or enable_gqa:  # not the attention of an image model
+        plain = query.ndim == 4 and not is_causal and not enable_gqa  # as in an image model
+        if not plain or not self._fits(query.shape[1] * query.shape[2], key.shape[2]):
             return F.scaled_dot_product_attention(
                 query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
             )
@@ -101,6 +115,14 @@ class AttentionRecorder(TorchFunctionMode):
         self._weights.append(weights)
         self._attention_was_called()
         return weights @ value
+
+    def _fits(self, rows: int, columns: int) -> bool:
+        """Whether the weights of one more layer, for one image, may be recorded."""
+        self._values += rows * columns
+        self.too_large = self.too_large or self._values > MAX_VALUES
+        if self.too_large:
+            self._attention_was_called()
+        return not self.too_large
 
     def _softmax(self, scores: Tensor) -> Tensor:
         """Softmax of the scores of one layer: as part of the graph, or written into its place in a buffer."""
@@ -129,6 +151,8 @@ class AttentionRecorder(TorchFunctionMode):
         q, k, v = qkv.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4)  # 3 x (B, heads, T, head_dim)
         output = self._scaled_dot_product_attention(q, k, v)  # (B, heads, T, head_dim)
         output = F.linear(output.permute(2, 0, 1, 3).flatten(2), out_weight, out_bias)  # (T, B, dim)
+        if self.too_large:
+            return output, None
         weights = self._weights[-1]
         if not kwargs.get("need_weights", True):
             return output, None

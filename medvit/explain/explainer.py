@@ -18,13 +18,14 @@ from medvit.explain.attention_recorder import AttentionRecorder
 from medvit.explain.forward_pass import ForwardPass, Gradients, MapOptions
 from medvit.explain.layer_outputs import outputs_in_graph
 from medvit.explain.methods import METHODS
-from medvit.explain.model_folder import class_names, open_model
+from medvit.explain.model_folder import class_names, open_model, running
 from medvit.explain.preparation import Preparation
 from medvit.explain.ranking import rank_of_folder
 from medvit.explain.structure import Structure, inspect_model, patch_grid
 from medvit.models import folder_check
 from medvit.models.features import forward_with_features
 
+BATCH_VALUES = 2**28  # attention weights of the images in one forward pass: 1 GiB
 CELLS = 7  # that occlusion masks across an image without patches
 
 
@@ -52,13 +53,16 @@ class Explainer:
     """
 
     def __init__(self, model: nn.Module | str | Path, preprocess: Any = None):
+        source = model if isinstance(model, str | Path) else None
         if isinstance(model, str | Path):
             model, processor = open_model(model)
             preprocess = processor if preprocess is None else preprocess
-        self.preparation = Preparation.of(model, preprocess)
-        self.model = in_evaluation_mode(model)
         self.config = getattr(model, "config", None)
         self._structure: Structure | None = None
+        with nullcontext() if source is None else running(source):
+            self.preparation = Preparation.of(model, preprocess)
+            self.model = in_evaluation_mode(model)
+            _ = source is None or self.structure()
 
     def __call__(
         self, image: imaging.ImageInput | Tensor, target: int | None = None, attentions: bool = True
@@ -92,7 +96,10 @@ class Explainer:
     def many(self, pixels: Tensor) -> list[ForwardPass]:
         """One forward pass over several images, pixels (N, 3, H, W) in 0..255."""
         inputs = self.preparation(pixels)
-        layers = self.structure(inputs).layers
+        structure = self.structure(inputs)
+        layers, most = structure.layers, max(1, BATCH_VALUES // max(1, structure.attention_values))
+        if len(pixels) > most:
+            return [forward_pass for part in pixels.split(most) for forward_pass in self.many(part)]
         with torch.no_grad(), AttentionRecorder(layers=layers) if layers else nullcontext() as recorder:
             logits, features = forward_with_features(self.model, inputs)
         return self._forward_passes(pixels, inputs, logits, features, recorder)

@@ -7,6 +7,8 @@ code that comes with a model is run.
 import difflib
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -158,6 +160,17 @@ def _open_transformers(folder: Path) -> tuple[nn.Module, Any]:
         folder, local_files_only=True, trust_remote_code=False
     )
     return model.eval(), processor.val_transforms if wrapped else processor
+
+
+@contextmanager
+def running(source: str | Path) -> Iterator[None]:
+    """Turn whatever a damaged model raises when it is first run into a MedvitError."""
+    try:
+        yield
+    except MedvitError:
+        raise
+    except Exception as error:
+        raise MedvitError(f"The model {source} cannot be run: {_first_line(error)}") from error
 
 
 def class_names(model: nn.Module, count: int) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from medvit import imaging
 from medvit.errors import MedvitError
+from medvit.explain import display
 from medvit.slow_imports import timm, transformers
 
 DEFAULT_SIZE = (224, 224)
@@ -81,6 +82,24 @@ class Preparation:
         if image.ndim != 4 or image.shape[:2] != (1, 3):
             raise MedvitError(f"A tensor has the shape (1, 3, H, W), not {tuple(image.shape)}.")
         return self.normalization.inverse(image) if image.is_floating_point() else image
+
+    def check(self, name: str) -> None:
+        """Check that `normalization` is all that happens to the pixels of a picture of the right size.
+
+        Raises:
+            MedvitError: it is not, so the pictures of the model `name` cannot be prepared in advance, masked,
+                or displayed.
+        """
+        noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+        pixels = self.open(noise)
+        rounded = imaging.to_tensor(display.to_picture(pixels[0])[None])
+        difference = (self(rounded) - self(pixels)).abs().max()
+        if not difference <= 1 / 255 / min(self.normalization.std):
+            raise MedvitError(
+                f"The model {name} prepares its pictures by more than resizing and normalising each channel, "
+                "so they can be neither displayed nor measured here. In Python, "
+                "medvit.Explainer(model, preprocess=...) explains it."
+            )
 
     @classmethod
     def of(cls, model: nn.Module, preprocess: Any = None) -> "Preparation":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from medvit.explain.attention_recorder import AttentionRecorder
+from medvit.explain.attention_recorder import TOO_LARGE, AttentionRecorder
 from medvit.explain.token_dropping import find_first_block
 
 MAX_PREFIX_TOKENS = 8  # class, distillation and register tokens before the patches
@@ -28,6 +28,7 @@ class Structure:
             gradient of the patches is exactly zero behind that attention. Otherwise it is the last
             convolutional block.
         first_block: the transformer block at whose input patch tokens can be dropped, or None.
+        attention_values: number of attention weights of all layers for one image.
     """
 
     classes: int
@@ -37,6 +38,7 @@ class Structure:
     reads_patches: bool
     cam_layer: nn.Module | None
     first_block: nn.Module | None = None
+    attention_values: int = 0
 
     def readout(self, tokens: int, patches: int) -> Tensor:
         """The weight (T,) with which the classifier reads each token.
@@ -63,11 +65,14 @@ def inspect_model(model: nn.Module, logits: Callable[[Tensor], Tensor], inputs: 
     weights = [layer for layer in recorder.weights if layer.shape[-2] > 1]  # without attention pooling
     cam_layer = find_cam_layer(model, recorder)
     name = type(model).__name__
+    if recorder.too_large:
+        problem = f"The attention of all layers of {name} {TOO_LARGE}"
+        return Structure(classes, 0, problem, (), False, cam_layer)
     if recorder.mixed:
         problem = f"{name} computes attention in two ways, so its layers cannot be followed one to the next"
         return Structure(classes, 0, problem, (), False, cam_layer)
     if not weights:
-        return Structure(classes, 0, f"No attention of {name} can be read", (), False, cam_layer)
+        return Structure(classes, 0, _why_no_attention(model), (), False, cam_layer)
     tokens = weights[0].shape[-1]
     same = all(layer.shape == weights[0].shape for layer in weights) and len(weights[0]) == 1
     # Attention between channels has matrices as well, but not as large as there are tokens.
@@ -85,7 +90,21 @@ def inspect_model(model: nn.Module, logits: Callable[[Tensor], Tensor], inputs: 
     prefix_tokens = tuple(read[:prefix].nonzero().flatten().tolist())
     first_block = find_first_block(model, logits, inputs, len(weights), tokens, grid[0] * grid[1])
     reads_patches = bool(read[prefix:].any())
-    return Structure(classes, len(weights), "", prefix_tokens, reads_patches, cam_layer, first_block)
+    values = len(weights) * weights[0].numel()
+    return Structure(classes, len(weights), "", prefix_tokens, reads_patches, cam_layer, first_block, values)
+
+
+def _why_no_attention(model: nn.Module) -> str:
+    """Why no attention was recorded, in plain words without a full stop."""
+    names = [type(module).__name__.lower() for module in model.modules()]
+    if any("attention" in name or "attn" in name for name in names):
+        return f"The attention of {type(model).__name__} cannot be read"
+    # The patch embedding of a transformer or mixer has a stride as large as its kernel.
+    is_cnn = any(
+        isinstance(module, nn.Conv2d) and max(module.stride) == 1 and max(module.kernel_size) > 1
+        for module in model.modules()
+    )
+    return "This model has no attention" + (": it is a CNN" if is_cnn else "")
 
 
 def patch_grid(model: nn.Module, size: tuple[int, int] | torch.Size, tokens: int) -> tuple[int, int] | None:

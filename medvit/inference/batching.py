@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,6 +12,9 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 MAX_BATCH = 16
+
+# Saliency maps are computed one at a time: each keeps torch's threads busy, and predictions wait for all.
+heatmap_turn = threading.Lock()
 
 
 @dataclass(eq=False)

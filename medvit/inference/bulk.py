@@ -7,9 +7,7 @@ Zips are read member by member and never extracted. A file that cannot be read b
             ...
 """
 
-import csv
 import os
-import re
 import threading
 import zipfile
 import zlib
@@ -17,11 +15,10 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from io import BufferedReader, FileIO
 from itertools import islice
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -35,11 +32,10 @@ PREFETCH = 3  # batches decoded or being decoded while the model computes anothe
 THREADS = max(1, min(PREFETCH, (os.cpu_count() or 1) // 2))  # decoders, a batch each; more slow the model
 POLL_SECONDS = 0.3  # between two chances to stop
 MAX_DIRECTORY = 4 * 2**20  # bytes of a zip's table of contents: room for 10,000 files with long names
+ENTRY = b"PK\1\2"  # with which each entry of the table of contents starts
 OPEN_ZIPS = 16  # open at once; a process may have about a thousand open files
 READABLE_ZIPS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA and bzip2 let the file choose the memory
 MAX_NAME = 200  # characters of a file name in a row
-# Where a spreadsheet starts a cell (";" and tabs separate cells in some languages) with a formula.
-FORMULA = re.compile(r"(^|[;\t\r\n])(\s*)(?=[=+\-@＝＋－＠])")
 
 
 @dataclass(frozen=True)
@@ -86,15 +82,12 @@ def list_files(paths: Iterable[Path], limited: bool = True) -> list[File]:
         MedvitError: no file, a limit exceeded, or a zip without a readable table of contents.
     """
     files: list[File] = []
-    size, entries = 0, (entry for path in paths for entry in _files_in(path))
+    most = limits.BULK_FILES if limited else None
+    size, entries = 0, (entry for path in paths for entry in _files_in(path, most))
     for count, (file, skipped) in enumerate(entries, start=1):
         size += file.bytes
         if limited and (count > limits.BULK_FILES or size > limits.BULK_BYTES):
-            raise MedvitError(
-                f"At most {limits.BULK_FILES:,} files and {limits.BULK_BYTES >> 20} MB, uncompressed, can be "
-                "classified at once; these are more. Split them, or use `medvit predict`, which takes "
-                "folders of any size."
-            )
+            raise _too_many()
         if not skipped:
             files.append(file)
     if not files:
@@ -102,8 +95,19 @@ def list_files(paths: Iterable[Path], limited: bool = True) -> list[File]:
     return files
 
 
-def _files_in(path: Path) -> Iterator[tuple[File, bool]]:
-    """Files of a path, and all entries of a zip, each with whether it is to be skipped."""
+def _too_many() -> MedvitError:
+    return MedvitError(
+        f"At most {limits.BULK_FILES:,} files and {limits.BULK_BYTES >> 20} MB, uncompressed, can be "
+        "classified at once; these are more. Split them, or use `medvit predict`, which takes folders of any "
+        "size."
+    )
+
+
+def _files_in(path: Path, most: int | None) -> Iterator[tuple[File, bool]]:
+    """Files of a path, and all entries of a zip, each with whether it is to be skipped.
+
+    A zip with more than `most` entries is refused before they are parsed, which takes long.
+    """
     if path.is_dir():
         for file in sorted(path.rglob("*")):
             if file.is_file():
@@ -112,7 +116,7 @@ def _files_in(path: Path) -> Iterator[tuple[File, bool]]:
     elif not path.is_file():
         raise MedvitError(f"There is no file or folder {display_name(str(path))}.")
     elif path.suffix.lower() == ".zip":
-        with _open_zip(path) as archive:
+        with _open_zip(path, most) as archive:
             for number, member in enumerate(archive.infolist()):
                 name = member.filename
                 skipped = member.is_dir() or _is_hidden(name)
@@ -132,21 +136,30 @@ def display_name(name: str) -> str:
 
 
 class _CappedReader(BufferedReader):
-    """A file that refuses to read more than MAX_DIRECTORY bytes at once, as zipfile does for the contents."""
+    """A file that refuses to read more than MAX_DIRECTORY bytes at once, as zipfile does for the contents.
+
+    `most`: entries that what is read may have.
+    """
+
+    most: int | None = None
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_DIRECTORY:
             raise MedvitError(
                 "The zip has too large a table of contents. Extract it and pass the folder instead."
             )
-        return super().read(size)
+        data = super().read(size)
+        if self.most is not None and data.count(ENTRY) > self.most:
+            raise _too_many()
+        return data
 
 
 @contextmanager
-def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+def _open_zip(path: Path, most: int | None = None) -> Iterator[zipfile.ZipFile]:
     with ExitStack() as stack:
         try:
             file = stack.enter_context(_CappedReader(FileIO(str(path))))
+            file.most = most
             archive = stack.enter_context(zipfile.ZipFile(file))
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
             raise MedvitError(
@@ -275,25 +288,3 @@ def _row(file: File, prediction: Prediction) -> Row:
         "" if members is None else "; ".join(prediction.classes[i] for i in members),
         "" if ood_check is None else "yes" if ood_check.accepted else "no",
     )
-
-
-def write_header(out: IO[str]) -> None:
-    """Write the first line of the CSV."""
-    csv.writer(out, lineterminator="\n").writerow(COLUMNS)
-
-
-def write_rows(out: IO[str], rows: Iterable[Row]) -> None:
-    """Append rows to the CSV; see `csv_cell`."""
-    csv.writer(out, lineterminator="\n").writerows(
-        [csv_cell(value) for value in asdict(row).values()] for row in rows
-    )
-
-
-def csv_cell(value: str | float | None) -> str:
-    """Format a value; an apostrophe goes before whatever a spreadsheet would run as a formula."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    text = FORMULA.sub(r"\1\2'", value)
-    return f"'{text}" if text.startswith(("\t", "\r")) else text

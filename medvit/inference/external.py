@@ -107,7 +107,7 @@ def _open(source: str, name: str) -> ExternalPredictor:
         raise MedvitError(
             f"The model {source} takes inputs of {width} x {height} pixels, more than {MAX_SIDE}."
         )
-    _check_preprocessing(source, explainer)
+    explainer.preparation.check(source)
     classes = explainer.classes
     normalization = explainer.preparation.normalization
     item = ExternalModel(
@@ -125,20 +125,6 @@ def _open(source: str, name: str) -> ExternalPredictor:
         facts=_facts(source, explainer),
     )
     return ExternalPredictor(item, explainer)
-
-
-def _check_preprocessing(source: str, explainer: explain.Explainer) -> None:
-    """Refuse a preprocessing that cannot be undone: its pictures could not be shown, nor masked."""
-    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
-    pixels = explainer.preparation.open(noise)
-    displayed = imaging.to_tensor(display.to_picture(pixels[0])[None])
-    std = min(explainer.preparation.normalization.std)
-    difference = (explainer.preparation(displayed) - explainer.preparation(pixels)).abs().max()
-    if not difference <= 1 / 255 / std:
-        raise MedvitError(
-            f"The model {source} prepares its pictures by more than resizing and normalising them, which the "
-            "app cannot display. In Python, medvit.Explainer(model, preprocess=...) explains it."
-        )
 
 
 def _parameters(explainer: explain.Explainer) -> int:

@@ -16,7 +16,7 @@ from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import probabilities
 from medvit.evaluation.model_card import ModelCard
-from medvit.inference.batching import RequestBatcher
+from medvit.inference.batching import RequestBatcher, heatmap_turn
 from medvit.reliability import tta as augmentation
 from medvit.reliability.apply import InDistribution, Reliability
 
@@ -142,7 +142,7 @@ class Predictor:
         self._lock = threading.Lock()
         self._explainer = explainer
         self._predict_recorded = RequestBatcher(self._run_recorded, threading.Lock())
-        self._predict_plain = RequestBatcher(self._run_plain, threading.Lock())
+        self._predict_plain = RequestBatcher(self.predict_many, threading.Lock())
 
     @property
     def explainer(self) -> explain.Explainer:
@@ -230,7 +230,8 @@ class Predictor:
             MedvitError: the method does not fit the model, or an option is out of range.
         """
         forward_pass = prediction.recorded or self.explainer(imaging.to_tensor(prediction.source[None]))
-        return self.explainer.heatmap(forward_pass, method, options)
+        with heatmap_turn:
+            return self.explainer.heatmap(forward_pass, method, options)
 
     def methods(self) -> tuple[str, ...]:
         """Names of the saliency maps available for this model."""
@@ -244,9 +245,6 @@ class Predictor:
     def _run_recorded(self, sources: list[np.ndarray]) -> list[Prediction]:
         passes = self.explainer.many(imaging.to_tensor(np.stack(sources)))
         return self._predictions(np.stack(sources), _logits(passes), passes)
-
-    def _run_plain(self, sources: list[np.ndarray]) -> list[Prediction]:
-        return self.predict_many(sources)
 
     def _predictions(
         self,

@@ -21,7 +21,7 @@ def forward_with_features(model: nn.Module, pixel_values: Tensor) -> tuple[Tenso
     def keep(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         nonlocal features
         if threading.get_ident() == caller:
-            features = inputs[0].detach()
+            features = inputs[0].detach().flatten(1)  # of a ResNet (B, D, 1, 1)
 
     classifier = getattr(model, "classifier", None)
     hook = nullcontext() if classifier is None else classifier.register_forward_pre_hook(keep)

@@ -12,6 +12,7 @@ PROBABILITY_BANDS = (
     ("50 to 90 %", 0.5, 0.9, "#5fb3a8"),
     ("below 50 %", 0.0, 0.5, "#d97706"),
 )
+MAX_WHOLE_TICKS = 10  # images up to which each number has its tick
 
 
 def confusion_matrix(matrix: np.ndarray, classes: tuple[str, ...], title: str = "") -> go.Figure:
@@ -56,8 +57,10 @@ def label_counts(predictions: list[tuple[str, float]]) -> go.Figure:
             marker_color=colour,
             hovertemplate="%{y}<br>%{x} images at " + band + "<extra></extra>",
         )
-    figure.update_xaxes(title="images", rangemode="tozero")
+    few = max(map(predicted.count, labels), default=0) <= MAX_WHOLE_TICKS
+    figure.update_xaxes(title="images", rangemode="tozero", dtick=1 if few else None)
     figure.update_yaxes(automargin=True)
-    legend = dict(title="probability", orientation="h", y=-0.25, yanchor="top", traceorder="normal")
+    # Above the bars: on a phone it takes several lines, which below would lie over the title of the axis.
+    legend = dict(title="probability", orientation="h", y=1.02, yanchor="bottom", x=0, traceorder="normal")
     figure = apply_layout(figure, 340, barmode="stack", legend=legend)
-    return figure.update_layout(margin_t=10, margin_b=100)
+    return figure.update_layout(margin_t=90)

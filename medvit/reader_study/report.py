@@ -77,7 +77,7 @@ def _comparisons(metrics: Metrics) -> Section:
             " and ".join(NAMES[name] for name in names.split(", ")),
             str(test["only_first"]),
             str(test["only_second"]),
-            f"{test['p']:.3f}",
+            _p_value(test["p"]),
         )
         for names, test in metrics["mcnemar"].items()
     ]
@@ -93,7 +93,7 @@ def _conditions(metrics: Metrics) -> Section:
             _proportion(group["first"]),
             _proportion(group["final"]),
             _change(group["change"]),
-            f"{group['p']:.3f}",
+            _p_value(group["p"]),
         )
         for name, group in metrics["conditions"].items()
     ]
@@ -153,12 +153,15 @@ def _change(change: Metrics) -> str:
 def _mean(measure: Metrics, signed: bool) -> str:
     if measure["value"] is None:
         return "no such case"
-    form = "+.0%" if signed else ".0%"
-    return f"{measure['value']:{form}} ({_interval(measure['interval'], form)})"
+    return _change(measure) if signed else f"{measure['value']:.0%} ({_interval(measure['interval'])})"
 
 
 def _interval(limits: Iterable[float], form: str = ".0%") -> str:
     return " to ".join(f"{limit:{form}}" for limit in limits)
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _number(value: Any) -> str:

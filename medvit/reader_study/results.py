@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -48,15 +48,37 @@ class CaseResult:
 COLUMNS = tuple(field.name for field in fields(CaseResult))
 
 
-def positive_classes(rows: Iterable[CaseResult]) -> dict[str, str]:
-    """The positive class of each two-class MedMNIST dataset among the rows."""
-    names = {row.dataset for row in rows} & set(medmnist.names())
-    datasets = [medmnist.get(name) for name in sorted(names)]
-    return {
+def positive_classes(rows: Sequence[CaseResult], own: str | None = None) -> dict[str, str]:
+    """The positive class of each two-class dataset among the rows.
+
+    Args:
+        own: that of the dataset of one's own pictures, whose classes a CSV does not tell; None where there is
+            none, or where it has more than two classes.
+
+    Raises:
+        MedvitError: `own` is no class of such a dataset, or the dataset has more than two.
+    """
+    names = {row.dataset for row in rows}
+    datasets = [medmnist.get(name) for name in sorted(names & set(medmnist.names()))]
+    positive = {
         dataset.name: dataset.classes[dataset.settings.positive_class]
         for dataset in datasets
         if dataset.task == "binary-class"
     }
+    if own is None:
+        return positive
+    for name in sorted(names - set(medmnist.names())):
+        classes = _classes(row for row in rows if row.dataset == name)
+        if own in classes and len(classes) == 2:
+            positive[name] = own
+    if own not in positive.values():
+        raise MedvitError(f"There is no dataset of one's own pictures with two classes, one of them {own!r}.")
+    return positive
+
+
+def _classes(rows: Iterable[CaseResult]) -> set[str]:
+    """The classes that occur."""
+    return {name for row in rows for name in (row.truth, row.first_answer, row.advice, row.final_answer)}
 
 
 def to_csv(rows: Iterable[CaseResult]) -> str:

@@ -277,4 +277,5 @@ def conclusion(pooled: Metrics, mean: Metrics | None = None) -> str:
         text += "On these images the advice did harm."
     else:
         text += "The interval includes zero, so neither help nor harm is shown."
-    return f"{text} The result is about these readers and these images, not about others."
+    who = "these readers" if mean else "this reader"
+    return f"{text} The result is about {who} and these images, not about others."

@@ -58,7 +58,7 @@ def build(registry: Registry, call: Callable[..., dict[str, Any]] | None = None)
                 bulk.build(registry, selection)
             with gr.Tab("About", id="about") as listeners["About"]:
                 tabs["About"] = about.build(registry, selection)
-        redraw = _follow_selection(demo, picker, tab_bar, tabs, listeners, copy_link)
+        redraw = _follow_selection(demo, picker, tab_bar, tabs, listeners, copy_link, kept)
         _open_test_images(tab_bar, tabs["Explore"], tabs["Test set"], redraw["Explore"])
         reader_study.connect_tabs(demo, tab_bar, tabs["Reader study"], redraw)
         examples = tabs["Explore"]
@@ -87,8 +87,12 @@ def _follow_selection(
     tabs: dict[str, Any],
     listeners: dict[str, gr.Tab],
     copy_link: gr.Button,
+    kept: gr.BrowserState,
 ) -> dict[str, gr.State]:
     """Update the selection from the link and the pickers, and the open tab from the selection.
+
+    Args:
+        kept: the reader study that the browser keeps; an unfinished one is opened where there is no link.
 
     Returns:
         label of a tab -> its redraw counter: a tab is updated when it is opened and when its counter changes.
@@ -105,18 +109,20 @@ def _follow_selection(
     @show_user_errors
     def choose(values: Values, request: gr.Request) -> Values:
         is_new = values[picker.selection] is None
-        changes = links.open(values, request) if is_new else picker.update(values)
-        counter = redraw.get(changes.get(open_tab, values[open_tab]))
+        study = tabs["Reader study"].link(values) if is_new else None
+        changes = links.open(values, request, study) if is_new else picker.update(values)
+        counter = redraw.get(str(changes.get(open_tab, values[open_tab])))
         return changes | ({counter: values[counter] + 1} if counter else {})
 
-    tab_bar.select(remember, None, open_tab, queue=False, **NO_SPINNER)
+    # `multiple`: by default a tab that is opened while the last one is remembered would be forgotten.
+    tab_bar.select(remember, None, open_tab, queue=False, trigger_mode="multiple", **NO_SPINNER)
     # One listener for all: a choice made while it runs is processed next, never dropped or overtaken. It
     # listens to `select`, as the `input` of a dropdown comes twice. It goes through the queue, as only there
     # a page learns that a state has changed.
     gr.on(
         [demo.load, picker.subset.select, picker.model.select],
         choose,
-        {*picker.inputs, open_tab, *redraw.values()},
+        {*picker.inputs, open_tab, kept, *redraw.values()},
         {*links.outputs, *redraw.values()},
         trigger_mode="always_last",
         **NO_SPINNER,

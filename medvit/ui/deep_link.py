@@ -108,11 +108,18 @@ class Links:
         tabs = (tab for tab in self.tab_bar.children if isinstance(tab, gr.Tab))
         return {str(tab.id): str(tab.label) for tab in tabs}
 
-    def open(self, values: Values, request: gr.Request) -> Values:
-        """The view that the address of a page asks for, and a notice where it does not exist."""
+    def open(self, values: Values, request: gr.Request, kept: Mapping[str, str] | None = None) -> Values:
+        """The view that the address of a page asks for, and a notice where it does not exist.
+
+        Args:
+            kept: the parts of a link to work that the browser keeps; they are opened where the address has no
+                part of a link but the same tab.
+        """
+        parts = {name: value for name, value in request.query_params.items() if name in PARTS}
         view = None
         try:
-            view = read(dict(request.query_params), self.pickers.registry, self.tabs)
+            parts = kept if kept and parts in ({}, {"tab": kept["tab"]}) else parts
+            view = read(parts, self.pickers.registry, self.tabs)
         except MedvitError as error:
             gr.Warning(str(error), title="This link did not work")
         if view is None:

@@ -99,7 +99,7 @@ def _user_errors() -> Iterator[None]:
     try:
         yield
     except MedvitError as error:
-        text = hide_folders(str(error))[: limits.ERROR_CHARACTERS]
+        text = hide_folders(str(error)[: limits.ERROR_CHARACTERS])
         raise gr.Error(text, title="That did not work", print_exception=False) from error
 
 

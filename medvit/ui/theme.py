@@ -24,6 +24,10 @@ def theme() -> gr.themes.Base:
         block_padding="8px 12px",
         checkbox_border_color="*neutral_500",
         checkbox_border_color_dark="*neutral_400",
+        button_primary_background_fill="*primary_700",  # white on the theme's own 500 is hard to read
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
         button_secondary_border_color="*neutral_300",
         button_secondary_border_color_dark="*neutral_700",
     )

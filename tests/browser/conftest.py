@@ -56,6 +56,18 @@ def says():
     return lambda page, words: page.wait_for_function(script, arg=words)
 
 
+def serious_violations(page):
+    """(rule, elements) of what axe finds on a page and calls serious or critical."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    violations = axe.Axe().run(page).response["violations"]
+    return [
+        (violation["id"], node["target"])
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
+
+
 def open_tab(page, name, within="body"):
     """Click a tab, or on a narrow window its entry in the menu of the other tabs."""
     bar = page.locator(f"{within} .tab-wrapper").first

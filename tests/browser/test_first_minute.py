@@ -59,6 +59,17 @@ def test_the_introduction_has_three_steps_moves_nothing_and_is_remembered(visit,
 
 
 @pytest.mark.parametrize("size", SIZES)
+def test_the_introduction_is_on_explore_alone(visit, size):
+    page = visit(*size)
+    box = page.locator("#introduction section")
+    box.wait_for()
+    open_tab(page, "Reader study")
+    box.wait_for(state="hidden")
+    open_tab(page, "Explore")
+    box.wait_for()
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_a_term_is_explained_on_hover_on_focus_and_on_tap(visit, size):
     page = visit(*size)
     term = page.locator("#faithfulness .term").first
@@ -113,7 +124,7 @@ def test_the_maps_that_a_cnn_cannot_give_say_why(visit):
     page = visit(query="model=cnn")
     greyed = page.locator("#unavailable .term").filter(has_text="Rollout").first
     greyed.hover()
-    tip_says(page, "needs attention")
+    tip_says(page, "This model has no attention: it is a CNN.")
 
 
 def test_the_picture_alone_is_displayed_while_the_button_is_held(visit):

@@ -6,7 +6,7 @@ from medvit.reader_study import read_csv
 
 from ..conftest import run_command, running_app
 from ..reader_study.archive import write_archive
-from .conftest import open_tab
+from .conftest import open_tab, serious_violations
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,10 @@ def test_two_readers_read_the_same_study(visit, tmp_path):
     page.reload(wait_until="domcontentloaded")
     page.wait_for_selector(".screen", timeout=60_000)
     assert place(page) == key  # the page goes on where the reader stopped
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('#pickers input')].some(e => e.value === 'BreastMNIST')"
+    )
+    assert page.locator("#introduction section").is_hidden()
     page.wait_for_timeout(1500)
     for number in range(9):
         answer_by_key(page, str(1 + number % 2))
@@ -135,3 +139,40 @@ def test_a_pause_hides_the_image_and_stops_the_clock(visit):
     assert page.evaluate(clock) == before
     page.get_by_role("button", name="Continue").first.click()
     assert page.locator(".screen figure img").first.is_visible()
+
+
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+def test_axe_finds_no_serious_violation_in_any_state(visit, theme):
+    page = visit(theme=theme)
+    violations = {}
+
+    def check(state):
+        page.wait_for_timeout(500)
+        violations[state] = serious_violations(page)
+
+    open_tab(page, "Reader study")
+    page.wait_for_selector("#reader-about .reader-steps")
+    check("practice")
+    begin(page, "anna")
+    check("case")
+    page.keyboard.press("p")
+    check("pause")
+    page.keyboard.press("p")
+    advice = {"No advice", "The model says", "prediction set", "The heatmap"}
+    for number in range(10):
+        page.wait_for_timeout(500)
+        key = place(page)
+        for name in ("1" if number % 2 else "2", "ArrowRight", "Enter"):
+            page.keyboard.press(name)
+        after(page, key)
+        words = page.inner_text(".panel .advice")
+        if new := {kind for kind in advice if kind in words}:
+            advice -= new
+            check(words)
+        key = place(page)
+        page.keyboard.press("Enter")
+        after(page, key)
+    page.get_by_text("Every case with its true class").click()
+    check("result")
+    assert advice == set()
+    assert {state: nodes for state, nodes in violations.items() if nodes} == {}

@@ -12,7 +12,7 @@ from medvit.checkpoint import DEFAULT_ROOT
 from medvit.data import medmnist, short_name, synthetic
 
 from ..conftest import running_app
-from .conftest import open_tab
+from .conftest import open_tab, serious_violations
 
 MODELS = ("cnn", "vit")
 
@@ -214,7 +214,6 @@ def test_similar_images_are_computed_once_and_open(visit, says, data_root):
 @pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("tab", ["Explore", "Test set", "Data", "Bulk", "About"])
 def test_axe_finds_no_serious_violation(visit, tab, theme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
     page = visit(theme=theme)
     page.get_by_label("show anyway").check()  # the synthetic images are out of distribution, and dimmed
     if tab == "Test set":
@@ -225,14 +224,7 @@ def test_axe_finds_no_serious_violation(visit, tab, theme):
         open_tab(page, tab)
     page.wait_for_function("![...document.querySelectorAll('.empty')].some(e => e.offsetParent)")
     page.wait_for_timeout(700)
-    violations = axe.Axe().run(page).response["violations"]
-    serious = [
-        (violation["id"], node["target"])
-        for violation in violations
-        if violation["impact"] in ("serious", "critical")
-        for node in violation["nodes"]
-    ]
-    assert serious == []
+    assert serious_violations(page) == []
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,16 @@ def test_a_large_dataset_is_sampled_evenly(tmp_path, monkeypatch):
     assert result.histogram == pytest.approx(summary.intensity_histogram(sample))
 
 
+def test_examples_of_large_images_are_reduced_to_what_a_strip_has_room_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(summary, "MAX_EXAMPLE_SIDE", 14)
+    synthetic.write_archive("breastmnist", tmp_path, {"train": 4, "val": 2, "test": 2})
+    result = summary.summarize(medmnist.get("breastmnist"), root=tmp_path)
+    images, labels = medmnist.load_split("breastmnist", "train", root=tmp_path)
+    halved = images[labels == 0].reshape(-1, 14, 2, 14, 2).mean((2, 4))
+    assert np.abs(result.examples[0][..., 0] - halved).max() <= 1
+    assert result.mean.shape == (28, 28, 3)
+
+
 def test_images_are_joined_side_by_side():
     images = np.stack([np.full((4, 4, 3), value, np.uint8) for value in (0, 100)])
     joined = summary.side_by_side(images)

@@ -1,7 +1,6 @@
 """Bulk classification: one row per file, whatever the files are."""
 
 import io
-import re
 import struct
 import zipfile
 from pathlib import Path
@@ -192,21 +191,16 @@ def test_control_and_direction_characters_are_shown_escaped():
     assert len(bulk.display_name("x" * 5000)) == 200
 
 
-@pytest.mark.parametrize(
-    "text", ["=1+1", "+1", "-1", "@A1", "\tx", "\rx", "＝1+1", "＋1", "－1", "＠A1", " =1", "\n=1"]
-)
-def test_a_cell_that_a_spreadsheet_would_run_gets_an_apostrophe(text):
-    assert bulk.csv_cell(text).lstrip()[0] == "'"
-
-
-@pytest.mark.parametrize("text", ["a;=1+1", "a; ＝cmd", "a\t-1"])
-def test_formulas_after_a_separator_of_other_languages_get_one_too(text):
-    assert not re.search(r"[;\t]\s*[=＝-]", bulk.csv_cell(text))
-
-
-def test_other_cells_stay_as_they_are():
-    values = ("a=b", None, 0.5, "normal, benign; malignant", "a-b.png")
-    assert [bulk.csv_cell(value) for value in values] == ["a=b", "", "0.5000", *values[3:]]
+def test_a_zip_with_too_many_entries_is_refused_before_they_are_parsed(tmp_path, monkeypatch):
+    path = pack(tmp_path / "many.zip", {f".{i}": b"" for i in range(20)})
+    monkeypatch.setattr(limits, "BULK_FILES", 19)
+    data = path.read_bytes()
+    end = data.rindex(b"PK\5\6")
+    path.write_bytes(data[: end + 8] + struct.pack("<HH", 1, 1) + data[end + 12 :])  # it says that it has one
+    with pytest.raises(MedvitError, match="At most 19 files"):
+        bulk.list_files([path])
+    with pytest.raises(MedvitError, match="no file"):
+        bulk.list_files([path], limited=False)
 
 
 @pytest.mark.parametrize("name", [".{}.png", "__MACOSX/{}.png", "{}/"])

@@ -108,7 +108,7 @@ def test_what_is_known_of_it_is_on_its_card(registry):
     card = registry.predictor(GROUP, "resnet").model_card()
     assert card.facts["Input"].startswith("48 x 48 pixels; mean 0.5")
     assert card.facts["Classes"] == "4: LABEL_0, LABEL_1, LABEL_2, LABEL_3"
-    assert card.facts["Attention"] == "No attention of ResNetForImageClassification can be read."
+    assert card.facts["Attention"] == "This model has no attention: it is a CNN."
     assert any("not calibrated" in sentence for sentence in card.limitations)
 
 

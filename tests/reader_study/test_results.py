@@ -1,9 +1,11 @@
 """The CSV of a reader study."""
 
+from dataclasses import replace
+
 import pytest
 
 from medvit.errors import MedvitError
-from medvit.reader_study import COLUMNS, read_csv, to_csv
+from medvit.reader_study import COLUMNS, positive_classes, read_csv, summarize, to_csv
 
 from .test_summary import rows
 
@@ -43,3 +45,14 @@ def test_a_damaged_file_is_refused_with_its_line(change, reason):
 def test_another_file_is_refused(text):
     with pytest.raises(MedvitError, match="The file"):
         read_csv(text)
+
+
+def test_the_positive_class_of_ones_own_two_classes_is_given():
+    own = [replace(row, dataset="biopsies") for row in rows()]
+    assert positive_classes(own) == {}
+    assert "macro_recall" in summarize(own)["pooled"]
+    sensitivity = summarize(own, positive_classes(own, "b"))["pooled"]["sensitivity"]["reader"]
+    assert (sensitivity["count"], sensitivity["n"]) == (6, 7)
+    for three in (own, [*own, replace(own[0], final_answer="c")], rows()):
+        with pytest.raises(MedvitError, match="with two classes"):
+            positive_classes(three, "d" if three is own else "b")

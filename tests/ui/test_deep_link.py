@@ -27,10 +27,10 @@ def links(registry):
         return Links(picker, tab_bar, gr.State("Explore"), gr.Radio(), gr.State())
 
 
-def opened(links, **query):
+def opened(links, kept=None, /, **query):
     picker = links.pickers
     values = {picker.subset: picker.subset.value, picker.model: picker.model.value, picker.selection: None}
-    return links.open(values, SimpleNamespace(query_params=query))
+    return links.open(values, SimpleNamespace(query_params=query), kept)
 
 
 def test_a_full_link_opens_exactly_that_view(links):
@@ -50,6 +50,25 @@ def test_the_link_to_a_view_opens_it_again(links, registry):
     values = {links.pickers.selection: selection, links.open_tab: "Test set", links.method: "rollout"}
     (query,) = links.query(values | {links.linked_map: None})
     assert dict(parse_qsl(query)) == FULL
+
+
+def test_work_that_the_browser_keeps_is_opened_where_the_address_is_no_link(links):
+    kept = {"dataset": "breastmnist", "model": "vit", "tab": "test-set"}
+
+    def checkpoint(**query):
+        picker = links.pickers
+        values = {
+            picker.subset: picker.subset.value,
+            picker.model: picker.model.value,
+            picker.selection: None,
+        }
+        changes = links.open(values, SimpleNamespace(query_params=query), kept)
+        return changes[picker.selection].checkpoint, changes.get(links.open_tab)
+
+    assert checkpoint(__theme="dark") == (("breastmnist", "vit"), "Test set")
+    assert checkpoint(tab="test-set") == (("breastmnist", "vit"), "Test set")
+    assert checkpoint(tab="explore") == (("bloodmnist", "vit_finetuned"), "Explore")
+    assert checkpoint(dataset="pathmnist", model="cnn") == (("pathmnist", "cnn"), None)
 
 
 def test_every_part_is_optional(links, registry):

@@ -93,7 +93,7 @@ def test_compare_shows_all_and_counts_those_with_the_same_classes(registry):
     page = tab.update({tab.selection: selection(registry, "vit"), tab.method: "rollout"})[tab.result]
     assert page.count("<section") == 4
     assert "These models have different classes." in page
-    assert "No attention of ResNetForImageClassification can be read." in page
+    assert "This model has no attention: it is a CNN." in page
     page = tab.update({tab.selection: selection(registry, "blood"), tab.method: "grad_cam"})[tab.result]
     assert page.count("<section") == 4 + len(registry.model_choices("bloodmnist"))
     assert "Models with other classes are displayed as well." in page

@@ -29,8 +29,12 @@ def button(
     """A button that saves the (file name, text) that ``make({component: value of each input})`` returns."""
     save = gr.Button(label, **options)
     file = gr.JSON(visible="hidden")
+
+    def to_json(values: dict[Any, Any]) -> list[str]:
+        return list(make(values))  # gr.JSON takes a tuple only with a warning
+
     clicked = save.click(
-        show_user_errors(make), set(inputs), file, concurrency_id=concurrency_id, **NO_SPINNER
+        show_user_errors(to_json), set(inputs), file, concurrency_id=concurrency_id, **NO_SPINNER
     )
     clicked.success(None, file, None, js=_SAVE, **PRIVATE)
     return save

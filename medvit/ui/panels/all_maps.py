@@ -77,7 +77,8 @@ def build(registry: Registry, answer: gr.State, answer_text: gr.HTML, heatmap: H
     connect(answer_text.change, panel.update, inputs, {grid}, show_progress_on=grid, **event)
     chosen = {answer} | heatmap.controls
     outputs = heatmap.outputs - {heatmap.layer_count, heatmap.unavailable}
-    connect(grid.select, panel.choose, chosen, outputs, concurrency_id="map", **NO_SPINNER)  # type: ignore[attr-defined]
+    event = NO_SPINNER | {"concurrency_id": "map", "trigger_mode": "multiple"}
+    connect(grid.select, panel.choose, chosen, outputs, **event)  # type: ignore[attr-defined]
     return panel
 
 

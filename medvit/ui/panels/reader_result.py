@@ -10,6 +10,7 @@ from medvit.data import short_name
 from medvit.errors import MedvitError
 from medvit.reader_study import Session, report, summarize, to_csv
 from medvit.reader_study.calibration import calibration_points
+from medvit.reader_study.report import Section
 from medvit.reader_study.results import CaseResult
 from medvit.ui import html
 from medvit.ui.components import download_button, gallery
@@ -65,7 +66,7 @@ class ResultPanel:
                 seconds=pooled["seconds"],
                 conclusion=result["conclusion"],
             ),
-            self.tables: html.render("reader_tables.html", sections=sections),
+            self.tables: html.render("reader_tables.html", sections=sections, cases=case_table(rows)),
             self.diagram: plots.confidence_diagram(diagram_curves(rows)),
             self.misled: self._gallery(session, pooled["misled"]),
             self.csv: gr.Button(visible=not session.practice),
@@ -128,6 +129,27 @@ def diagram_curves(rows: list[CaseResult]) -> dict[str, list[dict[str, Any]]]:
             [row.final_confidence for row in rows], [row.final_answer == row.truth for row in rows]
         ),
     }
+
+
+def case_table(rows: list[CaseResult]) -> Section:
+    """Every case with its true class, and which answers were right."""
+    columns = ("case", "true class", "first answer", "advice", "final answer", "seconds")
+    cases = [
+        (
+            str(row.case),
+            short_name(row.truth),
+            _marked(row.first_answer, row.truth),
+            "not shown" if row.condition == "none" else _marked(row.advice, row.truth),
+            _marked(row.final_answer, row.truth),
+            f"{row.seconds_first + row.seconds_final:.1f}",
+        )
+        for row in rows
+    ]
+    return Section("Every case with its true class", columns, cases)
+
+
+def _marked(answer: str, truth: str) -> str:
+    return f"{'✓' if answer == truth else '✗'} {short_name(answer)}"
 
 
 def _item(row: CaseResult, practice: bool) -> Item:

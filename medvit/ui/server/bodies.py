@@ -27,6 +27,8 @@ MAX_CONTENT_TYPE = 256  # bytes; the boundary of a form is part of it
 JSON_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+\\?(?:"|\Z)', re.DOTALL)  # linear for any input
 SESSION_HASH = re.compile(rf"[\w.-]{{1,{limits.SESSION_HASH_CHARACTERS}}}", re.ASCII)
 MAX_INTEGER = 2**31
+PARTS_AT_ONCE = 32  # of a form; they take a few milliseconds
+MIN_PIECE = 1024  # bytes
 
 
 class BodyLimiter:
@@ -35,14 +37,25 @@ class BodyLimiter:
     An upload is passed on as it arrives, to be written to disk. Any other body is received completely and
     checked first, so that an unfinished one occupies little but a socket.
 
-    `budget`: bytes in memory for all bodies together. `address`: of the client. `count_files`: gets the
+    `budget`: bytes in memory for all bodies together. `address`: of the client. `turn`: shared by all bodies;
+    one after the other, pieces of uploads with many files are parsed. `count_files`: gets the
     number of files of an upload so far. `expected`: bytes, as declared, else the limit. `received`: bytes so
     far. `session`: hash of the session that it names. `refused`: the reason, once there is one. `complete`:
     no more will arrive.
     """
 
-    def __init__(self, receive: Receive, path: str, headers: Headers, budget: FairShare, address: str):
+    def __init__(
+        self,
+        receive: Receive,
+        path: str,
+        headers: Headers,
+        budget: FairShare,
+        address: str,
+        turn: anyio.Lock | None = None,
+    ):
         self._receive = receive
+        self._turn = turn or anyio.Lock()
+        self._rest, self._more = b"", False  # of a message of many parts, and whether others follow
         self._budget = budget
         self.address = address
         self._reserved = 0
@@ -103,7 +116,7 @@ class BodyLimiter:
     async def _next(self) -> Message:
         try:
             with anyio.fail_after(max(0.0, self._deadline - time.monotonic())):
-                message = await self._receive()
+                message = await self._receive_piece()
         except TimeoutError:
             self.refused = RefusedError(408, "The request took too long to arrive.", {"connection": "close"})
             raise self.refused from None
@@ -120,6 +133,19 @@ class BodyLimiter:
         if self.refused:
             raise self.refused
         return message
+
+    async def _receive_piece(self) -> Message:
+        """The next message, or a piece of it: to parse hundreds of files takes long."""
+        if not self._rest:
+            message = await self._receive()
+            if not self.is_upload or self._form.most_parts(message.get("body", b"")) <= PARTS_AT_ONCE:
+                return message
+            self._rest, self._more = message["body"], message.get("more_body", False)
+        size = max(MIN_PIECE, len(self._rest) * PARTS_AT_ONCE // self._form.most_parts(self._rest, 1))
+        async with self._turn:  # of one upload in each round of the event loop
+            await anyio.sleep(0)
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return {"type": "http.request", "body": piece, "more_body": bool(self._rest) or self._more}
 
     def _violation(self) -> RefusedError | None:
         if self.received > self.limit:
@@ -149,14 +175,9 @@ def check_json(body: bytes) -> str | None:
         RefusedError: too deep, too many values, not text, or a value of another type or size than any client
             sends.
     """
-    structure = JSON_STRING.sub(b"", body)
-    if sum(map(structure.count, (b",", b"[", b"{"))) > limits.JSON_ELEMENTS:
+    may_be_many = _most_values(body) > limits.JSON_ELEMENTS  # fast; it also counts what is inside texts
+    if may_be_many and _most_values(JSON_STRING.sub(b"", body)) > limits.JSON_ELEMENTS:
         raise RefusedError(413, f"A request may have at most {limits.JSON_ELEMENTS:,} values.")
-    depth = 0
-    for bracket in re.findall(rb"[][{}]", structure):
-        depth += 1 if bracket in b"[{" else -1
-        if depth > limits.JSON_DEPTH:
-            raise RefusedError(400, f"A request may be nested at most {limits.JSON_DEPTH} levels deep.")
     if body.count(b'"path"') > limits.UPLOAD_FILES:
         raise RefusedError(413, f"A request may name at most {limits.UPLOAD_FILES} files.")
     if rb"\u0000" in body:
@@ -167,10 +188,26 @@ def check_json(body: bytes) -> str | None:
         if body.lstrip()[:1] in (b"{", b"["):
             raise malformed() from None
         return None
+    _check_depth(values)
     if not isinstance(values, dict):
         return None
     _check_values(values)
     return values.get("session_hash")
+
+
+def _most_values(json: bytes) -> int:
+    return sum(map(json.count, (b",", b"[", b"{")))
+
+
+def _check_depth(value: Any) -> None:
+    """Raise RefusedError if lists and objects are nested too deep; orjson itself stops at 1,024 levels."""
+    level = [value]
+    for _ in range(limits.JSON_DEPTH + 1):
+        nested = [item for item in level if isinstance(item, list | dict)]
+        if not nested:
+            return
+        level = [child for item in nested for child in (item.values() if isinstance(item, dict) else item)]
+    raise RefusedError(400, f"A request may be nested at most {limits.JSON_DEPTH} levels deep.")
 
 
 def check_session_hash(value: Any) -> None:

@@ -5,6 +5,7 @@ Gradio deletes what it knows of; not what an aborted upload or a killed server l
 
 import stat
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,12 +16,25 @@ from medvit import limits
 PREFIX = "medvit-uploads-"
 
 
-async def clean_up_forever(folder: Path, seconds: float = limits.RETENTION_SECONDS) -> None:
-    """Delete files older than `seconds` from a folder of uploads and from abandoned ones, until cancelled."""
+async def clean_up_forever(
+    folder: Path, seconds: float = limits.RETENTION_SECONDS, known: Iterable[set[str]] = ()
+) -> None:
+    """Delete files older than `seconds` from a folder of uploads and from abandoned ones, until cancelled.
+
+    Args:
+        known: paths that Gradio remembers; those that are gone are removed from them.
+    """
     while True:
         for path in (folder, *abandoned_folders(folder)):
             await anyio.to_thread.run_sync(delete_old_files, path, seconds)
+        for paths in filter(None, known):
+            paths -= await anyio.to_thread.run_sync(missing, list(paths))
         await anyio.sleep(max(1, min(60, seconds / 4)))
+
+
+def missing(paths: list[str]) -> set[str]:
+    """Those of the paths where there is no file."""
+    return {path for path in paths if not Path(path).exists()}
 
 
 def abandoned_folders(folder: Path) -> list[Path]:

@@ -3,21 +3,38 @@
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
+import anyio
 import gradio.route_utils
+import gradio.routes
+from gradio.route_utils import FileUploadProgress, GradioMultiPartParser, GradioUploadFile
+from gradio_client.utils import strip_invalid_filename_characters
+from starlette.requests import Request
 
 from medvit import limits
 from medvit.ui.server.bodies import BodyLimiter
-from medvit.ui.server.responses import disk_full
+from medvit.ui.server.responses import disk_full, malformed
 from medvit.ui.server.shares import FairShare, fits
 
-_created: ContextVar[list[str]] = ContextVar("files that the current request created")
+
+class _Created:
+    """Paths of the files that a request created, until it ends; then it may create no more."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.ended = False
+        self.lock = threading.Lock()
+
+
+_created: ContextVar[_Created] = ContextVar("files of the current request")
 
 
 class UploadSpace:
@@ -81,9 +98,21 @@ class TemporaryFile:
     """A part of a form on its way to disk; not kept open, as a form may have more parts than descriptors."""
 
     def __init__(self, delete: bool = False, dir: str | Path | None = None):
-        descriptor, self.name = tempfile.mkstemp(dir=dir)
-        os.close(descriptor)
-        _created.get([]).append(self.name)
+        self._folder = dir
+        self._created = _created.get(_Created())
+        self._name = ""
+
+    @property
+    def name(self) -> str:
+        """Its path. It is created at the first use, which is in a thread, unlike the parsing of the form."""
+        if not self._name:
+            with self._created.lock:
+                if self._created.ended:
+                    raise FileNotFoundError("The request of this file has ended.")
+                descriptor, self._name = tempfile.mkstemp(dir=self._folder)
+                self._created.paths.append(self._name)
+            os.close(descriptor)
+        return self._name
 
     def write(self, data: bytes) -> int:
         """Append to the file."""
@@ -102,9 +131,55 @@ class TemporaryFile:
         """Nothing, as it is not open."""
 
 
-def use_temporary_files() -> None:
-    """Let Gradio write the parts of forms to TemporaryFile."""
+def store_uploads_in_threads() -> None:
+    """Let Gradio write the parts of forms to TemporaryFile, and store uploads with `receive_files`."""
     gradio.route_utils.NamedTemporaryFile = TemporaryFile  # type: ignore[assignment]
+    gradio.routes.upload_fn = receive_files  # type: ignore[attr-defined]
+
+
+async def receive_files(
+    request: Request,
+    upload_dir: str,
+    max_file_size: float,
+    upload_id: str | None = None,
+    force_move: bool = False,
+    upload_progress: FileUploadProgress | None = None,
+) -> tuple[list[str], list[str], list[str]]:
+    """Replaces Gradio's `upload_fn`, which moves the files, up to a thousand, on the event loop.
+
+    Returns:
+        the paths of the files, and two empty lists.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise malformed()
+    if upload_id and upload_progress:
+        upload_progress.track(upload_id)
+    parser = GradioMultiPartParser(
+        request.headers,
+        request.stream(),
+        upload_dir=upload_dir,
+        upload_id=upload_id,
+        upload_progress=upload_progress,
+        max_file_size=max_file_size,
+    )
+    files = (await parser.parse()).getlist("files")
+    return await anyio.to_thread.run_sync(_store, files, Path(upload_dir)), [], []
+
+
+def _store(files: list[Any], folder: Path) -> list[str]:
+    """Move uploads to <folder>/<hash of the content>/<name>, where Gradio looks for them."""
+    paths = []
+    for file in files:
+        if not isinstance(file, GradioUploadFile):
+            raise malformed()
+        name = strip_invalid_filename_characters(Path(file.filename or "").name) or "file"
+        if name == "..":
+            raise malformed()
+        directory = folder / file.sha.hexdigest()
+        directory.mkdir(exist_ok=True)
+        Path(file.file.name).rename(directory / name)
+        paths.append(str(directory / name))
+    return paths
 
 
 @contextmanager
@@ -113,12 +188,14 @@ def delete_left_files() -> Iterator[None]:
 
     Gradio leaves the parts of a form that is cut off, lacks its end, or names unknown fields.
     """
-    names: list[str] = []
-    token = _created.set(names)
+    created = _Created()
+    token = _created.set(created)
     try:
         yield
     finally:
         _created.reset(token)
-        for name in names:
+        with created.lock:
+            created.ended = True
+        for path in created.paths:
             with suppress(OSError):
-                Path(name).unlink()
+                Path(path).unlink()

@@ -79,6 +79,7 @@ class LimitsMiddleware:
         self.log = log
         self.slots = (Slots(MCP, limits.MCP_REQUESTS), Slots(DIRECT, limits.DIRECT_REQUESTS))
         self.bodies = FairShare(limits.BODIES_BYTES)
+        self.upload_turn = anyio.Lock()
         self.pages = WaitingRoom(limits.PAGES_PER_ADDRESS)
         self.space = UploadSpace(uploads or Path(tempfile.gettempdir()))
         self.throttle = LoginThrottle()
@@ -135,7 +136,10 @@ class _Request:
             self._check_login()
             await self._answer_metrics()
             headers = Headers(scope=self.scope)
-            self.body = BodyLimiter(self.receive, self.path, headers, self.middleware.bodies, self.address)
+            shared = self.middleware
+            self.body = BodyLimiter(
+                self.receive, self.path, headers, shared.bodies, self.address, shared.upload_turn
+            )
             await self.body.read_ahead()
             if self.body.session and self.middleware.sessions:
                 self.middleware.sessions.remember(self.body.session, self.address)

@@ -15,6 +15,7 @@ class MultipartCounter:
 
     def __init__(self, content_type: bytes):
         boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+        self._delimiter = b"--" + boundary
         self.parts = 0
         self.field_bytes = 0
         self._is_file = False
@@ -37,6 +38,10 @@ class MultipartCounter:
             self._parser.write(chunk)
         except FormParserError:
             self._parser = None
+
+    def most_parts(self, chunk: bytes, at_least: int = 0) -> int:
+        """How many parts a chunk of the body begins at most."""
+        return max(at_least, chunk.count(self._delimiter))
 
     def _begin(self) -> None:
         self.parts += 1

@@ -1,14 +1,14 @@
-"""Bounds on Gradio's queue: unread messages, jobs without a client, jobs per visitor."""
+"""Bounds on Gradio's queue: unread messages, requests without a client, jobs per visitor."""
 
 import itertools
 import random
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import anyio
 import gradio as gr
+from gradio.server_messages import ProcessCompletedMessage
 
 from medvit import limits
 from medvit.ui.server.shares import fits, network
@@ -33,7 +33,7 @@ def bound_queue(demo: gr.Blocks) -> None:
         events = list(_events(queue))
         if any(_is_job(event, body) for event in events):
             return False, "Busy: your last job is still running.", "queue_full"
-        own = [event for event in events if _address(event.request) == address]
+        own = [event for event in events if event.address == address]
         waiting = sum(event in own for event in _waiting(queue))
         if not fits(waiting, 1, len(queue), limits.QUEUE):
             return False, "Busy: the queue is full. Try again in a few seconds.", "queue_full"
@@ -43,10 +43,22 @@ def bound_queue(demo: gr.Blocks) -> None:
         success, name, state = await push(body, request, username)
         event = queue.event_ids_to_events.get(name) if success else None
         if event:
+            event.address = address
             mailboxes.owners[event.session_hash] = address
             _take_turn(queue, event, len(own))
         return success, name, state
 
+    process = queue.process_events
+
+    async def processed(events, *arguments):
+        try:
+            await process(events, *arguments)
+        finally:
+            for event in events:
+                if not event.alive:  # Gradio sends nothing more, not even an end
+                    _send_end(queue, event)
+
+    queue.process_events = processed
     queue.push = checked  # type: ignore[method-assign]
     queue.get_events = lambda: _next_event(queue)  # type: ignore[method-assign]
 
@@ -61,15 +73,10 @@ def _next_event(queue: Any) -> tuple[list[Any], bool, str] | None:
         free = limit - events.current_concurrency
         if free <= 0 or not events.queue:
             continue
-        running = {
-            _address(event.request)
-            for job in queue.active_jobs
-            for event in job or ()
-            if event.concurrency_id == name
-        }
+        running = {event.address for event in _running(queue) if event.concurrency_id == name}
         for event in events.queue:
             shared = free > limit // 8 and not event.fn.types_generator  # of long jobs, one an address
-            if shared or _address(event.request) not in running:
+            if shared or event.address not in running:
                 events.queue.remove(event)
                 return [event], False, name
     return None
@@ -113,7 +120,7 @@ class _Mailboxes:
         self._forget_closed()
         own = [name for name in self.messages if self.owners.get(name) == address]
         while own and not fits(len(own), 1, len(self.messages), limits.MAILBOXES):
-            await self._drop(own.pop(0))
+            await _drop(self.queue, own.pop(0))
 
     async def limit_messages(self) -> None:
         """Drop messages while all together exceed the limit: the oldest of the address with the most."""
@@ -126,11 +133,7 @@ class _Mailboxes:
             address = max(totals, key=lambda name: totals[name])
             session = next(name for name in counts if self.owners.get(name, "") == address)
             totals[address] -= counts.pop(session)
-            await self._drop(session)
-
-    async def _drop(self, session: str) -> None:
-        await self.queue.clean_events(session_hash=session)
-        self.messages.pop(session, None)
+            await _drop(self.queue, session)
 
     def _forget_closed(self) -> None:
         """Forget sessions without messages, also those that Gradio never removes."""
@@ -139,11 +142,21 @@ class _Mailboxes:
                 known.pop(session)
 
 
+async def _drop(queue: Any, session: str) -> None:
+    """Forget the messages of a session, and end its events; whoever listens gets an error from Gradio."""
+    await queue.clean_events(session_hash=session)
+    queue.pending_messages_per_session.pop(session, None)
+
+
 def _events(queue: Any) -> Iterator[Any]:
     """Events that run or wait."""
+    yield from _running(queue)
+    yield from _waiting(queue)
+
+
+def _running(queue: Any) -> Iterator[Any]:
     for job in queue.active_jobs:
         yield from job or ()
-    yield from _waiting(queue)
 
 
 def _waiting(queue: Any) -> Iterator[Any]:
@@ -161,22 +174,45 @@ def _is_job(event: Any, body: Any) -> bool:
     return same and event.alive and event.fn.types_generator
 
 
-async def stop_unattended_jobs_forever(queue: Any) -> None:
-    """Stop jobs whose client has not read their messages for UNATTENDED_SECONDS: it left, or never listened.
+async def end_unattended_forever(queue: Any) -> None:
+    """End what nobody waits for, until cancelled.
 
-    A job is an event of a generator function, which ends at its next `yield`.
+    A client that has read no message for UNATTENDED_SECONDS has left, or never listened. Its requests are
+    taken from the queue, and its jobs, events of generator functions, end at their next `yield`; others end
+    by themselves soon. Answers are dropped after UNREAD_SECONDS.
     """
-    unread_since: dict[str, float] = {}
+    unread: dict[str, float] = {}  # session -> seconds for which messages have been waiting
     while True:
-        await anyio.sleep(CHECK_SECONDS)
-        running = {event._id: event for job in queue.active_jobs for event in job or ()}
-        for name in [name for name in unread_since if name not in running]:
-            del unread_since[name]
-        for name, event in running.items():
-            messages = queue.pending_messages_per_session.get(event.session_hash)
-            if not event.fn.types_generator or messages is None or messages.empty():
-                unread_since.pop(name, None)
-            elif (
-                time.monotonic() - unread_since.setdefault(name, time.monotonic()) > limits.UNATTENDED_SECONDS
-            ):
-                await queue.clean_events(event_id=name)
+        await anyio.sleep(CHECK_SECONDS)  # counted as this much, so that a busy server blames no client
+        messages = list(queue.pending_messages_per_session.items())
+        unread = {
+            session: unread.get(session, 0) + CHECK_SECONDS
+            for session, waiting in messages
+            if not waiting.empty()
+        }
+        ended = [
+            *_waiting(queue),
+            *(event for event in _running(queue) if event.alive and event.fn.types_generator),
+        ]
+        for event in ended:
+            if unread.get(event.session_hash, 0) > limits.UNATTENDED_SECONDS:
+                await _end(queue, event)
+        busy = {event.session_hash for event in _events(queue)}
+        for session, seconds in unread.items():
+            if seconds > limits.UNREAD_SECONDS and session not in busy:
+                await _drop(queue, session)
+
+
+async def _end(queue: Any, event: Any) -> None:
+    runs = event in list(_running(queue))
+    await queue.clean_events(event_id=event._id)
+    if not runs:  # of one that runs, `process_events` sends the end
+        _send_end(queue, event)
+
+
+def _send_end(queue: Any, event: Any) -> None:
+    """Tell whoever listens after all that an event has been ended, unless a message says so already."""
+    messages = queue.pending_messages_per_session.get(event.session_hash)
+    if messages is not None and event._id in queue.pending_event_ids_session.get(event.session_hash, ()):
+        output = {"error": "Nobody read the messages of this request, so it was ended. Send it again."}
+        messages.put_nowait(ProcessCompletedMessage(event_id=event._id, output=output, success=False))

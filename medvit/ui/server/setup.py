@@ -15,12 +15,12 @@ import gradio.routes
 
 from medvit import limits
 from medvit.ui.server.cleanup import clean_up_forever
-from medvit.ui.server.disk import use_temporary_files
+from medvit.ui.server.disk import store_uploads_in_threads
 from medvit.ui.server.metrics import Metrics
 from medvit.ui.server.middleware import LimitsMiddleware
 from medvit.ui.server.origins import OriginPolicy
 from medvit.ui.server.protocol import use_bounded_protocol
-from medvit.ui.server.queueing import bound_queue, stop_unattended_jobs_forever
+from medvit.ui.server.queueing import bound_queue, end_unattended_forever
 from medvit.ui.server.responses import log_exception
 from medvit.ui.server.sessions import SessionHolder, limit_memory_forever
 from medvit.ui.server.uploads import BoundedProgress, open_uploads_only
@@ -29,7 +29,7 @@ from medvit.ui.server.uploads import BoundedProgress, open_uploads_only
 def protect(demo: gr.Blocks) -> None:
     """Open uploads only, bound what is kept of them, and bound the queue."""
     open_uploads_only(demo)
-    use_temporary_files()
+    store_uploads_in_threads()
     gradio.routes.file_upload_statuses = BoundedProgress()
     demo.queue(
         max_size=limits.QUEUE,
@@ -63,9 +63,10 @@ def options(
         # Outermost: what app_kwargs["middleware"] names is inside Gradio's own CORS and compression.
         app.middleware_stack = LimitsMiddleware(app.middleware_stack, policy, log, uploads, sessions, metrics)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(clean_up_forever, uploads)
+            known = app.get_blocks().temp_file_sets  # Gradio never forgets what others delete
+            tasks.start_soon(clean_up_forever, uploads, limits.RETENTION_SECONDS, known)
             tasks.start_soon(limit_memory_forever, sessions)
-            tasks.start_soon(stop_unattended_jobs_forever, app.get_blocks()._queue)
+            tasks.start_soon(end_unattended_forever, app.get_blocks()._queue)
             yield
             tasks.cancel_scope.cancel()
 

@@ -4,12 +4,14 @@ import ipaddress
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import lru_cache
 
 import anyio
 
 from medvit.ui.server.responses import RefusedError, busy
 
 
+@lru_cache(10_000)
 def network(address: str) -> str:
     """The address itself; of IPv6 the /64 network, which is given to one customer."""
     try:

@@ -14,7 +14,7 @@ import gradio as gr
 from medvit import limits, plots
 from medvit.data import short_name
 from medvit.errors import MedvitError
-from medvit.inference import bulk
+from medvit.inference import bulk, bulk_csv
 from medvit.inference.budget import Budget, duration
 from medvit.inference.registry import Registry
 from medvit.limits import BULK_BYTES, BULK_FILES, BULK_LOOSE_FILES, IMAGE_BYTES, RETENTION_SECONDS
@@ -122,8 +122,8 @@ class BulkTab:
         if not values[self.rows]:
             raise MedvitError("There are no results to save yet. Classify some pictures first.")
         text = io.StringIO()
-        bulk.write_header(text)
-        bulk.write_rows(text, values[self.rows])
+        bulk_csv.write_header(text)
+        bulk_csv.write_rows(text, values[self.rows])
         return "results.csv", text.getvalue()
 
 

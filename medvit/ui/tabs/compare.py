@@ -51,9 +51,7 @@ class Compare:
         ]
         same = [prediction for prediction in predictions if set(prediction.classes) == set(classes)]
         counted = votes(same) if len(same) > 1 else []
-        return {
-            self.result: html.render("compare.html", votes=counted, count=len(same), columns=columns)
-        }
+        return {self.result: html.render("compare.html", votes=counted, count=len(same), columns=columns)}
 
 
 def build(registry: Registry, selection: gr.State) -> Compare:

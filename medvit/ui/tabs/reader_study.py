@@ -11,8 +11,8 @@ from typing import Any
 import gradio as gr
 
 from medvit.errors import MedvitError
-from medvit.inference.registry import Registry
-from medvit.reader_study import Judgement, Session
+from medvit.inference.registry import Registry, Sample
+from medvit.reader_study import Judgement, Session, Study
 from medvit.reader_study.heatmaps import HeatmapCache
 from medvit.ui import html
 from medvit.ui.components.reader_case import reader_case
@@ -84,12 +84,14 @@ class ReaderStudyTab:
         except MedvitError:
             return False
 
-    def go_on(self, values: Values) -> Values:
-        """Display the case at which the reader stopped; nothing where that is not possible."""
-        try:
-            return self._draw(Session.from_dict(values[self.kept]))
-        except MedvitError:
-            return {}
+    def link(self, values: Values) -> dict[str, str] | None:
+        """The parts of a link to the unfinished study that the browser keeps; None where there is none."""
+        if not self.is_unfinished(values):
+            return None
+        study = Session.from_dict(values[self.kept]).study
+        if not self.cases.registry.has(study.dataset, study.model):
+            return None
+        return {"dataset": study.dataset, "model": study.model, "tab": "reader-study"}
 
     def _display(self, screen: str) -> Values:
         return {column: gr.Column(visible=name == screen) for name, column in self.screens.items()}
@@ -111,7 +113,10 @@ class ReaderStudyTab:
             self.setup.status: html.status("Preparing the cases and the model's advice …", 0, 0, "Preparing"),
         }
         session = self.setup.make(values, selection)
-        yield self._step(session) | self.ready() | self.setup.clear_upload()
+        study = session.study
+        is_other = (study.dataset, study.model) != selection.checkpoint  # as an uploaded study may be
+        select = self._select(study, self.cases.registry.examples(study.dataset)[0]) if is_other else {}
+        yield self._step(session) | self.ready() | self.setup.clear_upload() | select
 
     def ready(self) -> Values:
         """The set-up before a start and after a failed one."""
@@ -165,8 +170,11 @@ class ReaderStudyTab:
     def open_misled(self, values: Values, event: gr.EventData) -> Values:
         """Select a clicked image of the result, with the dataset and the model of the study."""
         study = Session.from_dict(values[self.kept]).study
+        return self._select(study, self.cases.registry.test_sample(study.dataset, int(event.index)))
+
+    def _select(self, study: Study, sample: Sample) -> Values:
+        """Select the dataset and the model of a study, and an image."""
         registry, pickers = self.cases.registry, self.pickers
-        sample = registry.test_sample(study.dataset, int(event.index))
         model = gr.Dropdown(model_choices(registry, study.dataset), value=study.model)
         selection = Selection(study.dataset, study.model, sample)
         chosen = {pickers.subset: study.dataset, pickers.model: study.model, pickers.selection: selection}
@@ -201,7 +209,8 @@ def _connect(tab: ReaderStudyTab) -> None:
     setup, selection = tab.setup, tab.pickers.selection
     step = tab.session_outputs | {tab.kept}
     start_inputs = {selection} | setup.inputs
-    start_outputs = step | {setup.start, setup.status} | upload_outputs(setup)
+    pickers = tab.pickers.outputs | {tab.pickers.subset}
+    start_outputs = step | {setup.start, setup.status} | upload_outputs(setup) | pickers
     started = connect(
         setup.start.click, tab.start, start_inputs, start_outputs, concurrency_id="model", **NO_SPINNER
     )
@@ -219,7 +228,7 @@ def _connect(tab: ReaderStudyTab) -> None:
 
 
 def connect_tabs(demo: gr.Blocks, tab_bar: gr.Tabs, tab: ReaderStudyTab, redraw: dict[str, gr.State]) -> None:
-    """Open a misled case in Explore, and the tab Data for a download; go on with a study after a reload.
+    """Open a misled case in Explore, and the tab Data for a download; prepare a study after a reload.
 
     Args:
         redraw: label of a tab -> its redraw counter.
@@ -233,19 +242,12 @@ def connect_tabs(demo: gr.Blocks, tab_bar: gr.Tabs, tab: ReaderStudyTab, redraw:
     def open_data(values: Values) -> Values:
         return {tab_bar: gr.Tabs(selected="data"), redraw["Data"]: values[redraw["Data"]] + 1}
 
-    def resume(values: Values, request: gr.Request) -> Values:
-        if "tab" in request.query_params or not tab.is_unfinished(values):
-            return gr.skip()
-        # Drawn here as well, as the selection, which opening the tab needs, may not be there yet.
-        return {tab_bar: gr.Tabs(selected="reader-study")} | tab.go_on(values)
-
     pickers, counters = tab.pickers, {redraw["Explore"], redraw["Data"]}
     opened = {tab_bar, pickers.subset} | counters | pickers.outputs
     misled = tab.result.misled.select  # type: ignore[attr-defined]
     connect(misled, open_misled, {tab.kept} | counters, opened, **NO_SPINNER)
     connect(tab.setup.to_data.click, open_data, counters, {tab_bar} | counters, **NO_SPINNER)
-    resumed = connect(demo.load, resume, {tab.kept}, {tab_bar} | tab.session_outputs, **NO_SPINNER)
-    connect(resumed.success, tab.prepare, {tab.kept}, (), concurrency_id="map", **NO_SPINNER)
+    connect(demo.load, tab.prepare, {tab.kept}, (), concurrency_id="map", **NO_SPINNER)
 
 
 def upload_outputs(setup: SetupPanel) -> set[Any]:

@@ -201,7 +201,8 @@ def build(registry: Registry, selection: gr.State) -> TestSet:
         (pictures.turn, tab.turn_page),  # type: ignore[attr-defined]
     ]
     for listener, function in events:
-        connect(listener, function, tab.gallery_inputs, tab.gallery_outputs, **AT_ONCE)
+        event = AT_ONCE | {"trigger_mode": "multiple"}  # a quick second click counts as well
+        connect(listener, function, tab.gallery_inputs, tab.gallery_outputs, **event)
     changed = {matrix, disagreements} | tab.gallery_outputs
     connect(other_model.select, tab.compare, tab.gallery_inputs, changed, **AT_ONCE)
     return tab

@@ -11,9 +11,11 @@ BOUNDARY = "medvit-test"
 JSON = {"Content-Type": "application/json"}
 
 
-def request(address, method, path, body=None, headers=None):
-    """Status, headers and body of one response."""
-    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+def request(address, method, path, body=None, headers=None, source="127.0.0.1"):
+    """Status, headers and body of one response, to a client with the address `source`."""
+    connection = http.client.HTTPConnection(
+        address.removeprefix("http://"), timeout=60, source_address=(source, 0)
+    )
     connection.request(method, path, body, headers or {})
     response = connection.getresponse()
     return response.status, response.headers, response.read()

@@ -90,7 +90,8 @@ def test_other_files_in_the_folder_count_too(space, tmp_path, monkeypatch):
 
 def test_a_part_of_a_form_is_written_without_staying_open_and_deleted_unless_it_is_moved(tmp_path):
     with delete_left_files():
-        left, moved = TemporaryFile(dir=tmp_path), TemporaryFile(dir=tmp_path)
+        left, moved, late = (TemporaryFile(dir=tmp_path) for _ in range(3))
+        assert not list(tmp_path.iterdir())
         for file in (left, moved):
             file.write(b"ab")
             file.write(b"c")
@@ -98,8 +99,9 @@ def test_a_part_of_a_form_is_written_without_staying_open_and_deleted_unless_it_
             assert file.read() == b"abc"
         Path(moved.name).rename(tmp_path / "moved")
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
-    with pytest.raises(FileNotFoundError):  # a late write creates no new file
-        left.write(b"d")
+    for file in (left, late):
+        with pytest.raises(FileNotFoundError):  # a late write creates no new file
+            file.write(b"d")
 
 
 CUT_OFF = {

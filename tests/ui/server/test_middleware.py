@@ -13,43 +13,8 @@ from medvit.ui.server import middleware
 from medvit.ui.server.responses import RefusedError
 from tests.conftest import REPOSITORY
 
+from .asgi import fine, respond
 from .http import BOUNDARY, JSON, form, request, run_async
-
-
-def respond(app, path="/gradio_api/run/predict", running=0, method="POST", headers=(), body=b""):
-    """Status and text of the response of the middleware around an ASGI app to one request."""
-    sent = []
-
-    async def receive():
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message):
-        sent.append(message)
-
-    layer = middleware.LimitsMiddleware(app)
-    _, direct = layer.slots
-    direct.by_address.update({"10.0.0.1": running})
-    path, _, query = path.partition("?")
-    scope = {
-        "type": "http", "path": path, "method": method, "headers": [(b"host", b"localhost"), *headers],
-        "query_string": query.encode(), "client": ("127.0.0.1", 1),
-    }  # fmt: skip
-    run_async(layer, scope, receive, send)
-    assert direct.used == running
-    assert layer.bodies.used == 0
-    assert (b"x-content-type-options", b"nosniff") in sent[0]["headers"]
-    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:]).decode()
-
-
-async def fine(scope, receive, send):
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"fine"})
-
-
-async def echo(scope, receive, send):
-    message = await receive()
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": message["body"]})
 
 
 def test_a_full_disk_is_one_sentence():
@@ -100,53 +65,6 @@ def test_mcp_messages_have_slots_of_their_own():
         pass
     with slots.hold("b"):
         pass
-
-
-def test_a_body_is_passed_on_unchanged():
-    body = json.dumps({"data": ["a" * 1000], "session_hash": "abc", "fn_index": 3}).encode()
-    assert respond(echo, body=body) == (200, body.decode())
-    assert respond(echo, body=b"no json") == (200, "no json")
-
-
-@pytest.mark.parametrize(
-    ("values", "status"),
-    [
-        ({"session_hash": "x" * 65}, 400),
-        ({"session_hash": "x" * 64}, 200),
-        ({"session_hash": ["x"]}, 400),
-        ({"session_hash": "../x"}, 400),
-        ({"trigger_id": "1"}, 400),
-        ({"trigger_id": 10**30}, 400),
-        ({"fn_index": 1.5}, 400),
-        ({"event_id": "x" * 65}, 400),
-        ({"event_data": {"value": "x" * limits.EVENT_DATA_BYTES}}, 413),
-        ({"event_data": {"index": [1, 2], "value": "Explore"}}, 200),
-        ({"data": [[0]] * (limits.JSON_ELEMENTS // 2)}, 413),
-        ({"data": ["[,{" * limits.JSON_ELEMENTS]}, 200),  # inside a string
-        ({"data": [{"path": "a"}] * (limits.UPLOAD_FILES + 1)}, 413),
-        ({"data": ["\0"]}, 400),
-    ],
-    ids=str,
-)
-def test_values_that_the_server_keeps_have_a_type_and_a_size(values, status):
-    assert respond(fine, body=json.dumps(values).encode())[0] == status
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        (b"[" * 100_000, 413),
-        (b"[" * 1000, 400),
-        (b'{"a":' * 33 + b"1" + b"}" * 33, 400),
-        (b'{"a":' * 31 + b"1" + b"}" * 31, 200),
-        (b'{"a": "\\ud800"}', 400),
-        (b'{"a": ', 400),
-        (b'"' + b'\\"' * 1_000_000, 200),  # an unfinished string; checked in linear time
-    ],
-    ids=["flood", "deep", "33 levels", "31 levels", "lone surrogate", "unfinished", "unfinished string"],
-)
-def test_json_has_a_depth_and_a_number_of_values(body, status):
-    assert respond(fine, body=body)[0] == status
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Places in the queue and unread messages are limited and shared by address."""
 
+import asyncio
 import json
 import time
 from types import SimpleNamespace
@@ -21,9 +22,9 @@ def test_a_visitor_who_reads_nothing_is_refused_in_the_end(trained, tmp_path):
         config = json.loads(request(address, "GET", "/config")[2])
         number = next(d["id"] for d in config["dependencies"] if d["api_name"] == "confusion_matrix")
 
-        def join(session):
+        def join(session, source="127.0.0.1"):
             body = {"data": ["x" * 100_000, "y"], "session_hash": session, "fn_index": number}
-            return request(address, "POST", "/gradio_api/queue/join", json.dumps(body), JSON)
+            return request(address, "POST", "/gradio_api/queue/join", json.dumps(body), JSON, source)
 
         responses = []
         for _ in range(3 * limits.UNREAD_MESSAGES):
@@ -34,7 +35,7 @@ def test_a_visitor_who_reads_nothing_is_refused_in_the_end(trained, tmp_path):
         assert responses[0][0] == 200
         assert responses[-1][0] == 503
         assert b"read the messages" in responses[-1][2]
-        assert join("another")[0] == 200
+        assert join("another", "127.0.0.2")[0] == 200  # of another address: this one may fill its share
 
 
 def request_of(session, number=7):
@@ -50,8 +51,16 @@ def client(address):
 def event(name, session, number=7, generator=True, address="a"):
     fn = SimpleNamespace(_id=number, types_generator=generator)
     return SimpleNamespace(
-        _id=name, session_hash=session, fn=fn, alive=True, concurrency_id="model", request=client(address)
+        _id=name, session_hash=session, fn=fn, alive=True, concurrency_id="model", address=address
     )
+
+
+def messages(count):
+    """Messages that wait to be read."""
+    waiting = asyncio.Queue()
+    for _ in range(count):
+        waiting.put_nowait("message")
+    return waiting
 
 
 class Queue:
@@ -73,15 +82,19 @@ class Queue:
 
     async def push(self, body, request, username):
         name = f"event {len(self.event_ids_to_events)}"
-        new = event(name, body.session_hash, body.fn_index, False, request.client.host)
+        new = event(name, body.session_hash, body.fn_index, False)
         self.event_ids_to_events[name] = new
         self.waiting.append(new)
-        self.pending_messages_per_session.setdefault(body.session_hash, SimpleNamespace(qsize=lambda: 1))
+        self.pending_messages_per_session.setdefault(body.session_hash, messages(1))
         self.pending_event_ids_session.setdefault(body.session_hash, set()).add(name)
         return True, name, "success"
 
+    async def process_events(self, events):
+        """Nothing, as if the events had been ended."""
+
     async def clean_events(self, *, event_id=None, session_hash=None):
         self.cleaned.append(event_id or session_hash)
+        self.waiting[:] = [each for each in self.waiting if each._id != event_id]
 
     def run_next(self):
         """Start the next event, as Gradio does; its address, None if none may start."""
@@ -90,7 +103,7 @@ class Queue:
             return None
         self.active_jobs.append(taken[0])
         self.event_queue_per_concurrency_id["model"].current_concurrency += 1
-        return taken[0][0].request.client.host
+        return taken[0][0].address
 
 
 def bounded(*events):
@@ -134,7 +147,7 @@ def test_the_address_with_the_most_unread_messages_loses_its_oldest():
         push(f"greedy {i}")
     push("other", address="b")
     for session in queue.pending_messages_per_session:
-        queue.pending_messages_per_session[session] = SimpleNamespace(qsize=lambda: 50)
+        queue.pending_messages_per_session[session] = messages(50)
     queue.waiting.clear()
     for _ in range(limits.UNREAD_MESSAGES):
         push("another", address="c")
@@ -165,21 +178,50 @@ def test_a_visitor_runs_a_job_once_at_a_time():
     assert push("visitor 3")
 
 
-def test_a_job_ends_when_its_client_does_not_read(monkeypatch):
+@pytest.fixture
+def watch(monkeypatch):
+    """Runs `end_unattended_forever` for a while, with short limits."""
     monkeypatch.setattr(queueing, "CHECK_SECONDS", 0.01)
-    monkeypatch.setattr(limits, "UNATTENDED_SECONDS", 0.1)
-    queue = Queue(event("unread", "left"), event("read", "here"), event("short", "left", generator=False))
-    queue.pending_messages_per_session = {
-        "left": SimpleNamespace(empty=lambda: False),
-        "here": SimpleNamespace(empty=lambda: True),
-    }
+    monkeypatch.setattr(limits, "UNATTENDED_SECONDS", 0.05)
+    monkeypatch.setattr(limits, "UNREAD_SECONDS", 0.1)
 
-    async def watch():
+    async def run(queue):
         with anyio.move_on_after(0.5):
-            await queueing.stop_unattended_jobs_forever(queue)
+            await queueing.end_unattended_forever(queue)
 
-    run_async(watch)
-    assert set(queue.cleaned) == {"unread"}
+    return lambda queue: run_async(run, queue)
+
+
+def test_jobs_and_waiting_requests_end_when_their_client_does_not_read(watch):
+    queue = Queue(event("unread", "left"), event("read", "here"), event("short", "left", generator=False))
+    queue.waiting += [event("waits", "left", generator=False), event("attended", "here", generator=False)]
+    queue.pending_messages_per_session = {"left": messages(1), "here": messages(0)}
+    queue.pending_event_ids_session = {"left": {"unread", "waits"}}
+    watch(queue)
+    assert set(queue.cleaned) == {"unread", "waits"}
+    assert [each._id for each in queue.waiting] == ["attended"]
+    left = queue.pending_messages_per_session["left"]
+    left.get_nowait()
+    end = left.get_nowait()  # for whoever listens after all
+    assert (end.event_id, end.success) == ("waits", False)
+
+
+def test_an_answer_that_nobody_reads_is_dropped(watch):
+    queue = Queue(event("runs", "busy", generator=False))
+    queue.pending_messages_per_session = {"left": messages(3), "here": messages(0), "busy": messages(1)}
+    watch(queue)
+    assert set(queue.pending_messages_per_session) == {"here", "busy"}
+
+
+def test_who_listens_to_a_job_that_was_ended_gets_an_end():
+    queue, push = bounded()
+    push("visitor")
+    (job,) = queue.event_ids_to_events.values()
+    run_async(queue.process_events, [job])
+    assert queue.pending_messages_per_session["visitor"].qsize() == 1
+    job.alive = False
+    run_async(queue.process_events, [job])
+    assert queue.pending_messages_per_session["visitor"].qsize() == 2
 
 
 @pytest.mark.server

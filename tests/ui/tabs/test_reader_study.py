@@ -150,6 +150,11 @@ def test_the_result_agrees_with_the_csv(tab):
     right = sum(row.first_answer == row.truth for row in advised)
     assert f"{right} of {len(advised)} right" in update[tab.result.summary]
     assert "specificity" in update[tab.result.tables]
+    cases = update[tab.result.tables].split("Every case with its true class")[1]
+    assert cases.count("✓") == sum(row.first_answer == row.truth for row in rows) + sum(
+        row.final_answer == row.truth for row in rows
+    ) + sum(row.model_correct for row in advised)
+    assert cases.count("not shown") == len(rows) - len(advised)
 
 
 def test_another_reader_gets_the_same_study(tab, tmp_path):
@@ -213,6 +218,26 @@ def test_without_data_the_study_is_practice_on_drawings(tab_without_data):
     assert not update[tab.result.csv].visible
     with pytest.raises(gr.Error, match="no answers"):
         reader_study.show_user_errors(tab.result.save_csv)({tab.kept: update[tab.kept]})
+
+
+def test_a_study_of_another_model_selects_it(tab):
+    uploaded = start(tab)
+    *_, update = tab.start(
+        settings(tab, uploaded=uploaded)
+        | {tab.pickers.selection: selection(tab, ("bloodmnist", "vit_finetuned"))}
+    )
+    assert update[tab.pickers.selection].checkpoint == CHECKPOINT
+    assert (update[tab.pickers.subset], update[tab.pickers.model].value) == CHECKPOINT
+
+
+def test_an_unfinished_study_has_a_link(tab):
+    kept = start(tab)
+    parts = {"dataset": "breastmnist", "model": "cnn", "tab": "reader-study"}
+    assert tab.link({tab.kept: kept}) == parts
+    assert tab.link({tab.kept: None}) is None
+    kept["study"]["model"] = "other"
+    assert tab.link({tab.kept: kept}) is None
+    assert tab.link({tab.kept: finish(tab, start(tab))[tab.kept]}) is None
 
 
 def test_a_misled_case_opens_with_its_dataset_and_model(tab):

@@ -31,13 +31,13 @@ next.addEventListener("click", () => {
 });
 section.querySelector(".close").addEventListener("click", () => go(steps.length));
 section.addEventListener("keydown", (event) => { if (event.key === "Escape") go(steps.length); });
-// While another tab is open, there is nothing to introduce.
-document.addEventListener("click", () => setTimeout(() => {
-  section.classList.toggle("elsewhere", !target(current)?.offsetParent);
-}, 50));
+// While another tab is open, there is nothing to introduce: the parts of the screen have no size then.
+const observer = new ResizeObserver(() => section.classList.toggle("elsewhere", !target(0)?.offsetParent));
 
 // The parts of the screen are drawn later than this, or when their tab is opened.
 function start() {
-  if (target(0)?.offsetParent) go(0); else setTimeout(start, 200);
+  if (!target(0)?.offsetParent) return setTimeout(start, 200);
+  go(0);
+  observer.observe(target(0));
 }
 if (!remembered()) start();
