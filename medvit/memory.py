@@ -4,12 +4,29 @@ import ctypes
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 
+from medvit.errors import MedvitError
+
 RETURN_SECONDS = 10
+POLL_SECONDS = 0.2  # between two looks whether a picture is still needed
 
 _large_image_lock = threading.Lock()  # decoding and resizing one takes up to half a gigabyte
+
+
+_thread = threading.local()
+
+
+@contextmanager
+def give_up_when(stopped: Callable[[], bool]) -> Iterator[None]:
+    """Let the turns in the block, of this thread, wait no longer once `stopped` returns true."""
+    _thread.stopped = stopped
+    try:
+        yield
+    finally:
+        del _thread.stopped
 
 
 class LargeImageTurn:
@@ -28,10 +45,18 @@ class LargeImageTurn:
         return self
 
     def take(self) -> None:
-        """Wait for the turn; nothing if it is taken already."""
-        if not self._taken:
-            _large_image_lock.acquire()
-            self._taken = True
+        """Wait for the turn; nothing if it is taken already.
+
+        Raises:
+            MedvitError: the result is no longer needed; see `give_up_when`.
+        """
+        if self._taken:
+            return
+        stopped: Callable[[], bool] = getattr(_thread, "stopped", lambda: False)
+        while not _large_image_lock.acquire(timeout=POLL_SECONDS):
+            if stopped():
+                raise MedvitError("The job was stopped.")
+        self._taken = True
 
     def __exit__(self, *_) -> None:
         if self._taken:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from medvit import memory
-from medvit.memory import LargeImageTurn
+from medvit.errors import MedvitError
+from medvit.memory import LargeImageTurn, give_up_when
 
 
 def test_one_thread_at_a_time_has_the_turn():
@@ -34,6 +35,23 @@ def test_who_does_not_take_the_turn_does_not_wait():
         turn.take()
         with LargeImageTurn():
             pass
+
+
+def test_who_needs_a_turn_no_longer_stops_waiting_for_it():
+    stopped = threading.Event()
+
+    def wait():
+        with give_up_when(stopped.is_set), LargeImageTurn() as turn:
+            turn.take()
+
+    with ThreadPoolExecutor(1) as pool, LargeImageTurn() as turn:
+        turn.take()
+        waiting = pool.submit(wait)
+        stopped.set()
+        with pytest.raises(MedvitError, match="stopped"):
+            waiting.result(10)
+    with LargeImageTurn() as turn:
+        turn.take()
 
 
 def test_an_error_ends_the_turn():

@@ -106,7 +106,8 @@ def _facts(checkpoint: Checkpoint) -> dict[str, str]:
     card, test = checkpoint.card, checkpoint.card["test"]
     training, preprocessing = _training(checkpoint), checkpoint.preprocessing
     interpolation = card.get("interpolation")
-    resized = f", resized to {card['input_size']} ({interpolation})" if interpolation else ""
+    verb = "enlarged" if card["input_size"] > card["source_size"] else "reduced"
+    resized = f", {verb} to {card['input_size']} ({interpolation})" if interpolation else ""
     mean, std = (", ".join(f"{x:g}" for x in values) for values in (preprocessing.mean, preprocessing.std))
     versions = ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items())
     return {

@@ -26,6 +26,7 @@ from medvit import limits
 from medvit.errors import MedvitError
 from medvit.inference.budget import Budget
 from medvit.inference.predictor import Prediction, Predictor
+from medvit.memory import give_up_when
 
 BATCH_SIZE = 64
 PREFETCH = 3  # batches decoded or being decoded while the model computes another
@@ -246,7 +247,7 @@ def predict(
 
     def decode(file: File) -> np.ndarray | MedvitError:
         try:
-            with measured():
+            with measured(), give_up_when(stopped.is_set):
                 return predictor.source(reader(file))
         except MedvitError as error:
             return error

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medvit import explain, plots
+from medvit import explain, imaging, plots
 from medvit.errors import MedvitError
 from medvit.explain import MapOptions
 from medvit.files import atomic_file
@@ -77,10 +77,14 @@ def explain_files(
 def _explain(
     predictor: Predictor, source: np.ndarray, name: str, method: str, target: int | None, stem: Path
 ) -> Explained:
-    prediction = predictor.predict(source)
+    kind = explain.METHODS[method]
+    differentiated = -1 if target is None else target  # in the same pass
+    forward_pass = predictor.explainer(
+        imaging.to_tensor(source[None]), differentiated if kind.gradients else None, kind.needs_attention
+    )
+    prediction = predictor.of_forward_pass(source, forward_pass)
     target = prediction.top if target is None else target
     heatmap = predictor.heatmap(prediction, method, MapOptions(target))
-    kind = explain.METHODS[method]
     picture, overlay = f"{stem.name}.png", f"{stem.name}-{method}.png"
     try:
         plots.enlarge(source).save(stem.with_name(picture))

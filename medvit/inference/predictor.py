@@ -31,9 +31,8 @@ class Prediction:
     """Prediction of a model for one image.
 
     `dataset`: what the model was trained on. `source`: the model's input before resizing, uint8 (s, s, 3);
-    (h, w, 3) for a model of another program. `probabilities`: (C,), in the order of
-    `classes`; they sum to one unless the subset is multi-label. `recorded`: the forward pass behind it, None
-    for predictions made in bulk.
+    (h, w, 3) for a model of another program. `probabilities`: (C,); they sum to one unless the subset is
+    multi-label. `recorded`: the forward pass behind it, None for predictions made in bulk.
 
     From trust.npz, None without it: `calibrated` (C,), temperature-scaled probabilities; `in_distribution`,
     the out-of-distribution check; `trust`, the fitted statistics themselves. `agreement`: fraction of the
@@ -217,6 +216,10 @@ class Predictor:
         logits = self.explainer.logits(imaging.to_tensor(batch)).numpy()
         return self._predictions(batch, logits, [None] * len(batch))
 
+    def of_forward_pass(self, source: np.ndarray, forward_pass: explain.ForwardPass) -> Prediction:
+        """Return the prediction of a forward pass of `explainer` over source pixels, uint8 (s, s, 3)."""
+        return self._predictions(source[None], _logits([forward_pass]), [forward_pass])[0]
+
     def features(self, source: np.ndarray) -> np.ndarray:
         """Return the input of the classifier head, float32 (D,), for source pixels, uint8 (s, s, 3)."""
         return predict(self.explainer.model, self.checkpoint.preprocessing, source[None])[1][0]
@@ -256,7 +259,7 @@ class Predictor:
 
         Logits (V, N, C) are those of V test-time augmentations, the images themselves first.
         """
-        trust, subset = self.trust, self.checkpoint.dataset
+        trust, subset, name = self.trust, self.checkpoint.dataset, self.checkpoint.model_name
         if not np.isfinite(logits).all():
             raise MedvitError(f"{self.checkpoint.title} {NOT_FINITE}")
         plain = logits[0] if logits.ndim == 3 else logits  # (N, C)
@@ -266,11 +269,10 @@ class Predictor:
             probs, agreement = augmentation.combine(logits, subset.multi_label)
         calibrated = trust.calibrated(logits, subset.multi_label) if trust else [None] * len(sources)
         ood_checks: Sequence[InDistribution | None] | None = trust.in_distribution(sources) if trust else None
-        names = subset, self.checkpoint.model_name
         no_checks = [None] * len(sources)
         per_image = zip(sources, probs, passes, calibrated, ood_checks or no_checks, agreement, strict=True)
         return [
-            Prediction(*names, source, prob, recorded, calibrated_prob, check, agreed, trust)
+            Prediction(subset, name, source, prob, recorded, calibrated_prob, check, agreed, trust)
             for source, prob, recorded, calibrated_prob, check, agreed in per_image
         ]
 

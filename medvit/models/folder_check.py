@@ -79,7 +79,10 @@ def check_sizes(folder: Path, build: Callable[[], object] | None = None) -> None
 
 def _build(folder: Path) -> None:
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    transformers.AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+    # While it builds, transformers sets PyTorch's default dtype, for other threads as well.
+    transformers.AutoModelForImageClassification.from_config(
+        config, dtype=torch.float32, trust_remote_code=False
+    )
 
 
 @contextmanager
@@ -138,7 +141,7 @@ def check_logits(model: torch.nn.Module, logits: torch.Tensor) -> None:
 def check_output(model: torch.nn.Module, size: int, classes: int) -> None:
     """Raise an exception unless a model gives finite logits (1, classes) for an input (1, 3, size, size)."""
     with torch.inference_mode():
-        logits = model(torch.zeros(1, 3, size, size)).logits
+        logits = model(torch.zeros(1, 3, size, size, dtype=torch.float32)).logits
     if logits.shape != (1, classes) or not logits.isfinite().all():
         raise MedvitError(f"it does not give a finite number for each of its {classes} classes")
 

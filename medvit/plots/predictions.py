@@ -63,4 +63,4 @@ def label_counts(predictions: list[tuple[str, float]]) -> go.Figure:
     # Above the bars: on a phone it takes several lines, which below would lie over the title of the axis.
     legend = dict(title="probability", orientation="h", y=1.02, yanchor="bottom", x=0, traceorder="normal")
     figure = apply_layout(figure, 340, barmode="stack", legend=legend)
-    return figure.update_layout(margin_t=90)
+    return figure.update_layout(margin_t=72)

@@ -67,13 +67,14 @@ def positive_classes(rows: Sequence[CaseResult], own: str | None = None) -> dict
     }
     if own is None:
         return positive
-    for name in sorted(names - set(medmnist.names())):
+    of_own = {}
+    for name in names - set(medmnist.names()):
         classes = _classes(row for row in rows if row.dataset == name)
         if own in classes and len(classes) == 2:
-            positive[name] = own
-    if own not in positive.values():
+            of_own[name] = own
+    if not of_own:
         raise MedvitError(f"There is no dataset of one's own pictures with two classes, one of them {own!r}.")
-    return positive
+    return positive | of_own
 
 
 def _classes(rows: Iterable[CaseResult]) -> set[str]:

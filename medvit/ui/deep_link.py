@@ -115,7 +115,9 @@ class Links:
             kept: the parts of a link to work that the browser keeps; they are opened where the address has no
                 part of a link but the same tab.
         """
-        parts = {name: value for name, value in request.query_params.items() if name in PARTS}
+        parts: Mapping[str, str] = {
+            name: value for name, value in request.query_params.items() if name in PARTS
+        }
         view = None
         try:
             parts = kept if kept and parts in ({}, {"tab": kept["tab"]}) else parts

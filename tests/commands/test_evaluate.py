@@ -58,5 +58,6 @@ def test_absent_data_are_one_sentence(folder, tmp_path):
 
 def test_no_folder_is_refused_in_a_sentence():
     assert (
-        run_command("evaluate").stderr == "medvit evaluate: Name at least one checkpoint folder, or --all.\n"
+        run_command("evaluate").stderr
+        == "medvit evaluate: Name at least one checkpoint folder, or --all, or --model with --data.\n"
     )

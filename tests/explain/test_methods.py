@@ -18,7 +18,7 @@ each_model = pytest.mark.parametrize("name", models.NAMES)
 def test_every_method_on_every_model_it_fits(name, method, explained):
     model, result = explained(name)
     if method not in result.explainer.methods():
-        with pytest.raises(MedvitError, match="needs a model with attention"):
+        with pytest.raises(MedvitError, match="needs attention over all patches"):
             result.heatmap(method)
         return
     for target in range(8):

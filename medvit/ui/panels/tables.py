@@ -71,14 +71,15 @@ def per_class_table(checkpoint: Checkpoint) -> Table:
 def published_table(checkpoint: Checkpoint) -> Table:
     """Test accuracy of this checkpoint beside published results for its dataset."""
     card, test = checkpoint.card, checkpoint.card["test"]
-    enlarged = f"enlarged to {card['input_size']}; " if card["interpolation"] else ""
+    verb = "enlarged" if card["input_size"] > card["source_size"] else "reduced"
+    resized = f"{verb} to {card['input_size']}; " if card["interpolation"] else ""
     rows: list[Sequence[Cell]] = [
         (
             f"{checkpoint.title}, this checkpoint",
             f"{card['parameters'] / 1e6:.1f} M",
             str(card["source_size"]),
             with_interval(test["accuracy"], test["accuracy_interval"]),
-            f"{enlarged}{card['selection']}",
+            f"{resized}{card['selection']}",
             str(card["hardware"]),
         )
     ]
