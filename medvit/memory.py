@@ -1,6 +1,7 @@
 """Bound the memory of large images, and return freed memory to the system."""
 
 import ctypes
+import gc
 import sys
 import threading
 import time
@@ -80,6 +81,7 @@ def return_memory_regularly() -> None:
     def repeat() -> None:
         while True:
             time.sleep(RETURN_SECONDS)
+            gc.collect()  # large requests stay in reference cycles: connections, and tracebacks of refusals
             return_memory()
 
     threading.Thread(target=repeat, daemon=True).start()

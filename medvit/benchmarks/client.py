@@ -18,8 +18,8 @@ class Client:
         one of REQUEST_ERRORS: no connection, no answer, or an answer that reports an error.
     """
 
-    def __init__(self, address: str, subset: str, model: str) -> None:
-        self.connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=300)
+    def __init__(self, address: str, subset: str, model: str, timeout: float = 300) -> None:
+        self.connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=timeout)
         self.session = uuid.uuid4().hex
         self.model = [subset, model]
         described = json.loads(self._request("GET", "/info"))["named_endpoints"]

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-files", action="store_true", help="leave out the files")
     names = sorted(hostile_server.ALL_ATTACKS)
     add("--attacks", nargs="*", choices=names, default=names, help="on the server; none: only the files")
-    add("--seconds", type=float, default=15, help="of each attack [15]")
+    add("--seconds", type=float, default=12, help="of each attack [12]")
 
 
 def measure(args: argparse.Namespace) -> Iterator[Measurement]:

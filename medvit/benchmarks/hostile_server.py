@@ -71,7 +71,7 @@ class _Watch:
 
     def _predict(self) -> bool:
         try:
-            Client(self.address, SUBSET, MODEL).ask("predict", self.picture)
+            Client(self.address, SUBSET, MODEL, GIVE_UP_SECONDS).ask("predict", self.picture)
         except REQUEST_ERRORS:
             return False
         return True

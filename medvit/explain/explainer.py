@@ -205,10 +205,12 @@ class Explainer:
         return explainer
 
     def structure(self, inputs: Tensor | None = None) -> Structure:
-        """The structure of the model, found out at the first call, with inputs (B, 3, H, W) or zeros."""
+        """The structure of the model, found out at the first call, with inputs (B, 3, H, W) or noise."""
         if self._structure is None:
             if inputs is None:
-                inputs = torch.zeros(1, 3, *self.preparation.input_size)
+                # Not zeros: equal tokens give gradients of zero, and nothing would seem to be read.
+                generator = torch.Generator().manual_seed(0)
+                inputs = torch.randn(1, 3, *self.preparation.input_size, generator=generator)
             self._structure = inspect_model(self.model, self._logits, inputs)
         return self._structure
 

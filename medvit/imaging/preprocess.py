@@ -55,14 +55,7 @@ def _undo_upscaling(square: Image.Image, size: int) -> Image.Image | None:
     channels = square.split()
     middle = channels[len(channels) // 2]  # green, the sharpest, identifies the filter
     rows = np.asarray(middle, np.float32)[::ROW_STEP]
-    possible = [
-        resampling
-        for resampling in UPSCALING_FILTERS
-        if _error_of_rows(rows, size, resampling) <= 2 * MAX_UPSCALING_ERROR
-    ]
-    if not possible:
-        return None
-    errors = {resampling: _downscaled(middle, size, resampling)[1] for resampling in possible}
+    errors = {resampling: _error_of_rows(rows, size, resampling) for resampling in UPSCALING_FILTERS}
     best = min(errors, key=lambda resampling: errors[resampling])
     if errors[best] > 2 * MAX_UPSCALING_ERROR:
         return None

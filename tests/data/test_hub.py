@@ -1,8 +1,12 @@
 """What the library `datasets` opens becomes a dataset too: parquet, and folders that it saved."""
 
 import io
+import json
+import shutil
+from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from PIL import Image
 
 from medvit.data import hub, load_split, synthetic
@@ -72,3 +76,25 @@ def test_a_hub_id_is_told_from_a_folder(tmp_path, monkeypatch):
     assert not hub.opens("own/scans")
     assert not hub.opens("scans")
     assert not hub.opens("../../etc/passwd")
+
+
+def test_a_hub_id_is_opened_from_the_cache_without_a_network(tmp_path, monkeypatch):
+    splits = {split: table(4, 10 * i) for i, split in enumerate(("train", "validation", "test"))}
+    for name, split in splits.items():
+        split.to_parquet(tmp_path / f"{name}.parquet")
+    files = {name: str(tmp_path / f"{name}.parquet") for name in splits}
+    opened = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path / "parquet"))
+    written = Path(opened["train"].cache_files[0]["filename"]).parent
+    cached = shutil.copytree(written, tmp_path / "hf" / "someone___cells" / "small" / "0.0.0" / ("0" * 40))
+    for file in cached.glob("parquet-*"):
+        file.rename(cached / file.name.replace("parquet-", "cells-"))
+    info = cached / "dataset_info.json"
+    facts = json.loads(info.read_text()) | {"builder_name": "cells", "dataset_name": "cells"}
+    info.write_text(json.dumps(facts | {"config_name": "small"}))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    dataset = open_dataset("someone/cells:small", 28, announce=False)
+    assert (dataset.name, dataset.samples) == ("small", {"train": 4, "val": 4, "test": 4})
+    with pytest.raises(MedvitError, match="someone/other cannot be opened with the library datasets"):
+        open_dataset("someone/other", 28, announce=False)

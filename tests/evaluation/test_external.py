@@ -6,7 +6,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from transformers import SwinConfig, SwinForImageClassification, ViTConfig, ViTForImageClassification
+from transformers import (
+    AutoModelForImageClassification,
+    ConvNextConfig,
+    ResNetConfig,
+    SwinConfig,
+    ViTConfig,
+    ViTImageProcessor,
+)
 
 from medvit import checkpoint, explain
 from medvit.data import load_split, synthetic
@@ -15,22 +22,26 @@ from medvit.errors import MedvitError
 from medvit.evaluation import external
 from medvit.evaluation.model_card import markdown
 from medvit.imaging import Preprocessing, to_tensor
+from medvit.inference.predictor import Predictor
 
 NAMES = ["Tissue", "a cat", "blood_cell", "FUNDUS"]
 
 
-def write_model(folder, names=NAMES, swin=False, **config):
+def write_model(folder, kind="vit", names=NAMES, **config):
     torch.manual_seed(0)
     config |= dict(id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)})
-    if swin:
-        model = SwinForImageClassification(
-            SwinConfig(
-                image_size=32, patch_size=2, embed_dim=16, depths=[1], num_heads=[2], window_size=4, **config
-            )
-        )  # fmt: skip
-    else:
-        sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
-        model = ViTForImageClassification(ViTConfig(image_size=32, patch_size=8, **sizes, **config))
+    sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+    stages = dict(hidden_sizes=[8, 16], depths=[1, 1])
+    swin = dict(patch_size=2, embed_dim=16, num_heads=[2], window_size=4)
+    configs = {
+        "vit": ViTConfig(image_size=32, patch_size=8, **sizes, **config),
+        "swin": SwinConfig(image_size=32, depths=[1], **swin, **config),
+        "resnet": ResNetConfig(embedding_size=8, **stages, **config),
+        "convnext": ConvNextConfig(
+            image_size=32, num_stages=2, hidden_sizes=[8, 16], depths=[1, 1], **config
+        ),
+    }
+    model = AutoModelForImageClassification.from_config(configs[kind])
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(Preprocessing(32).to_json()))
     return str(folder)
@@ -86,10 +97,51 @@ def test_the_accuracy_among_all_classes_counts_other_classes_as_wrong(dataset, t
     assert external.among_all_classes(model, sure, labels) == 1 - 1 / len(labels)
 
 
-def test_an_architecture_that_the_app_cannot_open_is_measured(dataset, tmp_path):
-    model = external.open_external(write_model(tmp_path / "swin", swin=True), dataset)
-    assert not external.can_be_opened(model)
-    assert external.predict_split(model, dataset, "test", 32)[0].shape == (6, 4)
+@pytest.mark.parametrize("name", ["swin", "resnet", "convnext"])
+def test_other_architectures_are_measured_and_opened(dataset, tmp_path, name):
+    model = external.open_external(write_model(tmp_path / name, name), dataset)
+    logits, labels = external.predict_split(model, dataset, "test", 32)
+    assert logits.shape == (6, 4)
+    assert external.can_be_opened(model)
+    folder = tmp_path / "out" / dataset.name / name
+    folder.mkdir(parents=True)
+    external.write_checkpoint(folder, model, dataset, 32)
+    written = checkpoint.load(folder)
+    np.testing.assert_allclose(written.test_logits, logits[:, [2, 3, 0]], atol=5e-3)
+    predictor = Predictor(written)
+    source = load_split(dataset, "test")[0][0]
+    assert np.isfinite(predictor.heatmap(predictor.predict(source), "grad_cam")).all()
+    assert predictor.features(source).ndim == 1
+
+
+def test_a_hierarchical_model_with_too_large_feature_maps_is_left_out(dataset, tmp_path):
+    model = external.open_external(write_model(tmp_path / "swin", "swin"), dataset)
+    external.write_checkpoint(tmp_path / "swin", model, dataset, 32)
+    config = json.loads((tmp_path / "swin" / "config.json").read_text())
+    for change, problem in (
+        ({"embed_dim": 200_000}, "feature maps have"),
+        ({"num_heads": [0]}, "no usable 'num_heads'"),
+        ({"depths": []}, "no usable 'depths'"),
+    ):
+        (tmp_path / "swin" / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(MedvitError, match=problem):
+            checkpoint.load(tmp_path / "swin")
+
+
+def test_preprocessing_that_is_more_than_normalisation_is_refused(dataset, tmp_path, monkeypatch):
+    folder = write_model(tmp_path / "vit")
+    plain = ViTImageProcessor.__call__
+
+    def standardise(self, *args, **kwargs):
+        batch = plain(self, *args, **kwargs)
+        values = batch["pixel_values"]
+        batch["pixel_values"] = (values - values.mean()) / (values.std() + 1e-6)
+        return batch
+
+    monkeypatch.setattr(ViTImageProcessor, "__call__", standardise)
+    model = external.open_external(folder, dataset)
+    with pytest.raises(MedvitError, match="more than resizing and normalising"):
+        external.predict_split(model, dataset, "test", 32)
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])

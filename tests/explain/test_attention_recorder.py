@@ -3,12 +3,14 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torchvision.models.vision_transformer import VisionTransformer
 
-from medvit.explain import Explainer
+from medvit.errors import MedvitError
+from medvit.explain import Explainer, attention_recorder, explainer
 from medvit.explain.attention_recorder import AttentionRecorder
 
 from .conftest import small_vit
@@ -166,3 +168,34 @@ def test_the_graph_begins_where_it_is_asked_to():
     assert recorder.weights[1].is_leaf
     torch.autograd.grad(logits[0, 0], recorder.weights[1:])
     assert torch.is_grad_enabled()
+
+
+def test_attention_beyond_the_limit_is_not_recorded_and_cams_stay(monkeypatch):
+    model = small_vit()
+    monkeypatch.setattr(attention_recorder, "MAX_VALUES", 2 * 2 * 17**2)  # two of the three layers
+    explainer = Explainer(model)
+    assert "takes more than" in explainer.why_not("rollout")
+    result = explainer(INPUTS)
+    torch.testing.assert_close(result.logits, model(INPUTS).logits[0].detach())
+    assert result.attentions is None
+    assert result.heatmap("grad_cam").shape == (4, 4)
+
+
+def test_a_larger_image_than_usual_can_be_too_large(monkeypatch):
+    explainer = Explainer(
+        timm.create_model("vit_tiny_patch16_224", depth=2, img_size=32, dynamic_img_size=True)
+    )
+    assert explainer(torch.zeros(1, 3, 32, 32)).attentions.shape == (2, 3, 5, 5)
+    monkeypatch.setattr(attention_recorder, "MAX_VALUES", 1000)
+    with pytest.raises(MedvitError, match="at this size of the image"):
+        explainer(torch.zeros(1, 3, 64, 96))
+
+
+def test_images_whose_attention_is_large_are_run_a_few_at_a_time(monkeypatch):
+    instance = Explainer(small_vit())
+    pixels = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
+    together = instance.many(pixels)
+    monkeypatch.setattr(explainer, "BATCH_VALUES", 2 * instance.structure().attention_values)
+    for one, other in zip(instance.many(pixels), together, strict=True):
+        torch.testing.assert_close(one.attentions, other.attentions)
+        torch.testing.assert_close(one.logits, other.logits)

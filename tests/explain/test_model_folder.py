@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
@@ -165,3 +166,24 @@ def test_a_folder_written_by_the_trainer_is_opened(own_models, tmp_path):
     assert (tmp_path / "run" / "training_args.bin").is_file()
     result = Explainer(tmp_path / "run")(np.asarray(PICTURE))
     assert result.heatmap("auto").shape == (4, 4)
+
+
+def test_a_hub_id_is_opened_from_the_cache_without_a_network(own_models, tmp_path, monkeypatch):
+    commit = "0123456789" * 4
+    repository = tmp_path / "models--someone--vit"
+    shutil.copytree(own_models / "vit", repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    from_hub, from_folder = Explainer("someone/vit")(PICTURE), Explainer(own_models / "vit")(PICTURE)
+    torch.testing.assert_close(from_hub.logits, from_folder.logits)
+    with pytest.raises(MedvitError, match="model someone/other cannot be fetched"):
+        find_folder("someone/other")
+
+
+def test_a_model_that_cannot_be_run_is_one_sentence(copied):
+    folder = copied("timm")
+    change_config(folder, pretrained_cfg={"input_size": [3, 0, 0]})
+    with pytest.raises(MedvitError, match="The model .* cannot be run: "):
+        Explainer(folder)

@@ -78,3 +78,15 @@ def test_a_method_that_does_not_fit_is_refused_before_the_first_picture(own_mode
     assert explanations.check_method(resnet, "auto") == "grad_cam"
     with pytest.raises(MedvitError, match="The maps of this model are: grad_cam"):
         explanations.check_method(resnet, "rollout")
+
+
+@pytest.mark.parametrize("method", ["relevance", "grad_cam", "rollout"])
+def test_a_picture_is_run_once(predictor, pictures, tmp_path, method):
+    passes = []
+    model = predictor.explainer.model
+    with model.register_forward_hook(lambda *_: passes.append(1)):
+        files = bulk.list_files([pictures / "a.png"])
+        (item,) = explanations.explain_files(predictor, files, method, tmp_path)
+    assert len(passes) == 1
+    expected = predictor.predict(predictor.source(pictures / "a.png"))
+    assert item.classes[0] == (expected.label, pytest.approx(expected.display_probs.max(), abs=1e-5))

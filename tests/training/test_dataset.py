@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
-from medvit.training.dataset import BatchLoader, DeviceDataset
+from medvit.errors import MedvitError
+from medvit.training.dataset import BatchLoader, DeviceDataset, check_memory
 
 CPU = torch.device("cpu")
 
@@ -44,3 +46,9 @@ def test_a_split_without_targets_gives_pixels_only():
     dataset = DeviceDataset(np.zeros((4, 28, 28, 3), np.uint8), CPU)
     assert set(dataset[slice(2)]) == {"pixels"}
     assert dataset[torch.tensor([0, 3])]["pixels"].shape == (2, 3, 28, 28)
+
+
+def test_too_many_images_for_the_memory_are_refused_with_the_numbers():
+    check_memory(10, 224)
+    with pytest.raises(MedvitError, match=r"images of 224 pixels take 150528\.0 GB of memory, and"):
+        check_memory(10**9, 224)

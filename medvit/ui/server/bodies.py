@@ -29,6 +29,7 @@ SESSION_HASH = re.compile(rf"[\w.-]{{1,{limits.SESSION_HASH_CHARACTERS}}}", re.A
 MAX_INTEGER = 2**31
 PARTS_AT_ONCE = 32  # of a form; they take a few milliseconds
 MIN_PIECE = 1024  # bytes
+LONG_JSON = 64_000  # bytes; two megabytes take about twenty milliseconds
 
 
 class BodyLimiter:
@@ -38,7 +39,7 @@ class BodyLimiter:
     checked first, so that an unfinished one occupies little but a socket.
 
     `budget`: bytes in memory for all bodies together. `address`: of the client. `turn`: shared by all bodies;
-    one after the other, pieces of uploads with many files are parsed. `count_files`: gets the
+    long JSON, and pieces of uploads with many files, are parsed one after the other. `count_files`: gets the
     number of files of an upload so far. `expected`: bytes, as declared, else the limit. `received`: bytes so
     far. `session`: hash of the session that it names. `refused`: the reason, once there is one. `complete`:
     no more will arrive.
@@ -92,6 +93,8 @@ class BodyLimiter:
                 raise ClientDisconnect
             parts.append(message.get("body", b""))
         self._buffer = b"".join(parts)
+        if len(self._buffer) > LONG_JSON:
+            await self._wait_for_turn()
         if self._buffer and not self._is_form:
             self.session = check_json(self._buffer)
 
@@ -142,10 +145,14 @@ class BodyLimiter:
                 return message
             self._rest, self._more = message["body"], message.get("more_body", False)
         size = max(MIN_PIECE, len(self._rest) * PARTS_AT_ONCE // self._form.most_parts(self._rest, 1))
-        async with self._turn:  # of one upload in each round of the event loop
-            await anyio.sleep(0)
+        await self._wait_for_turn()
         piece, self._rest = self._rest[:size], self._rest[size:]
         return {"type": "http.request", "body": piece, "more_body": bool(self._rest) or self._more}
+
+    async def _wait_for_turn(self) -> None:
+        """Wait until this body is the only one whose parsing takes long in this round of the event loop."""
+        async with self._turn:
+            await anyio.sleep(0)
 
     def _violation(self) -> RefusedError | None:
         if self.received > self.limit:
