@@ -78,6 +78,8 @@ def test_answers_are_compared_up_to_rounding_and_file_locations():
     assert same_answer(answer, answer | {"path": "/tmp/b", "probabilities": [0.50001, 0.49999]})
     assert not same_answer(answer, answer | {"probabilities": [0.6, 0.4]})
     assert not same_answer(answer, answer | {"label": "y"})
+    assert same_answer({"score": -319.7095}, {"score": -319.7096})
+    assert not same_answer({"score": -319.70}, {"score": -319.71})
 
 
 @pytest.fixture

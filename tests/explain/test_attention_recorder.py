@@ -196,6 +196,6 @@ def test_images_whose_attention_is_large_are_run_a_few_at_a_time(monkeypatch):
     pixels = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8)
     together = instance.many(pixels)
     monkeypatch.setattr(explainer, "BATCH_VALUES", 2 * instance.structure().attention_values)
-    for one, other in zip(instance.many(pixels), together, strict=True):
-        torch.testing.assert_close(one.attentions, other.attentions)
-        torch.testing.assert_close(one.logits, other.logits)
+    for alone, batched in zip(instance.many(pixels), together, strict=True):
+        torch.testing.assert_close(alone.attentions, batched.attentions)
+        torch.testing.assert_close(alone.logits, batched.logits)

@@ -9,7 +9,7 @@ import timm
 import torch
 from huggingface_hub import constants
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoImageProcessor, AutoModelForImageClassification, ViTConfig
 
 from medvit.data import synthetic
 from medvit.errors import MedvitError
@@ -183,7 +183,8 @@ def test_a_hub_id_is_opened_from_the_cache_without_a_network(own_models, tmp_pat
 
 
 def test_a_model_that_cannot_be_run_is_one_sentence(copied):
-    folder = copied("timm")
-    change_config(folder, pretrained_cfg={"input_size": [3, 0, 0]})
+    folder = copied("vit")
+    sizes = dict(hidden_size=24, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48)
+    AutoModelForImageClassification.from_config(ViTConfig(num_channels=4, **sizes)).save_pretrained(folder)
     with pytest.raises(MedvitError, match="The model .* cannot be run: "):
         Explainer(folder)
