@@ -58,7 +58,7 @@ def bound_queue(demo: gr.Blocks) -> None:
                 if not event.alive:  # Gradio sends nothing more, not even an end
                     _send_end(queue, event)
 
-    queue.process_events = processed
+    queue.process_events = processed  # type: ignore[method-assign]
     queue.push = checked  # type: ignore[method-assign]
     queue.get_events = lambda: _next_event(queue)  # type: ignore[method-assign]
 
