@@ -48,9 +48,7 @@ def test_a_fold_is_held_out_of_training_and_validation_images_and_the_test_split
         assert metrics["loss"] > 0
         assert metrics["recipe"]["epochs"] == 1
     assert set(splits) == {"train", "val"}
-    total = sum(
-        len(load_split(setup.dataset, split, 28, synthetic_root)[1]) for split in ("train", "val")
-    )
+    total = sum(len(load_split(setup.dataset, split, 28, synthetic_root)[1]) for split in ("train", "val"))
     assert sum(counts) == total
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fold0.json", "fold1.json"]
     splits.clear()
