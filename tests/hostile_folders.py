@@ -295,6 +295,5 @@ MODEL_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "weights that are not a number": (tensors(NAN), "not finite"),
     "infinite weights": (tensors(INFINITY), "not finite"),
     "weights that overflow": (tensors(1e37), "finite number for each"),
-    "no dtype": (config(dtype="int8"), "not usable"),
     "activations of another type": (config(mlp_ratio="x"), "cannot be loaded"),
 }  # fmt: skip

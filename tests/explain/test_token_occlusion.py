@@ -85,7 +85,7 @@ def test_a_model_with_rotary_positions_is_refused(class_token):
     result = Explainer(large_weights(model))(INPUTS)
     assert "token_occlusion" not in result.explainer.methods()
     assert "relevance" in result.explainer.methods()
-    with pytest.raises(MedvitError, match="Token occlusion needs .* can be dropped .* not so for Eva"):
+    with pytest.raises(MedvitError, match="Token occlusion needs .* can be dropped .* Eva uses positions"):
         result.heatmap("token_occlusion")
 
 

@@ -29,8 +29,8 @@ def test_a_visitor_who_reads_nothing_is_refused_in_the_end(trained, tmp_path):
         responses = []
         for _ in range(3 * limits.UNREAD_MESSAGES):
             responses.append(join("deaf"))
-            if responses[-1][0] != 200:
-                break
+            if b"read the messages" in responses[-1][2]:
+                break  # before that, the queue may be full for a moment on a slow machine
             time.sleep(0.02)
         assert responses[0][0] == 200
         assert responses[-1][0] == 503
