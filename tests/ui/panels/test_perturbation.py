@@ -1,6 +1,7 @@
 """The perturbation test: what is painted over, what replaces it, and the prediction without it."""
 
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -69,6 +70,8 @@ def test_the_attribution_mass_of_the_whole_image_is_one(registry, answer, mask):
 
 
 def test_the_table_compares_the_displayed_probabilities_before_and_after(panel, answer):
+    uncalibrated = answer.prediction.probabilities[::-1].copy()  # far from the calibrated ones
+    answer = replace(answer, prediction=replace(answer.prediction, probabilities=uncalibrated))
     content = io.BytesIO()
     painted(answer.prediction.source).save(content, "PNG")
     values = {panel.answer: answer, panel.editor: content.getvalue(), panel.filling: "blurred"}
