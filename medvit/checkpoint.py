@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from medvit import data, limits, models
 from medvit.checkpoint_files import (
@@ -35,10 +34,9 @@ from medvit.checkpoint_files import (
     write_trust,
 )
 from medvit.data import Dataset, medmnist
-from medvit.errors import MedvitError
+from medvit.errors import MedvitError, first_line
 from medvit.imaging.preprocess import Preprocessing
 from medvit.models import folder_check
-from medvit.slow_imports import transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -127,27 +125,16 @@ def load_model(folder: Path) -> PreTrainedModel:
         MedvitError: config.json describes another model than the weights, or a weight is not finite.
     """
     try:
-        folder_check.check_sizes(folder)
-        model, report = transformers.AutoModelForImageClassification.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-        folder_check.check_finite(model)
-        folder_check.check_output(model.eval(), model.config.image_size, model.config.num_labels)
+        model, report = folder_check.load_classifier(folder)
+        folder_check.check_output(model, model.config.image_size, model.config.num_labels)
     except Exception as error:  # whatever a damaged folder makes the library raise
-        raise MedvitError(
-            f"The model in {folder} cannot be loaded: {folder_check.first_line(error)}."
-        ) from error
+        raise MedvitError(f"The model in {folder} cannot be loaded: {first_line(error)}.") from error
     problems = [f"{kind.replace('_', ' ')}: {_few(keys)}" for kind, keys in report.items() if keys]
     if problems:
         raise MedvitError(f"The weights in {folder} do not fit config.json ({'; '.join(problems)}).")
     if model.config.model_type == "vit":
         model.set_attn_implementation("sdpa")  # the fused kernel; see `write_model`
-    return model.eval()
+    return model
 
 
 def _few(keys: Iterable[Any]) -> str:
@@ -193,33 +180,24 @@ def discover(root: str | Path | None = None) -> tuple[list[Checkpoint], dict[str
     """
     root = Path(root or DEFAULT_ROOT)
     folders = [folder for folder in sorted(root.glob("[!._]*/[!.]*/")) if folder.is_dir()]
-    opened = {folder: _load_or_problem(folder) for folder in folders[: limits.CHECKPOINTS]}
-    if len(folders) > limits.CHECKPOINTS:
-        rest = len(folders) - limits.CHECKPOINTS
-        opened[folders[limits.CHECKPOINTS]] = MedvitError(
-            f"{root} has {len(folders):,} checkpoint folders, and the last {rest:,} were not read: at most "
-            f"{limits.CHECKPOINTS:,} are opened at once. Move some elsewhere and name that folder with "
+    checkpoints, problems = [], {}
+    for folder in folders[: limits.CHECKPOINTS]:
+        try:
+            checkpoints.append(load(folder))
+        except MedvitError as error:
+            problems[_printable(folder.relative_to(root))] = _printable(error)
+    if rest := folders[limits.CHECKPOINTS :]:
+        problems[_printable(rest[0].relative_to(root))] = _printable(
+            f"{root} has {len(folders):,} checkpoint folders, and the last {len(rest):,} were not read: at "
+            f"most {limits.CHECKPOINTS:,} are opened at once. Move some elsewhere and name that folder with "
             "--checkpoints."
         )
-    checkpoints = [item for item in opened.values() if isinstance(item, Checkpoint)]
-    problems = {
-        _printable(folder.relative_to(root)): _printable(problem)
-        for folder, problem in opened.items()
-        if isinstance(problem, MedvitError)
-    }
     order = {name: i for i, name in enumerate((*medmnist.names(), *models.NAMES))}
     last = len(order)
     checkpoints.sort(
         key=lambda c: (order.get(c.dataset.name, last), c.dataset.name, order.get(c.model_name, last))
     )
     return checkpoints, problems
-
-
-def _load_or_problem(folder: Path) -> Checkpoint | MedvitError:
-    try:
-        return load(folder)
-    except MedvitError as error:
-        return error
 
 
 def _printable(value: object) -> str:

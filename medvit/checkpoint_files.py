@@ -16,8 +16,8 @@ from medvit.errors import MedvitError
 from medvit.files import atomic_file, sha256
 from medvit.imaging.preprocess import Preprocessing
 from medvit.models import folder_check
+from medvit.models.folder_check import WEIGHTS
 
-WEIGHTS = "model.safetensors"
 TRUST = "trust.npz"
 WEIGHTS_BYTES = 2**31
 MODEL_TYPES = (

@@ -1,4 +1,4 @@
-"""The exception for errors that a user can fix."""
+"""The exception for errors that a user can fix, and the reason that another exception gives."""
 
 
 class MedvitError(Exception):
@@ -6,3 +6,9 @@ class MedvitError(Exception):
 
     Commands print it and exit with status 1, the app displays it as a notice. Every other exception is a bug.
     """
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an exception's text, or its type where it has none; 300 characters at most."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300].rstrip(" .") if lines else type(error).__name__

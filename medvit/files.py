@@ -1,7 +1,8 @@
-"""Atomic writing of files and folders, and checksums."""
+"""Atomic writing of files and folders, their names, and checksums."""
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -48,6 +49,16 @@ def atomic_file(target: Path, mode: str = "wb", **options: Any) -> Iterator[IO]:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Return the folder of what can be computed again: $MEDVIT_CACHE, else ~/.cache/medvit."""
+    return Path(os.environ.get("MEDVIT_CACHE") or Path.home() / ".cache" / "medvit")
+
+
+def safe_name(text: str) -> str:
+    """Return a text as part of a file name: letters without accents, digits, and "_.-"."""
+    return re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII)
 
 
 def sha256(path: Path) -> str:

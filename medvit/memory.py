@@ -15,14 +15,12 @@ RETURN_SECONDS = 10
 POLL_SECONDS = 0.2  # between two looks whether a picture is still needed
 
 _large_image_lock = threading.Lock()  # decoding and resizing one takes up to half a gigabyte
-
-
 _thread = threading.local()
 
 
 @contextmanager
 def give_up_when(stopped: Callable[[], bool]) -> Iterator[None]:
-    """Let the turns in the block, of this thread, wait no longer once `stopped` returns true."""
+    """Let the locks in the block, of this thread, wait no longer once `stopped` returns true."""
     _thread.stopped = stopped
     try:
         yield
@@ -30,45 +28,44 @@ def give_up_when(stopped: Callable[[], bool]) -> Iterator[None]:
         del _thread.stopped
 
 
-class LargeImageTurn:
-    """A turn to hold a large image in memory, from its decoding until it is resized.
+class LargeImageLock:
+    """A lock to hold while a large image is in memory, from its decoding until it is resized.
 
-        with LargeImageTurn() as turn:
-            turn.take()  # waits until no other thread holds a large image
+        with LargeImageLock() as lock:
+            lock.acquire()  # waits until no other thread holds a large image
 
-    The end of the block ends the turn and returns freed memory to the system.
+    The end of the block releases it and returns freed memory to the system.
     """
 
     def __init__(self) -> None:
-        self._taken = False
+        self._acquired = False
 
-    def __enter__(self) -> "LargeImageTurn":
+    def __enter__(self) -> "LargeImageLock":
         return self
 
-    def take(self) -> None:
-        """Wait for the turn; nothing if it is taken already.
+    def acquire(self) -> None:
+        """Wait for the lock; nothing if it is acquired already.
 
         Raises:
             MedvitError: the result is no longer needed; see `give_up_when`.
         """
-        if self._taken:
+        if self._acquired:
             return
         stopped: Callable[[], bool] = getattr(_thread, "stopped", lambda: False)
         while not _large_image_lock.acquire(timeout=POLL_SECONDS):
             if stopped():
                 raise MedvitError("The job was stopped.")
-        self._taken = True
+        self._acquired = True
 
     def __exit__(self, *_) -> None:
-        if self._taken:
+        if self._acquired:
             return_memory()
             _large_image_lock.release()
 
 
 def return_memory() -> None:
     """Return what was freed to the system, where the C library is glibc; others do so by themselves."""
-    trim = _glibc_function("malloc_trim")
-    if trim:
+    if trim := _malloc_trim():
         trim(0)
 
 
@@ -88,7 +85,6 @@ def return_memory_regularly() -> None:
 
 
 @cache
-def _glibc_function(name: str) -> Callable[..., int] | None:
-    if sys.platform != "linux":
-        return None
-    return getattr(ctypes.CDLL(None), name, None)
+def _malloc_trim() -> Callable[[int], int] | None:
+    """The function of glibc; None where there is another C library."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None

@@ -66,18 +66,20 @@ def _parse_object(content: bytes, name: str) -> dict[str, Any]:
         raise MedvitError(f"{name} is not JSON ({error})") from error
     if not isinstance(parsed, dict):
         raise MedvitError(f"{name} is not a JSON object")
-    level: list[Any] = [parsed]
-    for _ in range(JSON_DEPTH):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return parsed
-    raise MedvitError(f"{name} is nested more than {JSON_DEPTH} levels deep")
+    if is_deeper(parsed, JSON_DEPTH):
+        raise MedvitError(f"{name} is nested more than {JSON_DEPTH} levels deep")
+    return parsed
 
 
-def _children(parent: dict | list) -> list[Any]:
-    """The lists and objects directly inside a list or an object."""
-    values = parent.values() if isinstance(parent, dict) else parent
-    return [value for value in values if isinstance(value, dict | list)]
+def is_deeper(value: Any, depth: int) -> bool:
+    """Whether lists and objects, as JSON gives them, are nested more than `depth` levels deep."""
+    level = [value]
+    for _ in range(depth + 1):
+        nested = [item for item in level if isinstance(item, list | dict)]
+        if not nested:
+            return False
+        level = [child for item in nested for child in (item.values() if isinstance(item, dict) else item)]
+    return True
 
 
 def read_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:

@@ -10,16 +10,16 @@ import pytest
 
 from medvit import memory
 from medvit.errors import MedvitError
-from medvit.memory import LargeImageTurn, give_up_when
+from medvit.memory import LargeImageLock, give_up_when
 
 
 def test_one_thread_at_a_time_has_the_turn():
     inside, most = [], []
 
     def hold(number):
-        with LargeImageTurn() as turn:
-            turn.take()
-            turn.take()  # taken already
+        with LargeImageLock() as lock:
+            lock.acquire()
+            lock.acquire()  # taken already
             inside.append(number)
             most.append(len(inside))
             time.sleep(0.01)
@@ -31,9 +31,9 @@ def test_one_thread_at_a_time_has_the_turn():
 
 
 def test_who_does_not_take_the_turn_does_not_wait():
-    with LargeImageTurn() as turn:
-        turn.take()
-        with LargeImageTurn():
+    with LargeImageLock() as lock:
+        lock.acquire()
+        with LargeImageLock():
             pass
 
 
@@ -41,28 +41,28 @@ def test_who_needs_a_turn_no_longer_stops_waiting_for_it():
     stopped = threading.Event()
 
     def wait():
-        with give_up_when(stopped.is_set), LargeImageTurn() as turn:
-            turn.take()
+        with give_up_when(stopped.is_set), LargeImageLock() as lock:
+            lock.acquire()
 
-    with ThreadPoolExecutor(1) as pool, LargeImageTurn() as turn:
-        turn.take()
+    with ThreadPoolExecutor(1) as pool, LargeImageLock() as lock:
+        lock.acquire()
         waiting = pool.submit(wait)
         stopped.set()
         with pytest.raises(MedvitError, match="stopped"):
             waiting.result(10)
-    with LargeImageTurn() as turn:
-        turn.take()
+    with LargeImageLock() as lock:
+        lock.acquire()
 
 
 def test_an_error_ends_the_turn():
-    with pytest.raises(ValueError, match="damaged"), LargeImageTurn() as turn:
-        turn.take()
+    with pytest.raises(ValueError, match="damaged"), LargeImageLock() as lock:
+        lock.acquire()
         raise ValueError("damaged")
-    with LargeImageTurn() as turn:
-        turn.take()
+    with LargeImageLock() as lock:
+        lock.acquire()
 
 
-@pytest.mark.skipif(sys.platform != "linux" or not memory._glibc_function("malloc_trim"), reason="not glibc")
+@pytest.mark.skipif(sys.platform != "linux" or not memory._malloc_trim(), reason="not glibc")
 def test_freed_memory_is_returned_though_something_above_it_is_in_use():
     result = []
 

@@ -4,7 +4,6 @@ Only for one's own server. On this machine an attack comes from many loopback ad
 """
 
 import asyncio
-import io
 import ipaddress
 import itertools
 import json
@@ -14,9 +13,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
-
-import numpy as np
-from PIL import Image
 
 SECONDS = 20.0  # of an attack
 CLIENTS = 4  # addresses of an attack
@@ -196,36 +192,6 @@ def large_values(url: str, seconds: float = SECONDS, clients: int = CLIENTS) -> 
     bounded(lambda target: swarm(target, session, 16), url, seconds, clients)
 
 
-def full_queue(url: str, seconds: float = SECONDS, clients: int = 1) -> None:
-    """One client asks for the slowest explanation all the time, on 300 tasks, and reads no answer."""
-    picture = noise_picture()
-
-    async def attack(target: Target) -> None:
-        _, text = await target.request("GET", "/config")
-        values = [
-            part["props"].get("value")
-            for part in json.loads(text)["components"]
-            if part["type"] == "dropdown" and part["props"].get("label") in ("Dataset", "Model")
-        ]
-        form = upload_part("image.png") + picture + b"\r\n--x--\r\n"
-        _, text = await target.request("POST", f"{API}/upload", form, FORM)
-        file = {"path": json.loads(text)[0], "meta": {"_type": "gradio.FileData"}}
-        body = {"data": [*values, file, "occlusion", -1, None, ""]}
-
-        async def session(target: Target, number: int) -> None:
-            await target.request("POST", f"{API}/call/explain", json.dumps(body).encode(), JSON, number)
-
-        await swarm(target, session, 100)
-
-    bounded(attack, url, seconds, clients)
-
-
-def noise_picture() -> bytes:
-    data = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)).save(data, "PNG")
-    return data.getvalue()
-
-
 def upload_part(name: str, field: str = "files") -> bytes:
     return f'--x\r\nContent-Disposition: form-data; name="{field}"; filename="{name}"\r\n\r\n'.encode()
 
@@ -291,7 +257,6 @@ ATTACKS: dict[str, Callable[..., None]] = {
         unread_responses,
         made_up_sessions,
         large_values,
-        full_queue,
         cut_off_uploads,
         promised_uploads,
         tiny_files,

@@ -1,4 +1,4 @@
-"""Attacks that make a running app compute: large pictures and bulk jobs; see `medvit.benchmarks.attacks`."""
+"""Attacks that make a running app compute: large pictures, bulk jobs, slow maps; see `benchmarks.attacks`."""
 
 import asyncio
 import io
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from medvit.benchmarks.attacks import API, CLIENTS, FORM, JSON, SECONDS, Target, bounded, swarm, upload_part
@@ -21,6 +22,12 @@ def large_picture() -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", LARGE, "teal").save(buffer, "WEBP", lossless=True, method=0)
     return buffer.getvalue()
+
+
+def noise_picture() -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (224, 224, 3), np.uint8)).save(data, "PNG")
+    return data.getvalue()
 
 
 def packed(content: bytes, count: int, name: str = "{}.webp") -> bytes:
@@ -146,6 +153,27 @@ def hidden_entries(url: str, seconds: float = SECONDS, clients: int = 8) -> None
     bounded(lambda target: swarm(target, session, 16), url, seconds, clients)
 
 
+def full_queue(url: str, seconds: float = SECONDS, clients: int = 1) -> None:
+    """One client asks for the slowest explanation all the time, on 100 tasks, and reads no answer."""
+    picture = noise_picture()
+
+    async def attack(target: Target) -> None:
+        _, text = await target.request("GET", "/config")
+        values = [
+            part["props"].get("value")
+            for part in json.loads(text)["components"]
+            if part["type"] == "dropdown" and part["props"].get("label") in ("Dataset", "Model")
+        ]
+        body = {"data": [*values, await upload(target, "image.png", picture), "occlusion", -1, None, ""]}
+
+        async def session(target: Target, number: int) -> None:
+            await target.request("POST", f"{API}/call/explain", json.dumps(body).encode(), JSON, number)
+
+        await swarm(target, session, 100)
+
+    bounded(attack, url, seconds, clients)
+
+
 COMPUTING_ATTACKS: dict[str, Callable[..., None]] = {
-    attack.__name__: attack for attack in (large_pictures, bulk_jobs, hidden_entries)
+    attack.__name__: attack for attack in (large_pictures, bulk_jobs, hidden_entries, full_queue)
 }

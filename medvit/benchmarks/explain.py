@@ -62,9 +62,8 @@ class _Candidates:
 
     def one_map(self, method: str) -> None:
         """The prediction and one map of the most probable class."""
-        needs_gradients = explain.METHODS[method].by_class and method not in ("occlusion", "token_occlusion")
-        by_attention = explain.METHODS[method].needs_attention  # CAMs need gradients of the last layers only
-        self.explainer(self.pixels, -1 if needs_gradients else None, by_attention).heatmap(method)
+        kind = explain.METHODS[method]
+        self.explainer(self.pixels, -1 if kind.gradients else None, kind.needs_attention).heatmap(method)
 
     def maps(self, *methods: str) -> None:
         """The prediction and several maps of the most probable class."""

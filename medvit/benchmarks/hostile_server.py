@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from medvit.benchmarks.attacks import ATTACKS, noise_picture
+from medvit.benchmarks.attacks import ATTACKS
 from medvit.benchmarks.client import REQUEST_ERRORS, Client
 from medvit.benchmarks.common import Measurement, server
-from medvit.benchmarks.computing_attacks import COMPUTING_ATTACKS
+from medvit.benchmarks.computing_attacks import COMPUTING_ATTACKS, noise_picture
 from medvit.benchmarks.processes import resident_megabytes
 
 ALL_ATTACKS = ATTACKS | COMPUTING_ATTACKS

@@ -203,9 +203,8 @@ def _close(demo: Any, worker: Worker) -> None:
                 break
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(
-            0
-        )  # not through the interpreter, which waits for threads or ends them in the middle of torch
+        # Not through the interpreter, which waits for threads or ends them in the middle of torch.
+        os._exit(0)
 
     timer = threading.Timer(limits.SHUTDOWN_SECONDS, exit_now)
     timer.daemon = True

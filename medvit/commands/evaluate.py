@@ -20,10 +20,10 @@ from medvit.checkpoint import Checkpoint
 from medvit.commands.dataset_options import add_dataset, add_size
 from medvit.commands.external import measure_model
 from medvit.data import settings
-from medvit.data.folder import open_dataset
 from medvit.errors import MedvitError
 from medvit.evaluation import report, robustness
 from medvit.evaluation.embedding import tsne
+from medvit.inference import pictures
 from medvit.reliability import measure
 from medvit.slow_imports import transformers
 
@@ -130,7 +130,7 @@ def _open(args: argparse.Namespace) -> tuple[list[Checkpoint], list[str]]:
 def _evaluate(item: Checkpoint, args: argparse.Namespace) -> bool:
     """Recompute, print and write everything about one checkpoint; True where its card is confirmed."""
     if args.data:
-        _check_pictures(item, args)
+        pictures.prepare(args.data, item, args.size, args.skip_unreadable)
     logits, test, features = report.recompute(item, args.data_root)
     confirmed = _print_metrics(item, test)
     print(f"  {report.write_html(item, logits, item.test_labels, args.out / 'pages')}")
@@ -142,17 +142,6 @@ def _evaluate(item: Checkpoint, args: argparse.Namespace) -> bool:
     if args.robustness and settings.of(item.dataset.name).corruptions:
         _evaluate_robustness(checkpoint.load(item.folder), args)
     return confirmed
-
-
-def _check_pictures(item: Checkpoint, args: argparse.Namespace) -> None:
-    """Prepare the pictures of --data where a checkpoint was tested on them; raise where it was not."""
-    size = item.card["source_size"] if args.size is None else args.size
-    dataset = open_dataset(args.data, size, skip_unreadable=args.skip_unreadable)
-    if dataset.digest != item.dataset.digest:
-        raise MedvitError(
-            f"{args.data} does not hold the pictures that {item.folder} was tested on: pictures, labels or "
-            "splits differ. Measure a model on other pictures with --model."
-        )
 
 
 def _print_metrics(item: Checkpoint, test: dict[str, Any]) -> bool:

@@ -12,18 +12,18 @@ pictures give the same digest on every machine. `medvit.data.prepare` writes the
 """
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
 
 from medvit.data.dataset import SPLITS, Dataset
 from medvit.errors import MedvitError
+from medvit.files import cache_folder
 
 
 def cache_root() -> Path:
     """Return the folder of all prepared datasets."""
-    return Path(os.environ.get("MEDVIT_CACHE") or Path.home() / ".cache" / "medvit") / "datasets"
+    return cache_folder() / "datasets"
 
 
 def folder_of(dataset: Dataset) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medvit.data.listing import SPLIT_NAMES, Listing, Picture, escaped, make_listing
-from medvit.errors import MedvitError
+from medvit.errors import MedvitError, first_line
 from medvit.slow_imports import datasets
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", re.ASCII)
@@ -46,8 +46,9 @@ def list_pictures(path: str) -> Listing:
     try:
         splits = _open(path)
     except Exception as error:  # the library raises all kinds, for the network, the hub and the files
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise MedvitError(f"{escaped(path)} cannot be opened with the library datasets: {reason}") from error
+        raise MedvitError(
+            f"{escaped(path)} cannot be opened with the library datasets: {first_line(error)[:200]}."
+        ) from error
     pictures: list[Picture] = []
     for name, split in splits.items():
         pictures += _pictures(path, name, split, len(splits) > 1)
@@ -125,13 +126,13 @@ def _label(path: str, value: Any, names: list[str] | None) -> str:
     return str(value)
 
 
-def _reader(split: Any, index: int, column: str) -> Callable[[], bytes]:
-    def read() -> bytes:
+def _reader(split: Any, index: int, column: str) -> Callable[[], bytes | Path]:
+    def read() -> bytes | Path:
         image = split[index][column]
         if image is None:
             raise MedvitError("There is no picture.")
         if image.get("bytes") is not None:
             return image["bytes"]
-        return Path(image["path"]).read_bytes()
+        return Path(image["path"])  # whose size is checked before it is read
 
     return read

@@ -34,7 +34,7 @@ class Picture:
     """One labelled picture.
 
     `name` is its path below the folder, to be displayed. `split` and `group` are None where they are not
-    given; pictures of one group never cross splits. `source` is its file, or returns the bytes of it.
+    given; pictures of one group never cross splits. `source` is its file, or returns the file or its bytes.
     `stamp` changes when the file changes.
     """
 
@@ -43,7 +43,7 @@ class Picture:
     split: str | None
     group: str | None
     stamp: str
-    source: Path | Callable[[], bytes]
+    source: Path | Callable[[], bytes | Path]
 
 
 @dataclass(frozen=True)

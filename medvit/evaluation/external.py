@@ -28,7 +28,7 @@ from medvit.data import Dataset, load_split
 from medvit.data.dataset import to_json
 from medvit.data.listing import few
 from medvit.errors import MedvitError
-from medvit.evaluation.inference import predict
+from medvit.evaluation.inference import hardware, predict
 from medvit.evaluation.metrics import evaluate
 from medvit.imaging import Preprocessing, to_tensor
 
@@ -42,7 +42,7 @@ NO_RECIPE = {"epochs": 0, "batch_size": 0, "learning_rate": 0.0, "weight_decay":
 
 
 @dataclass(frozen=True)
-class ExternalModel:
+class MatchedModel:
     """An opened model and, for each class of a dataset, the index of the model's class of that name.
 
     `left_out`: classes of the model that the dataset does not have.
@@ -57,10 +57,10 @@ class ExternalModel:
     def name(self) -> str:
         """A name for folders and cards, from the last part of the source."""
         last = Path(self.source).expanduser().resolve().name if Path(self.source).is_dir() else self.source
-        return re.sub(r"[^\w.-]+", "-", last.split("/")[-1], flags=re.ASCII).strip("-.")[:100] or "model"
+        return files.safe_name(last.split("/")[-1]).strip("-.")[:100] or "model"
 
 
-def open_external(source: str, dataset: Dataset) -> ExternalModel:
+def open_external(source: str, dataset: Dataset) -> MatchedModel:
     """Open a model by folder, hub id or name of timm, and match its classes with those of a dataset.
 
     Raises:
@@ -68,7 +68,7 @@ def open_external(source: str, dataset: Dataset) -> ExternalModel:
     """
     explainer = explain.Explainer(source)
     columns, left_out = match_classes(dataset.classes, explainer.classes, source)
-    return ExternalModel(source, explainer, columns, left_out)
+    return MatchedModel(source, explainer, columns, left_out)
 
 
 def match_classes(wanted: Sequence[str], classes: Sequence[str], source: str) -> tuple[list[int], list[str]]:
@@ -103,7 +103,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
 
 
-def can_be_opened(model: ExternalModel) -> bool:
+def can_be_opened(model: MatchedModel) -> bool:
     """Whether the app can open a checkpoint folder of this model."""
     explainer = model.explainer
     height, width = explainer.preparation.input_size
@@ -123,7 +123,7 @@ def _head(model: nn.Module) -> nn.Linear | None:
 
 
 def predict_split(
-    model: ExternalModel, dataset: Dataset, split: str, size: int, data_root: str | Path | None = None
+    model: MatchedModel, dataset: Dataset, split: str, size: int, data_root: str | Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return logits (N, C of the model) of a split by the model as it is, and labels (N,) of the dataset."""
     images, labels = load_split(dataset, split, size, data_root)
@@ -136,7 +136,7 @@ def predict_split(
     return np.concatenate(parts), labels
 
 
-def preprocessing_of(model: ExternalModel) -> Preprocessing:
+def preprocessing_of(model: MatchedModel) -> Preprocessing:
     """Return the preprocessing of the model for source images, for blue, green, red where it wants these.
 
     Raises:
@@ -154,13 +154,13 @@ def preprocessing_of(model: ExternalModel) -> Preprocessing:
     return Preprocessing(height, normalization.mean, normalization.std, normalization.rescale_factor)
 
 
-def among_all_classes(model: ExternalModel, logits: np.ndarray, labels: np.ndarray) -> float:
+def among_all_classes(model: MatchedModel, logits: np.ndarray, labels: np.ndarray) -> float:
     """Accuracy where the model chooses among all its classes."""
     return float((logits.argmax(1) == np.array(model.columns)[labels]).mean())
 
 
 def write_checkpoint(
-    folder: Path, model: ExternalModel, dataset: Dataset, size: int, data_root: str | Path | None = None
+    folder: Path, model: MatchedModel, dataset: Dataset, size: int, data_root: str | Path | None = None
 ) -> None:
     """Fill a checkpoint folder: the model with the classes of the dataset, its metrics and its card.
 
@@ -193,9 +193,7 @@ def write_checkpoint(
         "trained_on": 0,
         "history": [],
         "selection": NOT_TRAINED,
-        "hardware": "one CPU core"
-        if torch.get_num_threads() == 1
-        else f"{torch.get_num_threads()} CPU cores",
+        "hardware": hardware(torch.device("cpu")),
         "seconds": round(time.monotonic() - start, 1),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "sha256": files.sha256(folder / checkpoint.WEIGHTS),
@@ -205,7 +203,7 @@ def write_checkpoint(
     checkpoint.write_card(folder, card)
 
 
-def _with_classes(model: ExternalModel, classes: tuple[str, ...], size: int) -> PreTrainedModel:
+def _with_classes(model: MatchedModel, classes: tuple[str, ...], size: int) -> PreTrainedModel:
     """A copy of the model whose head has the classes of the dataset, in their order."""
     restricted: Any = copy.deepcopy(model.explainer.model)
     head = _head(restricted)

@@ -35,3 +35,11 @@ def predict(
         all_logits.append(logits.float().cpu().numpy())
         all_features.append(features.float().cpu().numpy())
     return np.concatenate(all_logits), np.concatenate(all_features)
+
+
+def hardware(device: torch.device) -> str:
+    """Return what a device is, for a card: the name of a GPU, or the number of CPU cores in use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return "one CPU core" if threads == 1 else f"{threads} CPU cores"

@@ -23,7 +23,7 @@ from medvit.explain.preparation import Preparation
 from medvit.explain.ranking import rank_of_folder
 from medvit.explain.structure import Structure, inspect_model, patch_grid
 from medvit.models import folder_check
-from medvit.models.features import forward_with_features
+from medvit.models.features import forward_with_features, in_evaluation_mode
 
 BATCH_VALUES = 2**28  # attention weights of the images in one forward pass: 1 GiB
 CELLS = 7  # that occlusion masks across an image without patches
@@ -53,16 +53,19 @@ class Explainer:
     """
 
     def __init__(self, model: nn.Module | str | Path, preprocess: Any = None):
-        source = model if isinstance(model, str | Path) else None
-        if isinstance(model, str | Path):
-            model, processor = open_model(model)
-            preprocess = processor if preprocess is None else preprocess
-        self.config = getattr(model, "config", None)
         self._structure: Structure | None = None
-        with nullcontext() if source is None else running(source):
-            self.preparation = Preparation.of(model, preprocess)
-            self.model = in_evaluation_mode(model)
-            _ = source is None or self.structure()
+        if isinstance(model, str | Path):
+            opened, processor = open_model(model)
+            with running(model):
+                self._set_model(opened, processor if preprocess is None else preprocess)
+                self.structure()
+        else:
+            self._set_model(model, preprocess)
+
+    def _set_model(self, model: nn.Module, preprocess: Any) -> None:
+        self.config = getattr(model, "config", None)
+        self.preparation = Preparation.of(model, preprocess)
+        self.model = in_evaluation_mode(model)
 
     def __call__(
         self, image: imaging.ImageInput | Tensor, target: int | None = None, attentions: bool = True
@@ -144,17 +147,21 @@ class Explainer:
         """
         method = self.best_method() if method == "auto" else method
         options = options or MapOptions(forward_pass.top)
-        self._check(forward_pass, method, options)
+        self.check_method(method)
+        self._check_options(forward_pass, options)
         key = method, options
         if key not in forward_pass.heatmaps:
             forward_pass.heatmaps[key] = METHODS[method].compute(self, forward_pass, options)
         return forward_pass.heatmaps[key].float().numpy()
 
-    def _check(self, forward_pass: ForwardPass, method: str, options: MapOptions) -> None:
+    def check_method(self, method: str) -> None:
+        """Raise MedvitError for an unknown map, and for one that does not fit the model."""
         if method not in METHODS:
             raise MedvitError(f"There is no map {method!r}. The maps are: {', '.join(METHODS)}.")
         if reason := self.why_not(method):
             raise MedvitError(f"{reason} The maps of this model are: {', '.join(self.methods())}.")
+
+    def _check_options(self, forward_pass: ForwardPass, options: MapOptions) -> None:
         classes = len(forward_pass.logits)
         if not 0 <= options.target < classes:
             raise MedvitError(f"There is no class {options.target}; the model has {classes}.")
@@ -288,12 +295,3 @@ class Explainer:
         # A copy for each of several: a forward pass that is kept must not keep the whole batch.
         own = [attentions[:, i].clone() if count > 1 else attentions[:, i] for i in range(count)]
         return [ForwardPass(proxy(self), *image, own[i], grid, readout) for i, image in enumerate(each)]
-
-
-def in_evaluation_mode(model: nn.Module) -> nn.Module:
-    """The model itself; where it is in training mode or of half precision, an evaluation copy in float32."""
-    half = any(weight.dtype in (torch.float16, torch.bfloat16) for weight in model.parameters())
-    if not (half or model.training):
-        return model
-    copied = copy.deepcopy(model).eval()
-    return copied.float() if half else copied

@@ -13,10 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from medvit.errors import MedvitError
+from medvit.errors import MedvitError, first_line
 from medvit.models import folder_check
 from medvit.slow_imports import huggingface_hub, safetensors_torch, timm, transformers
 
@@ -49,7 +48,7 @@ def find_folder(source: str | Path) -> Path:
     except Exception as error:  # the network and the hub fail in many ways
         raise MedvitError(
             f"There is no folder {source}, and the model {name} cannot be fetched from the Hugging Face hub "
-            f"({_first_line(error)}). Check the name and the network, or name a folder."
+            f"({first_line(error)}). Check the name and the network, or name a folder."
         ) from error
 
 
@@ -92,15 +91,12 @@ def open_model(source: str | Path) -> tuple[nn.Module, Any]:
     _check_arguments(source, config)
     try:
         if "architecture" in config and "model_type" not in config:
-            model, processor = _open_timm(folder), None
-        else:
-            model, processor = _open_transformers(folder)
-        folder_check.check_finite(model)
-        return model, processor
+            return _open_timm(folder), None
+        return _open_transformers(folder)
     except MedvitError as error:
         raise MedvitError(f"The model {source} cannot be used: {error}") from error
     except Exception as error:  # whatever a damaged folder makes the libraries raise
-        raise MedvitError(f"The model {source} cannot be loaded: {_first_line(error)}") from error
+        raise MedvitError(f"The model {source} cannot be loaded: {first_line(error)}.") from error
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -130,19 +126,12 @@ def _open_timm(folder: Path) -> nn.Module:
     model = build()
     # Strict: a missing weight would be a random one.
     safetensors_torch.load_model(model, folder / "model.safetensors", strict=True)
+    folder_check.check_finite(model)
     return model.float().eval()
 
 
 def _open_transformers(folder: Path) -> tuple[nn.Module, Any]:
-    folder_check.check_sizes(folder)
-    model, report = transformers.AutoModelForImageClassification.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-    )
+    model, report = folder_check.load_classifier(folder)
     random = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if random:
         raise MedvitError(
@@ -159,7 +148,7 @@ def _open_transformers(folder: Path) -> tuple[nn.Module, Any]:
     processor = transformers.AutoImageProcessor.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )
-    return model.eval(), processor.val_transforms if wrapped else processor
+    return model, processor.val_transforms if wrapped else processor
 
 
 @contextmanager
@@ -170,7 +159,7 @@ def running(source: str | Path) -> Iterator[None]:
     except MedvitError:
         raise
     except Exception as error:
-        raise MedvitError(f"The model {source} cannot be run: {_first_line(error)}") from error
+        raise MedvitError(f"The model {source} cannot be run: {first_line(error)}.") from error
 
 
 def class_names(model: nn.Module, count: int) -> tuple[str, ...]:
@@ -195,9 +184,3 @@ def class_names(model: nn.Module, count: int) -> tuple[str, ...]:
 def _imagenet_names(count: int) -> list[str]:
     subset = timm.data.infer_imagenet_subset({"num_classes": count})
     return timm.data.ImageNetInfo(subset).label_descriptions() if subset else []
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of a library's message, or the kind of the error where it has none."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -13,7 +13,7 @@ from medvit import limits
 from medvit.errors import MedvitError
 from medvit.imaging import dicom, sanitize
 from medvit.imaging.preprocess import to_source
-from medvit.memory import LargeImageTurn
+from medvit.memory import LargeImageLock
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 # Everything that Pillow's decoders raise on damaged files.
@@ -38,8 +38,8 @@ def open_image(source: ImageInput) -> Image.Image:
     Raises:
         MedvitError: not an image in one of `FORMATS`, damaged, or over the limits of size in `medvit.limits`.
     """
-    with LargeImageTurn() as turn:
-        return _open(source, turn)
+    with LargeImageLock() as lock:
+        return _open(source, lock)
 
 
 def read_source(source: ImageInput, size: int = 28, grey: bool = False) -> np.ndarray:
@@ -47,21 +47,21 @@ def read_source(source: ImageInput, size: int = 28, grey: bool = False) -> np.nd
 
     Threads do both with large image files one after the other, so that one of them is in memory at a time.
     """
-    with LargeImageTurn() as turn:
-        return to_source(_open(source, turn), size, grey)
+    with LargeImageLock() as lock:
+        return to_source(_open(source, lock), size, grey)
 
 
-def _open(source: ImageInput, turn: LargeImageTurn) -> Image.Image:
+def _open(source: ImageInput, lock: LargeImageLock) -> Image.Image:
     if isinstance(source, np.ndarray):
         source = _from_array(source)
     if isinstance(source, Image.Image):
         return _to_rgb(ImageOps.exif_transpose(source))
     data = _read(source)
     if dicom.is_dicom(data):
-        return dicom.open_dicom(data, turn)
+        return dicom.open_dicom(data, lock)
     sanitize.check_structure(data)
     try:
-        return _decode(data, turn)
+        return _decode(data, lock)
     except UnidentifiedImageError:
         raise MedvitError(
             f"This is not an image in a supported format. Supported: {', '.join(FORMATS)}."
@@ -97,7 +97,7 @@ def _read(source: str | Path | bytes) -> bytes:
         raise MedvitError(f"The image file cannot be read ({error.strerror}).") from error
 
 
-def _decode(data: bytes, turn: LargeImageTurn) -> Image.Image:
+def _decode(data: bytes, lock: LargeImageLock) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         pixels = image.width * image.height
         if pixels > limits.IMAGE_PIXELS:
@@ -107,7 +107,7 @@ def _decode(data: bytes, turn: LargeImageTurn) -> Image.Image:
             )
         sanitize.check_scans(data, pixels)
         if pixels > limits.LARGE_IMAGE_PIXELS:
-            turn.take()
+            lock.acquire()
         ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image)
 

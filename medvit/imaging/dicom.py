@@ -14,7 +14,7 @@ from PIL import Image
 from medvit import limits
 from medvit.errors import MedvitError
 from medvit.imaging import sanitize
-from medvit.memory import LargeImageTurn
+from medvit.memory import LargeImageLock
 from medvit.slow_imports import pydicom, pydicom_config, pydicom_encaps, pydicom_filereader, pydicom_pixels
 
 MAX_READS = 100_000  # while parsing a file; the largest of pydicom's test files needs some thousands
@@ -52,11 +52,11 @@ def is_dicom(data: bytes) -> bool:
     return data[128:132] == b"DICM"
 
 
-def open_dicom(data: bytes, turn: LargeImageTurn) -> Image.Image:
+def open_dicom(data: bytes, lock: LargeImageLock) -> Image.Image:
     """Decode a single-frame DICOM file; apply its rescaling and window, and invert MONOCHROME1.
 
     Args:
-        turn: taken where the image is large, or compressed as a whole.
+        lock: acquired where the image is large, or compressed as a whole.
 
     Raises:
         MedvitError: pydicom is missing, or the file is damaged, too large, has several frames, or uses a
@@ -69,10 +69,10 @@ def open_dicom(data: bytes, turn: LargeImageTurn) -> Image.Image:
     try:
         # pydicom's warnings would repeat values of the file.
         pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
-        data = _inflate(data, turn)
+        data = _inflate(data, lock)
         header = pydicom.dcmread(_CountedFile(data), stop_before_pixels=True, specific_tags=FIELDS)
         if _checked_size(header) > limits.LARGE_IMAGE_PIXELS:
-            turn.take()
+            lock.acquire()
         _check_tables(header)
         dataset = pydicom.dcmread(_CountedFile(data), specific_tags=FIELDS)
         if "PixelData" not in dataset:
@@ -100,7 +100,7 @@ class _CountedFile(io.BytesIO):
         return super().read(size)
 
 
-def _inflate(data: bytes, turn: LargeImageTurn) -> bytes:
+def _inflate(data: bytes, lock: LargeImageLock) -> bytes:
     """Decompress a deflated data set up to a limit, because pydicom would do it without one."""
     file = _CountedFile(data)
     pydicom_filereader.read_preamble(file, force=False)
@@ -112,7 +112,7 @@ def _inflate(data: bytes, turn: LargeImageTurn) -> bytes:
         raise MedvitError("The compression of this DICOM file is not supported. Export the image as PNG.")
     if syntax != DEFLATED:
         return data
-    turn.take()
+    lock.acquire()
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     content = inflater.decompress(data[file.tell() :], limits.DICOM_BYTES)
     if inflater.unconsumed_tail:

@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 MAX_BATCH = 16
 
 # Saliency maps are computed one at a time: each keeps torch's threads busy, and predictions wait for all.
-heatmap_turn = threading.Lock()
+heatmap_lock = threading.Lock()
 
 
 @dataclass(eq=False)

@@ -44,10 +44,8 @@ class Explained:
 
 def check_method(predictor: Predictor, method: str) -> str:
     """The method, "auto" replaced by the best one; raises MedvitError where it does not fit the model."""
-    explainer = predictor.explainer
-    method = explainer.best_method() if method == "auto" else method
-    if reason := explainer.why_not(method):
-        raise MedvitError(f"{reason} The maps of this model are: {', '.join(explainer.methods())}.")
+    method = predictor.explainer.best_method() if method == "auto" else method
+    predictor.explainer.check_method(method)
     return method
 
 

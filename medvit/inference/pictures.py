@@ -8,18 +8,25 @@ from medvit.data.folder import SOURCE_SIZE, open_dataset
 from medvit.errors import MedvitError
 
 
-def prepare(path: str, trained: Checkpoint | None) -> Dataset:
+def prepare(
+    path: str, trained: Checkpoint | None, size: int | None = None, skip_unreadable: bool = False
+) -> Dataset:
     """Prepare pictures, at the source size of the checkpoint that was trained or measured on them.
+
+    Args:
+        size: another source size in pixels.
+        skip_unreadable: see `medvit.data.folder.open_dataset`.
 
     Raises:
         MedvitError: they are not usable, or are not those of the checkpoint.
     """
-    known = trained.dataset if trained else None
-    dataset = open_dataset(path, known.source_size if known else SOURCE_SIZE)
-    if trained and known and dataset.digest != known.digest:
+    if size is None:
+        size = trained.card["source_size"] if trained else SOURCE_SIZE
+    dataset = open_dataset(path, size, skip_unreadable=skip_unreadable)
+    if trained and dataset.digest != trained.dataset.digest:
         raise MedvitError(
             f"{path} does not hold the pictures that {trained.folder} was tested on: pictures, labels or "
-            "splits differ."
+            "splits differ. `medvit evaluate --model` measures a model on other pictures."
         )
     return dataset
 

@@ -16,14 +16,9 @@ from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import probabilities
 from medvit.evaluation.model_card import ModelCard
-from medvit.inference.batching import RequestBatcher, heatmap_turn
+from medvit.inference.batching import RequestBatcher, heatmap_lock
 from medvit.reliability import tta as augmentation
 from medvit.reliability.apply import InDistribution, Reliability
-
-NOT_FINITE = (
-    "gives values that are not finite numbers, so there is no prediction. Its weights or its preprocessing "
-    "are damaged: train or download it again."
-)
 
 
 @dataclass(frozen=True)
@@ -233,7 +228,7 @@ class Predictor:
             MedvitError: the method does not fit the model, or an option is out of range.
         """
         forward_pass = prediction.recorded or self.explainer(imaging.to_tensor(prediction.source[None]))
-        with heatmap_turn:
+        with heatmap_lock:
             return self.explainer.heatmap(forward_pass, method, options)
 
     def methods(self) -> tuple[str, ...]:
@@ -260,8 +255,6 @@ class Predictor:
         Logits (V, N, C) are those of V test-time augmentations, the images themselves first.
         """
         trust, subset, name = self.trust, self.checkpoint.dataset, self.checkpoint.model_name
-        if not np.isfinite(logits).all():
-            raise MedvitError(f"{self.checkpoint.title} {NOT_FINITE}")
         plain = logits[0] if logits.ndim == 3 else logits  # (N, C)
         probs = probabilities(plain, subset.multi_label)
         agreement: Iterable[float | None] = [None] * len(sources)

@@ -4,7 +4,6 @@ Features of the training and test split are computed once per checkpoint and sto
 ($MEDVIT_CACHE, else ~/.cache/medvit), as plain arrays named by the sha256 of the weights.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from medvit.checkpoint import Checkpoint, load_model
-from medvit.data import as_rgb, load_split, medmnist
+from medvit.data import as_rgb, cache, load_split, medmnist
 from medvit.evaluation.embedding import unit
 from medvit.evaluation.inference import predict
-from medvit.files import atomic_file
+from medvit.files import atomic_file, cache_folder
 
 MAX_IMAGES = 20_000  # indexed images per split; of a larger split, a random sample is indexed
 BATCH = 128
@@ -45,9 +44,9 @@ class Index:
     def _folder(self) -> Path:
         """One folder per dataset; archives of the same name are told apart by their file size."""
         dataset, size = self.checkpoint.dataset, self.checkpoint.card["source_size"]
-        root = Path(os.environ.get("MEDVIT_CACHE") or Path.home() / ".cache" / "medvit") / "similar"
+        root = cache_folder() / "similar"
         if dataset.own:
-            return root / f"{dataset.name}-{dataset.digest[:12]}"
+            return root / cache.folder_of(dataset).name
         archive = medmnist.archive_path(dataset.name, size, self.data_root)
         length = archive.stat().st_size if archive.is_file() else 0
         return root / f"{dataset.name}-{size}-{length}"

@@ -1,8 +1,10 @@
 """A forward pass that also gives the features: what the classifier reads."""
 
+import copy
 import threading
 from contextlib import nullcontext
 
+import torch
 from torch import Tensor, nn
 
 
@@ -28,3 +30,12 @@ def forward_with_features(model: nn.Module, pixel_values: Tensor) -> tuple[Tenso
     with hook:
         output = model(pixel_values)
     return getattr(output, "logits", output), features
+
+
+def in_evaluation_mode(model: nn.Module) -> nn.Module:
+    """The model itself; where it is in training mode or of half precision, an evaluation copy in float32."""
+    half = any(weight.dtype in (torch.float16, torch.bfloat16) for weight in model.parameters())
+    if not (half or model.training):
+        return model
+    copied = copy.deepcopy(model).eval()
+    return copied.float() if half else copied

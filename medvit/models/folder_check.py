@@ -1,4 +1,4 @@
-"""Check a model folder of unknown origin, in Hugging Face format, before its model is built and loaded."""
+"""Check a model folder of unknown origin, in Hugging Face format, and load its model."""
 
 import math
 import threading
@@ -11,7 +11,7 @@ import torch
 from torch.nn.modules import module as torch_modules
 
 from medvit import untrusted
-from medvit.errors import MedvitError
+from medvit.errors import MedvitError, first_line
 from medvit.slow_imports import transformers
 
 WEIGHTS = "model.safetensors"
@@ -75,6 +75,30 @@ def check_sizes(folder: Path, build: Callable[[], object] | None = None) -> None
         raise
     except Exception as error:  # whatever a hostile configuration makes the library raise
         raise MedvitError(f"config.json is not usable ({first_line(error)})") from error
+
+
+def load_classifier(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Load an image classifier in float32, from safetensors only and without remote code.
+
+    Returns:
+        the `PreTrainedModel` in evaluation mode, and which weights were missing, unexpected or of another
+            shape.
+
+    Raises:
+        MedvitError: config.json describes another model than the weights, or a weight is not finite.
+        Exception: whatever else a damaged folder makes the library raise.
+    """
+    check_sizes(folder)
+    model, report = transformers.AutoModelForImageClassification.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    check_finite(model)
+    return model.eval(), report
 
 
 def _build(folder: Path) -> None:
@@ -144,9 +168,3 @@ def check_output(model: torch.nn.Module, size: int, classes: int) -> None:
         logits = model(torch.zeros(1, 3, size, size, dtype=torch.float32)).logits
     if logits.shape != (1, classes) or not logits.isfinite().all():
         raise MedvitError(f"it does not give a finite number for each of its {classes} classes")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception's text, or its type where it has none; 300 characters at most."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:300].rstrip(" .") if lines else type(error).__name__

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoConfig, ViTForImageClassification
 from transformers.utils import cached_file
 
-from medvit.errors import MedvitError
+from medvit.errors import MedvitError, first_line
 from medvit.imaging.preprocess import Preprocessing
 from medvit.models import DEFAULT_BACKBONE, folder_check
 
@@ -46,7 +46,7 @@ def from_backbone(
         mean, std = _mean_and_std(backbone)
     except Exception as error:  # whatever a damaged folder makes the library raise
         raise MedvitError(
-            f"The backbone {backbone!r} could not be loaded: {folder_check.first_line(error)}. "
+            f"The backbone {backbone!r} could not be loaded: {first_line(error)}. "
             "Give --backbone a hub id (with a network) or a folder with config.json, model.safetensors and "
             "preprocessor_config.json."
         ) from error

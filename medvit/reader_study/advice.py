@@ -47,7 +47,7 @@ def of_test_split(checkpoint: Checkpoint) -> Advice:
     logits = checkpoint.test_logits.astype(np.float32)
     trust, level = Reliability.of(checkpoint), checkpoint.dataset.settings.conformal_level
     probs = trust.calibrated(logits) if trust else probabilities(logits)
-    sets = trust.prediction_sets(probs, level) if trust and trust.has_prediction_sets else None
+    sets = _sets(trust, probs, level)
     return Advice(checkpoint.dataset.classes, checkpoint.test_labels, probs, sets, level)
 
 
@@ -66,9 +66,11 @@ def of_drawings(predictor: Predictor) -> Advice:
         predicted,
         (predicted + rng.integers(1, count, DRAWINGS)) % count,
     )
-    trust = predictor.trust
-    sets = trust.prediction_sets(probs, level) if trust and trust.has_prediction_sets else None
-    return Advice(dataset.classes, labels, probs, sets, level)
+    return Advice(dataset.classes, labels, probs, _sets(predictor.trust, probs, level), level)
+
+
+def _sets(trust: Reliability | None, probs: np.ndarray, level: float) -> np.ndarray | None:
+    return trust.prediction_sets(probs, level) if trust and trust.has_prediction_sets else None
 
 
 def drawings(dataset: str, numbers: Sequence[int]) -> np.ndarray:

@@ -8,7 +8,6 @@ import numpy as np
 
 from medvit import explain
 from medvit.explain import MapOptions
-from medvit.explain.ranking import rank
 from medvit.inference.predictor import Predictor
 
 CAPACITY = 2000  # maps, some hundred floats each
@@ -51,8 +50,3 @@ def _compute(predictor: Predictor, method: str, source: np.ndarray) -> np.ndarra
     prediction = predictor.predict(source)
     values = predictor.heatmap(prediction, method, MapOptions(prediction.top))
     return explain.scale(values, explain.METHODS[method].signed)
-
-
-def most_faithful(predictor: Predictor) -> str:
-    """The most faithful kind of map of a model as measured, else the first one that it has."""
-    return next(iter(rank(predictor.checkpoint.card)), None) or predictor.methods()[0]

@@ -19,7 +19,7 @@ from transformers import TrainingArguments
 from medvit import checkpoint, files, models
 from medvit.data import Dataset, medmnist, stratified_sample
 from medvit.data.dataset import to_json
-from medvit.evaluation.inference import predict
+from medvit.evaluation.inference import hardware, predict
 from medvit.evaluation.metrics import evaluate
 from medvit.reliability import measure
 from medvit.training.dataset import check_memory
@@ -163,7 +163,7 @@ def training_environment(args: TrainingArguments, result: FitResult) -> dict[str
     return {
         "history": result.history,
         "selection": SELECTION,
-        "hardware": _hardware(args.device),
+        "hardware": hardware(args.device),
         "engine": result.engine,
         "processes": args.world_size,
         "versions": {
@@ -172,13 +172,6 @@ def training_environment(args: TrainingArguments, result: FitResult) -> dict[str
             "transformers": transformers.__version__,
         },
     }
-
-
-def _hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    threads = torch.get_num_threads()
-    return "one CPU core" if threads == 1 else f"{threads} CPU cores"
 
 
 def _write(

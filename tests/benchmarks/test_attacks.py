@@ -26,7 +26,7 @@ def target():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs many loopback addresses")
-@pytest.mark.parametrize("name", sorted(set(ATTACKS) - {"full_queue"}))
+@pytest.mark.parametrize("name", sorted(ATTACKS))
 def test_an_attack_comes_from_several_addresses_and_ends(target, name):
     url, clients = target
     ATTACKS[name](url, seconds=1, clients=3)

@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 
+from ..conftest import running_app
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -21,6 +23,15 @@ def pytest_collection_modifyitems(items):
 def browser():
     with playwright.sync_playwright() as driver:
         yield driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+
+
+@pytest.fixture(scope="module")
+def address(synthetic_root, tmp_path_factory):
+    """An app over the shipped checkpoints, with synthetic archives in place of the data."""
+    log = tmp_path_factory.mktemp("log") / "app.log"
+    with running_app(log=log, data_root=synthetic_root) as running:
+        yield running
+        assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture

@@ -4,20 +4,10 @@ import re
 
 import pytest
 
-from ..conftest import running_app
 from .conftest import open_tab
 
 SIZES = [(1366, 768), pytest.param((390, 844), marks=pytest.mark.slow)]
 LINK = "dataset=breastmnist&model=vit&index=2&map=rollout&tab=explore"
-
-
-@pytest.fixture(scope="module")
-def address(synthetic_root, tmp_path_factory):
-    """An app over the shipped checkpoints, with synthetic archives in place of the data."""
-    log = tmp_path_factory.mktemp("log") / "app.log"
-    with running_app(log=log, data_root=synthetic_root) as running:
-        yield running
-        assert "Traceback" not in log.read_text()
 
 
 def tip_says(page, words):

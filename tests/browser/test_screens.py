@@ -7,18 +7,7 @@ from PIL import Image
 
 from medvit.data import synthetic
 
-from ..conftest import running_app
 from .conftest import open_tab
-
-
-@pytest.fixture(scope="module")
-def address(synthetic_root, tmp_path_factory):
-    """An app over the shipped checkpoints, with synthetic archives in place of the data."""
-    log = tmp_path_factory.mktemp("log") / "app.log"
-    with running_app(log=log, data_root=synthetic_root) as running:
-        yield running
-        assert "Traceback" not in log.read_text()
-
 
 ROLLOUT = re.compile(r"^\s*Rollout")  # a ✓ follows where it is faithful
 

@@ -47,7 +47,7 @@ def test_the_commands_of_the_shipped_cards_parse_to_their_recipes():
     for card in (item.card for item in SHIPPED if "command" in item.card):
         args = parse_command(card["command"])
         assert plain(parse_recipe(args)) == card["recipe"], card["command"]
-        parsed = (args.subset, args.model, args.seed, args.size)
+        parsed = (args.subset, args.model, args.seed, source_size(args))
         assert parsed == tuple(card[key] for key in ("subset", "model", "seed", "source_size"))
 
 

@@ -12,7 +12,6 @@ from transformers import (
     ResNetConfig,
     SwinConfig,
     ViTConfig,
-    ViTImageProcessor,
 )
 
 from medvit import checkpoint, explain
@@ -23,6 +22,7 @@ from medvit.evaluation import external
 from medvit.evaluation.model_card import markdown
 from medvit.imaging import Preprocessing, to_tensor
 from medvit.inference.predictor import Predictor
+from tests.conftest import standardise_each_picture
 
 NAMES = ["Tissue", "a cat", "blood_cell", "FUNDUS"]
 
@@ -130,15 +130,7 @@ def test_a_hierarchical_model_with_too_large_feature_maps_is_left_out(dataset, t
 
 def test_preprocessing_that_is_more_than_normalisation_is_refused(dataset, tmp_path, monkeypatch):
     folder = write_model(tmp_path / "vit")
-    plain = ViTImageProcessor.__call__
-
-    def standardise(self, *args, **kwargs):
-        batch = plain(self, *args, **kwargs)
-        values = batch["pixel_values"]
-        batch["pixel_values"] = (values - values.mean()) / (values.std() + 1e-6)
-        return batch
-
-    monkeypatch.setattr(ViTImageProcessor, "__call__", standardise)
+    standardise_each_picture(monkeypatch)
     model = external.open_external(folder, dataset)
     with pytest.raises(MedvitError, match="more than resizing and normalising"):
         external.predict_split(model, dataset, "test", 32)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from medvit import imaging, limits
 from medvit.errors import MedvitError
-from medvit.memory import LargeImageTurn
+from medvit.memory import LargeImageLock
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -141,8 +141,8 @@ def test_large_files_wait_for_each_other_and_others_do_not(noise, monkeypatch):
     monkeypatch.setattr(limits, "LARGE_IMAGE_PIXELS", 28 * 28)
     large = encode(noise.resize((29, 28)))
     with ThreadPoolExecutor(1) as pool:
-        with LargeImageTurn() as turn:
-            turn.take()
+        with LargeImageLock() as lock:
+            lock.acquire()
             assert imaging.read_source(encode(noise)).shape == (28, 28, 3)
             waiting = pool.submit(imaging.read_source, large)
             assert not wait([waiting], 0.2).done

@@ -13,7 +13,7 @@ from PIL import Image
 
 from medvit import imaging, limits
 from medvit.errors import MedvitError
-from medvit.memory import LargeImageTurn
+from medvit.memory import LargeImageLock
 
 pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
 EXPLICIT, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
@@ -193,8 +193,8 @@ def test_large_and_deflated_files_wait_for_each_other(monkeypatch, syntax, pixel
     monkeypatch.setattr(limits, "LARGE_IMAGE_PIXELS", pixels)
     data = dicom(RAMP, syntax=syntax)
     with ThreadPoolExecutor(1) as pool:
-        with LargeImageTurn() as turn:
-            turn.take()
+        with LargeImageLock() as lock:
+            lock.acquire()
             waiting = pool.submit(imaging.read_source, data, 16)
             assert not wait([waiting], 0.2).done
         np.testing.assert_array_equal(waiting.result()[..., 0], RAMP)

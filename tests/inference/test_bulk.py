@@ -15,7 +15,7 @@ from medvit.data import synthetic
 from medvit.errors import MedvitError
 from medvit.inference import bulk
 from medvit.inference.budget import Budget
-from medvit.memory import LargeImageTurn
+from medvit.memory import LargeImageLock
 
 
 @pytest.fixture(scope="module")
@@ -240,8 +240,8 @@ def test_a_budget_counts_the_cpu_time_of_decoding_and_of_the_model(predictor, fo
 def test_a_caller_can_stop_while_a_picture_is_decoded(predictor, folder, monkeypatch):
     monkeypatch.setattr(limits, "LARGE_IMAGE_PIXELS", 1)
     monkeypatch.setattr(bulk, "POLL_SECONDS", 0.01)
-    with bulk.Reader() as reader, LargeImageTurn() as turn:
-        turn.take()  # decoding waits for it
+    with bulk.Reader() as reader, LargeImageLock() as lock:
+        lock.acquire()  # decoding waits for it
         rows = bulk.predict(predictor, bulk.list_files([folder]), reader, budget=Budget(1000, 1000))
         assert [next(rows), next(rows)] == [[], []]
         rows.close()  # does not wait for the picture

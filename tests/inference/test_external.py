@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from transformers import ViTImageProcessor
 
 from medvit.data import synthetic
 from medvit.errors import MedvitError
@@ -14,6 +13,7 @@ from medvit.inference import external, service
 from medvit.inference.external import GROUP
 from medvit.inference.registry import Registry
 from medvit.reliability import tta
+from tests.conftest import standardise_each_picture
 
 NAMES = ("vit", "resnet", "timm", "imagenet", "blood")
 
@@ -135,14 +135,6 @@ def test_a_checkpoint_of_medvit_belongs_elsewhere(trained):
 def test_pictures_that_cannot_be_displayed_are_refused(own_models, tmp_path, monkeypatch):
     """A preprocessing that standardises each picture cannot be undone."""
     folder = shutil.copytree(own_models / "vit", tmp_path / "vit")
-    plain = ViTImageProcessor.__call__
-
-    def standardise(self, *args, **kwargs):
-        batch = plain(self, *args, **kwargs)
-        values = batch["pixel_values"]
-        batch["pixel_values"] = (values - values.mean()) / (values.std() + 1e-6)
-        return batch
-
-    monkeypatch.setattr(ViTImageProcessor, "__call__", standardise)
+    standardise_each_picture(monkeypatch)
     with pytest.raises(MedvitError, match="more than resizing and normalising"):
         external.open_models([str(folder)])

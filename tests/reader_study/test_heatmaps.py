@@ -9,7 +9,7 @@ from medvit.checkpoint import DEFAULT_ROOT
 from medvit.data import synthetic
 from medvit.errors import MedvitError
 from medvit.inference import predictor
-from medvit.reader_study.heatmaps import HeatmapCache, most_faithful
+from medvit.reader_study.heatmaps import HeatmapCache
 
 
 @pytest.fixture(scope="module")
@@ -36,4 +36,4 @@ def test_a_map_that_the_model_lacks_is_refused_each_time(model):
 
 
 def test_the_most_faithful_map_is_one_that_the_model_has(model):
-    assert most_faithful(model) in model.methods()
+    assert model.explainer.best_method() in model.methods()

@@ -12,7 +12,6 @@ from medvit.errors import MedvitError
 from medvit.explain.ranking import rank
 from medvit.inference.registry import Registry
 from medvit.reader_study import CONDITIONS, Session, Study, make_study
-from medvit.reader_study.heatmaps import most_faithful
 from medvit.reader_study.session import READER
 from medvit.reader_study.study import MAX_BYTES
 from medvit.ui import html
@@ -137,7 +136,7 @@ class SetupPanel:
     def _method(self, values: Values, selection: Selection) -> str:
         if "heatmap" not in (values[self.conditions] or ()):
             return ""
-        return values[self.method] or most_faithful(self.registry.predictor(*selection.checkpoint))
+        return values[self.method] or self.registry.predictor(*selection.checkpoint).explainer.best_method()
 
     @show_user_errors
     def open_upload(self, values: Values) -> Values:

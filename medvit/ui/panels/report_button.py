@@ -1,11 +1,11 @@
 """The button that saves the answer as a prediction report, one HTML file."""
 
-import re
 from datetime import UTC, datetime
 
 import gradio as gr
 
 from medvit.errors import MedvitError
+from medvit.files import safe_name
 from medvit.inference import prediction_report
 from medvit.inference.registry import Registry
 from medvit.ui.components import download_button
@@ -39,5 +39,5 @@ def report(registry: Registry, answer: Answer | None, level: float | None, now: 
     page = prediction_report.render(
         prediction, maps, predictor.model_card(), now, sample.origin, sample.truth, level
     )
-    model = re.sub(r"[^A-Za-z0-9_.-]+", "-", prediction.model)  # a hub id has a slash
+    model = safe_name(prediction.model)  # a hub id has a slash
     return f"medvit-{prediction.subset}-{model}-{now:%Y%m%d-%H%M%S}.html", page

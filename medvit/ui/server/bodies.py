@@ -16,6 +16,7 @@ from medvit.ui.server.multipart import MultipartCounter
 from medvit.ui.server.request_log import API
 from medvit.ui.server.responses import RefusedError, malformed, too_large
 from medvit.ui.server.shares import FairShare
+from medvit.untrusted import is_deeper
 
 # The largest body of a request by the start of its path; `limits.BODY_BYTES` for all others.
 LARGEST = {
@@ -38,11 +39,11 @@ class BodyLimiter:
     An upload is passed on as it arrives, to be written to disk. Any other body is received completely and
     checked first, so that an unfinished one occupies little but a socket.
 
-    `budget`: bytes in memory for all bodies together. `address`: of the client. `turn`: shared by all bodies;
-    long JSON, and pieces of uploads with many files, are parsed one after the other. `count_files`: gets the
-    number of files of an upload so far. `expected`: bytes, as declared, else the limit. `received`: bytes so
-    far. `session`: hash of the session that it names. `refused`: the reason, once there is one. `complete`:
-    no more will arrive.
+    `budget`: bytes in memory for all bodies together. `address`: of the client. `parsing_lock`: shared by all
+    bodies; long JSON, and pieces of uploads with many files, are parsed one after the other. `count_files`:
+    gets the number of files of an upload so far. `expected`: bytes, as declared, else the limit. `received`:
+    bytes so far. `session`: hash of the session that it names. `refused`: the reason, once there is one.
+    `complete`: no more will arrive.
     """
 
     def __init__(
@@ -52,10 +53,10 @@ class BodyLimiter:
         headers: Headers,
         budget: FairShare,
         address: str,
-        turn: anyio.Lock | None = None,
+        parsing_lock: anyio.Lock | None = None,
     ):
         self._receive = receive
-        self._turn = turn or anyio.Lock()
+        self._parsing_lock = parsing_lock or anyio.Lock()
         self._rest, self._more = b"", False  # of a message of many parts, and whether others follow
         self._budget = budget
         self.address = address
@@ -94,7 +95,7 @@ class BodyLimiter:
             parts.append(message.get("body", b""))
         self._buffer = b"".join(parts)
         if len(self._buffer) > LONG_JSON:
-            await self._wait_for_turn()
+            await self._wait_for_parsing()
         if self._buffer and not self._is_form:
             self.session = check_json(self._buffer)
 
@@ -145,13 +146,13 @@ class BodyLimiter:
                 return message
             self._rest, self._more = message["body"], message.get("more_body", False)
         size = max(MIN_PIECE, len(self._rest) * PARTS_AT_ONCE // self._form.most_parts(self._rest, 1))
-        await self._wait_for_turn()
+        await self._wait_for_parsing()
         piece, self._rest = self._rest[:size], self._rest[size:]
         return {"type": "http.request", "body": piece, "more_body": bool(self._rest) or self._more}
 
-    async def _wait_for_turn(self) -> None:
+    async def _wait_for_parsing(self) -> None:
         """Wait until this body is the only one whose parsing takes long in this round of the event loop."""
-        async with self._turn:
+        async with self._parsing_lock:
             await anyio.sleep(0)
 
     def _violation(self) -> RefusedError | None:
@@ -195,7 +196,8 @@ def check_json(body: bytes) -> str | None:
         if body.lstrip()[:1] in (b"{", b"["):
             raise malformed() from None
         return None
-    _check_depth(values)
+    if is_deeper(values, limits.JSON_DEPTH):  # orjson itself stops at 1,024 levels
+        raise RefusedError(400, f"A request may be nested at most {limits.JSON_DEPTH} levels deep.")
     if not isinstance(values, dict):
         return None
     _check_values(values)
@@ -204,17 +206,6 @@ def check_json(body: bytes) -> str | None:
 
 def _most_values(json: bytes) -> int:
     return sum(map(json.count, (b",", b"[", b"{")))
-
-
-def _check_depth(value: Any) -> None:
-    """Raise RefusedError if lists and objects are nested too deep; orjson itself stops at 1,024 levels."""
-    level = [value]
-    for _ in range(limits.JSON_DEPTH + 1):
-        nested = [item for item in level if isinstance(item, list | dict)]
-        if not nested:
-            return
-        level = [child for item in nested for child in (item.values() if isinstance(item, dict) else item)]
-    raise RefusedError(400, f"A request may be nested at most {limits.JSON_DEPTH} levels deep.")
 
 
 def check_session_hash(value: Any) -> None:

@@ -1,10 +1,8 @@
 """What a server did and holds, in the text format of Prometheus (--metrics)."""
 
-import mmap
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvit.inference.registry import Registry
@@ -102,9 +100,10 @@ class Metrics:
             yield GaugeMetricFamily(f"medvit_{name}", text, value=value)
 
     def _worker_memory(self) -> int:
-        """Bytes; 0 where there is no worker process, or no /proc."""
+        """Bytes; 0 where there is no worker process."""
+        import psutil
+
         try:
-            pages = Path(f"/proc/{self.worker.pid}/statm").read_text().split()[1]
-        except OSError:
+            return psutil.Process(self.worker.pid).memory_info().rss if self.worker.pid else 0
+        except psutil.Error:  # it has just ended
             return 0
-        return int(pages) * mmap.PAGESIZE

@@ -28,7 +28,7 @@ from medvit.ui.server.responses import (
     unprocessable,
 )
 from medvit.ui.server.sessions import SessionHolder
-from medvit.ui.server.shares import FairShare, WaitingRoom, network
+from medvit.ui.server.shares import FairShare, PerAddressLimiter, network
 
 # Requests outside Gradio's queue.
 DIRECT = (f"{API}/run/", f"{API}/api/", f"{API}/component_server")
@@ -79,8 +79,8 @@ class LimitsMiddleware:
         self.log = log
         self.slots = (Slots(MCP, limits.MCP_REQUESTS), Slots(DIRECT, limits.DIRECT_REQUESTS))
         self.bodies = FairShare(limits.BODIES_BYTES)
-        self.upload_turn = anyio.Lock()
-        self.pages = WaitingRoom(limits.PAGES_PER_ADDRESS)
+        self.parsing_lock = anyio.Lock()
+        self.pages = PerAddressLimiter(limits.PAGES_PER_ADDRESS)
         self.space = UploadSpace(uploads or Path(tempfile.gettempdir()))
         self.throttle = LoginThrottle()
 
@@ -138,7 +138,7 @@ class _Request:
             headers = Headers(scope=self.scope)
             shared = self.middleware
             self.body = BodyLimiter(
-                self.receive, self.path, headers, shared.bodies, self.address, shared.upload_turn
+                self.receive, self.path, headers, shared.bodies, self.address, shared.parsing_lock
             )
             await self.body.read_ahead()
             if self.body.session and self.middleware.sessions:

@@ -19,33 +19,33 @@ CHECK_SECONDS = 0.5
 def bound_queue(demo: gr.Blocks) -> None:
     """Share the queue, and the messages that wait to be read, among the addresses of the clients.
 
-    An address may have as many waiting requests as places are free, and requests wait in turns: the first of
-    each address, then the second of each. An eighth of the places to run is for addresses that have none.
+    An address may have as many waiting requests as places are free, and requests run round-robin: the first
+    of each address, then the second of each. An eighth of the places to run is for addresses that have none.
     """
     queue = demo._queue
     push, pushes = queue.push, itertools.count()
-    mailboxes = _Mailboxes(queue)
+    pending = _PendingMessages(queue)
 
     async def checked(body, request, username):
         address = _address(request)
-        if mailboxes.unread(body.session_hash) > limits.UNREAD_MESSAGES:
+        if pending.unread(body.session_hash) > limits.UNREAD_MESSAGES:
             return False, "Busy: read the messages that wait for you, then try again.", "queue_full"
         events = list(_events(queue))
         if any(_is_job(event, body) for event in events):
             return False, "Busy: your last job is still running.", "queue_full"
         own = [event for event in events if event.address == address]
-        waiting = sum(event in own for event in _waiting(queue))
+        waiting = sum(event.address == address for event in _waiting(queue))
         if not fits(waiting, 1, len(queue), limits.QUEUE):
             return False, "Busy: the queue is full. Try again in a few seconds.", "queue_full"
         if next(pushes) % limits.UNREAD_MESSAGES == 0:  # counting them all takes time
-            await mailboxes.limit_messages()
-        await mailboxes.make_room(body.session_hash, address)
+            await pending.limit_messages()
+        await pending.make_room(body.session_hash, address)
         success, name, state = await push(body, request, username)
         event = queue.event_ids_to_events.get(name) if success else None
         if event:
             event.address = address
-            mailboxes.owners[event.session_hash] = address
-            _take_turn(queue, event, len(own))
+            pending.owners[event.session_hash] = address
+            _insert_in_round(queue, event, len(own))
         return success, name, state
 
     process = queue.process_events
@@ -82,21 +82,21 @@ def _next_event(queue: Any) -> tuple[list[Any], bool, str] | None:
     return None
 
 
-def _take_turn(queue: Any, event: Any, turn: int) -> None:
-    """Move an event that was just appended to its queue before those that are due in later turns.
+def _insert_in_round(queue: Any, event: Any, number: int) -> None:
+    """Move an event that was just appended to its queue before those of later rounds (round-robin).
 
     Args:
-        turn: how many requests of the same address ran or waited before it.
+        number: how many requests of the same address ran or waited before it.
     """
-    event.turn = turn
+    event.round = number
     waiting = queue.event_queue_per_concurrency_id[event.concurrency_id].queue
     if event in waiting:  # it may run already
         waiting.remove(event)
-        position = next((i for i, other in enumerate(waiting) if other.turn > turn), len(waiting))
+        position = next((i for i, other in enumerate(waiting) if other.round > number), len(waiting))
         waiting.insert(position, event)
 
 
-class _Mailboxes:
+class _PendingMessages:
     """Messages of the queue that wait to be read, by session, and the addresses of the sessions."""
 
     def __init__(self, queue: Any):
@@ -119,7 +119,7 @@ class _Mailboxes:
             return
         self._forget_closed()
         own = [name for name in self.messages if self.owners.get(name) == address]
-        while own and not fits(len(own), 1, len(self.messages), limits.MAILBOXES):
+        while own and not fits(len(own), 1, len(self.messages), limits.PENDING_SESSIONS):
             await _drop(self.queue, own.pop(0))
 
     async def limit_messages(self) -> None:

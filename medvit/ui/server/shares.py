@@ -67,7 +67,7 @@ class FairShare:
             self.give_back(address)
 
 
-class WaitingRoom:
+class PerAddressLimiter:
     """Lets a few requests of each address run at once; the others of that address wait."""
 
     def __init__(self, places: int):

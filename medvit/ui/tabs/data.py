@@ -87,8 +87,8 @@ class DataTab:
 
     def _show_images(self, name: str) -> Values:
         dataset = self.registry.dataset(name)
-        own = name not in medmnist.names()
-        path = cache.folder_of(dataset) if own else medmnist.archive_path(name, SIZE, self.registry.data_root)
+        root = self.registry.data_root
+        path = cache.folder_of(dataset) if dataset.own else medmnist.archive_path(name, SIZE, root)
         try:
             data = _summarize(dataset, str(path), path.stat().st_mtime_ns)
         except (MedvitError, OSError) as error:
@@ -96,7 +96,7 @@ class DataTab:
             text = "The images are not on this machine." if missing else str(error)
             return {
                 self.status: status(text),
-                self.download: gr.Button(visible=missing and not own),
+                self.download: gr.Button(visible=missing and not dataset.own),
                 self.balance: gr.Plot(visible=False),
                 self.examples: "",
                 self.mean: "",

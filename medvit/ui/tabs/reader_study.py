@@ -77,20 +77,20 @@ class ReaderStudyTab:
         except MedvitError as error:
             return self._display("setup") | self.setup.update(selection, kept=False, problem=str(error))
 
-    def is_unfinished(self, values: Values) -> bool:
-        """Whether the browser keeps a study that goes on."""
+    def unfinished(self, values: Values) -> Session | None:
+        """The study that the browser keeps and that goes on; None where there is none."""
         try:
-            return Session.from_dict(values[self.kept]).phase != "done"
+            session = Session.from_dict(values[self.kept])
         except MedvitError:
-            return False
+            return None
+        return session if session.phase != "done" else None
 
     def link(self, values: Values) -> dict[str, str] | None:
         """The parts of a link to the unfinished study that the browser keeps; None where there is none."""
-        if not self.is_unfinished(values):
+        session = self.unfinished(values)
+        if session is None or not self.cases.registry.has(session.study.dataset, session.study.model):
             return None
-        study = Session.from_dict(values[self.kept]).study
-        if not self.cases.registry.has(study.dataset, study.model):
-            return None
+        study = session.study
         return {"dataset": study.dataset, "model": study.model, "tab": "reader-study"}
 
     def _display(self, screen: str) -> Values:
@@ -161,8 +161,7 @@ class ReaderStudyTab:
     @show_user_errors
     def prepare(self, values: Values) -> None:
         """Compute the heatmaps that come next, while the reader looks at the image."""
-        if self.is_unfinished(values):
-            session = Session.from_dict(values[self.kept])
+        if session := self.unfinished(values):
             self.cases.advice(session)
             self.cases.prepare(session)
 

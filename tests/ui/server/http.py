@@ -63,3 +63,13 @@ def run_async(function, *arguments):
     """Result of an async function, in a thread of its own: Playwright keeps an event loop in this one."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(anyio.run, function, *arguments).result()
+
+
+def with_descriptors(count: int) -> str:
+    """Code that runs the app with this many file descriptors; see `running_app`."""
+    return (
+        "import resource, sys\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({count}, {count}))\n"
+        "from medvit import cli\n"
+        "cli.main(['app', *sys.argv[1:]])\n"
+    )

@@ -13,7 +13,7 @@ from medvit.ui.server.disk import TemporaryFile, UploadSpace, delete_left_files
 from medvit.ui.server.responses import RefusedError
 from tests.conftest import running_app
 
-from .http import connect, form, received, request
+from .http import connect, form, received, request, with_descriptors
 
 
 class Upload:
@@ -142,13 +142,7 @@ def test_an_upload_that_is_not_kept_leaves_nothing_behind(app_server, name):
 @pytest.mark.server
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
 def test_uploads_of_many_files_need_few_descriptors(trained, tmp_path):
-    code = (
-        "import resource, sys\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))\n"
-        "from medvit import cli\n"
-        "cli.main(['app', *sys.argv[1:]])\n"
-    )
-    with running_app("--checkpoints", trained, log=tmp_path / "log", code=code) as address:
+    with running_app("--checkpoints", trained, log=tmp_path / "log", code=with_descriptors(256)) as address:
         body, kind = form({f"{i}.png": f"{i}".encode() for i in range(limits.UPLOAD_FILES)})
         status, _, text = request(address, "POST", "/gradio_api/upload", body, kind)
         assert (status, len(json.loads(text))) == (200, limits.UPLOAD_FILES)

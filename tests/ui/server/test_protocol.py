@@ -15,7 +15,7 @@ from medvit.benchmarks import attacks
 from medvit.ui.server.protocol import Connections
 from tests.conftest import running_app
 
-from .http import BOUNDARY, connect, received, request
+from .http import BOUNDARY, connect, received, request, with_descriptors
 
 pytestmark = [pytest.mark.server]
 
@@ -157,13 +157,7 @@ def test_the_limit_follows_from_the_descriptors_of_the_process():
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs many loopback addresses")
 def test_idle_connections_from_many_addresses_lock_nobody_out(trained, tmp_path):
-    code = (
-        "import resource, sys\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))\n"
-        "from medvit import cli\n"
-        "cli.main(['app', *sys.argv[1:]])\n"
-    )
-    with running_app("--checkpoints", trained, log=tmp_path / "log", code=code) as address:
+    with running_app("--checkpoints", trained, log=tmp_path / "log", code=with_descriptors(512)) as address:
         attack = threading.Thread(target=attacks.idle_connections, args=(address, 10))
         attack.start()
         time.sleep(3)

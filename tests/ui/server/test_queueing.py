@@ -160,14 +160,14 @@ def test_the_address_with_the_most_unread_messages_loses_its_oldest():
 
 
 def test_made_up_sessions_of_one_address_do_not_push_out_the_messages_of_others(monkeypatch):
-    monkeypatch.setattr(limits, "MAILBOXES", 40)
+    monkeypatch.setattr(limits, "PENDING_SESSIONS", 40)
     queue, push = bounded()
     push("other", address="b")
-    for i in range(2 * limits.MAILBOXES):
+    for i in range(2 * limits.PENDING_SESSIONS):
         push(f"made up {i}")
         queue.waiting.clear()
     assert "other" in queue.pending_messages_per_session
-    assert len(queue.pending_messages_per_session) <= limits.MAILBOXES // 2 + 1
+    assert len(queue.pending_messages_per_session) <= limits.PENDING_SESSIONS // 2 + 1
 
 
 def test_a_visitor_runs_a_job_once_at_a_time():

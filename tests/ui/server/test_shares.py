@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from medvit.ui.server.responses import RefusedError, disk_full
-from medvit.ui.server.shares import FairShare, WaitingRoom, fits, network
+from medvit.ui.server.shares import FairShare, PerAddressLimiter, fits, network
 
 from .http import run_async
 
@@ -46,7 +46,7 @@ def test_a_share_says_what_is_full():
 
 
 def test_requests_of_one_address_wait_for_each_other_and_for_no_other_address():
-    room, log = WaitingRoom(1), []
+    room, log = PerAddressLimiter(1), []
 
     async def visit(address, name, seconds):
         async with room.enter(address):

@@ -1,6 +1,6 @@
 """One case of a reader study as a component: the image, the advice, and the answer by mouse, finger or key.
 
-Its value is what `ui/panels/reader_reading.py` renders. A committed answer triggers `commit` with `case`,
+Its value is what `ui/panels/reader_case.py` renders. A committed answer triggers `commit` with `case`,
 `phase`, `answer`, `confidence` and `seconds`; a look at the truth ends with `proceed`; `discard` drops the
 study. What is not committed yet, and the time it took so far, stay in the page.
 """
