@@ -147,7 +147,8 @@ def _proportion(proportion: Metrics) -> str:
 
 
 def _change(change: Metrics) -> str:
-    return f"{100 * change['value']:+.0f} points ({_interval(change['interval'], '+.0%')})"
+    low, high = change["interval"]
+    return f"{100 * change['value']:+.0f} points ({100 * low:+.0f} to {100 * high:+.0f})"
 
 
 def _mean(measure: Metrics, signed: bool) -> str:
@@ -156,8 +157,8 @@ def _mean(measure: Metrics, signed: bool) -> str:
     return _change(measure) if signed else f"{measure['value']:.0%} ({_interval(measure['interval'])})"
 
 
-def _interval(limits: Iterable[float], form: str = ".0%") -> str:
-    return " to ".join(f"{limit:{form}}" for limit in limits)
+def _interval(limits: Iterable[float]) -> str:
+    return " to ".join(f"{limit:.0%}" for limit in limits)
 
 
 def _p_value(p: float) -> str:

@@ -35,7 +35,8 @@ class DataTab:
     """The components of the tab.
 
     `displayed` offers the dataset of the pickers and those without a model. `followed` holds the dataset of
-    the pickers when the tab was last updated, `running` the event that stops a download.
+    the pickers when the tab was last updated, `running` the event that stops a download. `panels` hold what
+    is drawn from the images, and are hidden where there are none.
     """
 
     registry: Registry
@@ -47,6 +48,7 @@ class DataTab:
     download: gr.Button
     stop: gr.Button
     status: gr.HTML
+    panels: tuple[gr.Column, gr.Row]
     balance: gr.Plot
     examples: gr.HTML
     mean: gr.HTML
@@ -65,7 +67,7 @@ class DataTab:
     @property
     def images(self) -> set[Any]:
         """The components that show the images of the dataset, or offer their download."""
-        return {self.download, self.balance, self.examples, self.mean, self.intensities}
+        return {self.download, *self.panels, self.balance, self.examples, self.mean, self.intensities}
 
     def update(self, values: Values) -> Values:
         """Display the dataset of the pickers, unless it has not changed since."""
@@ -97,33 +99,28 @@ class DataTab:
             return {
                 self.status: status(text),
                 self.download: gr.Button(visible=missing and not dataset.own),
-                self.balance: gr.Plot(visible=False),
-                self.examples: "",
-                self.mean: "",
-                self.intensities: gr.Plot(visible=False),
-            }
+            } | self._visible(False)
         return {
             self.status: "",
             self.download: gr.Button(visible=False),
-            self.balance: gr.Plot(plots.class_balance(data.counts, data.dataset.classes), visible=True),
+            self.balance: plots.class_balance(data.counts, data.dataset.classes),
             self.examples: examples_html(data),
             self.mean: render("mean_image.html", mean=data.mean, sampled=data.sampled, total=data.total),
-            self.intensities: gr.Plot(plots.intensity_histogram(data.histogram), visible=True),
-        }
+            self.intensities: plots.intensity_histogram(data.histogram),
+        } | self._visible(True)
+
+    def _visible(self, visible: bool) -> Values:
+        column, row = self.panels
+        return {column: gr.Column(visible=visible), row: gr.Row(visible=visible)}
 
     def _show_none(self) -> Values:
         """That a model of another program comes without pictures; the other datasets can be chosen."""
-        nothing: Values = dict.fromkeys((self.facts, self.examples, self.mean), "")
-        hidden = {plot: gr.Plot(visible=False) for plot in (self.balance, self.intensities)}
-        return (
-            nothing
-            | hidden
-            | {
-                self.displayed: gr.Radio(dataset_choices(self.registry), value=None),
-                self.status: status("There are no labelled pictures for this model."),
-                self.download: gr.Button(visible=False),
-            }
-        )
+        return {
+            self.facts: "",
+            self.displayed: gr.Radio(dataset_choices(self.registry), value=None),
+            self.status: status("There are no labelled pictures for this model."),
+            self.download: gr.Button(visible=False),
+        } | self._visible(False)
 
     def fetch(self, values: Values) -> Iterator[Values]:
         """Download the displayed dataset; a generator, so that the transfer ends when the visitor leaves."""
@@ -190,13 +187,14 @@ def _layout(registry: Registry, selection: gr.State) -> DataTab:
                 download = gr.Button("Download", variant="primary", visible=False, size="sm")
                 stop = gr.Button("Cancel", visible=False, size="sm")
             status_line = gr.HTML()
-            displayed = lenient(gr.Radio)(
-                label="This dataset, or one without a model", elem_id="displayed-dataset"
-            )
-        with gr.Column(scale=6, min_width=320):
+            with gr.Accordion("Datasets without a model", open=False):
+                displayed = lenient(gr.Radio)(
+                    label="This dataset, or one without a model", elem_id="displayed-dataset"
+                )
+        with gr.Column(scale=6, min_width=320, visible=False) as balance_column:
             gr.HTML(panel_title("Class balance"))
             balance = gr.Plot(show_label=False, container=False)
-    with gr.Row(equal_height=False):
+    with gr.Row(equal_height=False, visible=False) as images_row:
         with gr.Column(scale=7, min_width=320):
             gr.HTML(panel_title("Training images of each class"))
             examples = gr.HTML(elem_id="data-examples")
@@ -206,7 +204,7 @@ def _layout(registry: Registry, selection: gr.State) -> DataTab:
             intensities = gr.Plot(show_label=False, container=False)
     return DataTab(
         registry, selection, gr.State(), gr.State(time_to_live=3600), displayed, facts, download, stop,
-        status_line, balance, examples, mean, intensities,
+        status_line, (balance_column, images_row), balance, examples, mean, intensities,
     )  # fmt: skip
 
 
