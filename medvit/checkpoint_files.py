@@ -15,14 +15,14 @@ from medvit.data import Dataset
 from medvit.errors import MedvitError
 from medvit.files import atomic_file, sha256
 from medvit.imaging.preprocess import Preprocessing
-from medvit.models import folder_check
+from medvit.models import folder_check, timm_models
 from medvit.models.folder_check import WEIGHTS
 
 TRUST = "trust.npz"
 WEIGHTS_BYTES = 2**31
 MODEL_TYPES = (
     "medvit_cnn", "medvit_vit", "medvit_spt_lsa", "vit", "deit", "beit", "dinov2", "dinov2_with_registers",
-    "swin", "swinv2", "resnet", "convnext", "convnextv2",
+    timm_models.MODEL_TYPE, "swin", "swinv2", "resnet", "convnext", "convnextv2",
 )  # fmt: skip
 STAGED = MODEL_TYPES[-5:]  # each stage has half the resolution of the one before
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch normalisation, no parameters
@@ -62,19 +62,24 @@ def check_model_files(
         raise MedvitError(f"config.json is not of one of the architectures {', '.join(MODEL_TYPES)}")
     if not preprocessing.size == card["input_size"] == config.get("image_size"):
         raise MedvitError("card.json, config.json and preprocessor_config.json give different image sizes")
-    if config.get("id2label") != {str(i): name for i, name in enumerate(dataset.classes)}:
+    names = config.get("id2label")
+    if config["model_type"] == timm_models.MODEL_TYPE:
+        names = timm_models.names_by_index(config)
+    if names != {str(i): name for i, name in enumerate(dataset.classes)}:
         raise MedvitError(f"the classes in config.json are not those of {dataset.title}")
-    _check_memory(config)
+    _check_memory(folder, config)
     _check_weights(folder / WEIGHTS, card)
 
 
-def _check_memory(config: Mapping[str, Any]) -> None:
+def _check_memory(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise MedvitError where one prediction needs too much memory for attention or for feature maps."""
     side = config["image_size"]
     if config["model_type"] in STAGED:
         values = _values_of_stages(config, side)
     elif config["model_type"] == "medvit_cnn":
         values = side**2 * _whole(config, "width")
+    elif config["model_type"] == timm_models.MODEL_TYPE:
+        values = timm_models.count_values(folder, side)
     else:
         tokens = (side // _whole(config, "patch_size")) ** 2 + 1
         values = _whole(config, "num_hidden_layers") * _whole(config, "num_attention_heads") * tokens**2

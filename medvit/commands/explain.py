@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     files = bulk.list_files(args.paths, limited=False)
     predictor = _open(args.model)
     method = explanations.check_method(predictor, args.method)
-    target = None if args.target is None else _class_index(args.target, predictor.checkpoint.dataset.classes)
+    target = None if args.target is None else predictor.explainer.class_index(args.target)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -103,13 +103,3 @@ def _summary(items: list[Explained], title: str) -> str:
     files = "file" if len(problems) == 1 else "files"
     unreadable = f"; {len(problems):,} {files} could not be read, see the page" if problems else ""
     return f"{title}: {count:,} {'picture' if count == 1 else 'pictures'}{unreadable}."
-
-
-def _class_index(target: str, classes: tuple[str, ...]) -> int:
-    """The class that is named by its index or by its name."""
-    if target in classes:
-        return classes.index(target)
-    if target.isdecimal() and int(target) < len(classes):
-        return int(target)
-    names = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
-    raise MedvitError(f"There is no class {target!r}. The classes are 0 to {len(classes) - 1}: {names}.")

@@ -13,7 +13,7 @@ from medvit.reliability import measure
 
 
 def measure_model(args: argparse.Namespace) -> Path | None:
-    """Measure `args.model`; return its new checkpoint folder, None where the app could not open one.
+    """Measure `args.model`; return its new checkpoint folder, None where such a folder cannot hold it.
 
     Raises:
         MedvitError: no pictures were named, the model is not usable, or its classes do not match.
@@ -28,7 +28,12 @@ def measure_model(args: argparse.Namespace) -> Path | None:
         raise MedvitError(f"{dataset.title} has several labels for an image; models with one are measured.")
     model = external.open_external(args.model, dataset)
     out = args.save / dataset.name / model.name
-    if external.can_be_opened(model) and out.exists():
+    restricted, why_not = None, ""
+    try:
+        restricted = external.restrict(model, dataset)
+    except MedvitError as error:
+        why_not = str(error)
+    if restricted is not None and out.exists():
         raise MedvitError(f"{out} exists already: remove it, or choose another folder with --save.")
     logits, labels = external.predict_split(model, dataset, "test", size, args.data_root)
     accuracy = external.among_all_classes(model, logits, labels)
@@ -38,16 +43,16 @@ def measure_model(args: argparse.Namespace) -> Path | None:
             f"Below, it chooses among the {len(dataset.classes)} others; among all, its accuracy is "
             f"{accuracy:.4f}."
         )
-    if not external.can_be_opened(model):
+    if restricted is None:
         metrics = evaluate(logits[:, model.columns], labels, dataset.task, dataset.classes)
         _print(metrics, dataset.title, model.name)
         print(
-            f"No checkpoint folder is written for a {type(model.explainer.model).__name__}. "
-            f"`medvit app --model {args.model}` opens the model, without these results."
+            f"No checkpoint folder is written: {why_not}. `medvit app --model {args.model}` opens the model, "
+            "without these results."
         )
         return None
     with files.atomic_folder(out) as folder:
-        external.write_checkpoint(folder, model, dataset, size, args.data_root)
+        external.write_checkpoint(folder, model, restricted, dataset, size, args.data_root)
         measure.fit_and_measure(folder, args.data_root)
     return out
 

@@ -30,7 +30,10 @@ from medvit.data.listing import few
 from medvit.errors import MedvitError
 from medvit.evaluation.inference import hardware, predict
 from medvit.evaluation.metrics import evaluate
+from medvit.explain.model_folder import find_folder
 from medvit.imaging import Preprocessing, to_tensor
+from medvit.models import folder_check, timm_models
+from medvit.models.features import classifier, forward_with_features
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -103,25 +106,6 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name)).strip().casefold()
 
 
-def can_be_opened(model: MatchedModel) -> bool:
-    """Whether the app can open a checkpoint folder of this model."""
-    explainer = model.explainer
-    height, width = explainer.preparation.input_size
-    # A CNN takes any size; the others have the size in their configuration.
-    square = height == width and getattr(explainer.config, "image_size", height) == height
-    known = getattr(explainer.config, "model_type", None) in MODEL_TYPES
-    plain = not (explainer.multi_label or explainer.preparation.normalization.bgr)
-    return known and square and plain and _head(explainer.model) is not None
-
-
-def _head(model: nn.Module) -> nn.Linear | None:
-    """The linear layer with one output for each class, in the module `classifier`."""
-    classifier = getattr(model, "classifier", None)
-    layers = classifier.modules() if isinstance(classifier, nn.Module) else ()
-    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
-    return linear[0] if len(linear) == 1 else None
-
-
 def predict_split(
     model: MatchedModel, dataset: Dataset, split: str, size: int, data_root: str | Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -160,16 +144,16 @@ def among_all_classes(model: MatchedModel, logits: np.ndarray, labels: np.ndarra
 
 
 def write_checkpoint(
-    folder: Path, model: MatchedModel, dataset: Dataset, size: int, data_root: str | Path | None = None
+    folder: Path,
+    model: MatchedModel,
+    restricted: PreTrainedModel,
+    dataset: Dataset,
+    size: int,
+    data_root: str | Path | None = None,
 ) -> None:
-    """Fill a checkpoint folder: the model with the classes of the dataset, its metrics and its card.
-
-    Raises:
-        MedvitError: the app cannot open such a model, see `can_be_opened`.
-    """
+    """Fill a checkpoint folder: the model as `restrict` returns it, its metrics and its card."""
     start = time.monotonic()
     preprocessing = preprocessing_of(model)
-    restricted = _with_classes(model, dataset.classes, preprocessing.size)
     checkpoint.write_model(folder, restricted, preprocessing)
     stored = checkpoint.load_model(folder)
     card: dict[str, Any] = {}
@@ -203,16 +187,48 @@ def write_checkpoint(
     checkpoint.write_card(folder, card)
 
 
-def _with_classes(model: MatchedModel, classes: tuple[str, ...], size: int) -> PreTrainedModel:
-    """A copy of the model whose head has the classes of the dataset, in their order."""
-    restricted: Any = copy.deepcopy(model.explainer.model)
-    head = _head(restricted)
-    assert head is not None, "see can_be_opened"
-    head.weight = nn.Parameter(head.weight.detach()[model.columns])
-    if head.bias is not None:
-        head.bias = nn.Parameter(head.bias.detach()[model.columns])
-    head.out_features = restricted.num_labels = len(classes)
-    restricted.config.image_size = size
-    restricted.config.id2label = dict(enumerate(classes))
-    restricted.config.label2id = {name: i for i, name in enumerate(classes)}
-    return restricted
+def restrict(model: MatchedModel, dataset: Dataset) -> PreTrainedModel:
+    """Copy the model with the classes of the dataset, in their order, as a checkpoint folder holds it.
+
+    Raises:
+        MedvitError: a checkpoint folder cannot hold it; the text says why, without a capital and a full stop.
+    """
+    explainer = model.explainer
+    size = preprocessing_of(model).size
+    if explainer.multi_label:
+        raise MedvitError("an image may have several of its classes")
+    if explainer.preparation.normalization.bgr or explainer.preparation.channels != 3:
+        raise MedvitError("the channels of its input are not red, green, blue")
+    if timm_models.is_timm(explainer.model):
+        config = folder_check.read_config(find_folder(model.source))
+        copied: Any = timm_models.wrap(explainer.model, config)
+    else:
+        copied = copy.deepcopy(explainer.model)
+    if getattr(getattr(copied, "config", None), "model_type", None) not in MODEL_TYPES:
+        raise MedvitError(f"{type(copied).__name__} is not among the architectures {', '.join(MODEL_TYPES)}")
+    # A CNN takes any size; the others have the size in their configuration.
+    if getattr(copied.config, "image_size", size) != size:
+        raise MedvitError(f"its config.json has image_size {copied.config.image_size} and not {size}")
+    _select_classes(copied, model.columns)
+    copied.config.image_size = size
+    copied.config.id2label = dict(enumerate(dataset.classes))
+    copied.config.label2id = {name: i for i, name in enumerate(dataset.classes)}
+    noise = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits, expected = (forward_with_features(net, noise)[0] for net in (copied, explainer.model))
+    if not torch.allclose(logits, expected[:, model.columns], rtol=1e-3, atol=1e-3):
+        raise MedvitError("a copy of it with the classes of the pictures alone predicts otherwise")
+    return copied
+
+
+def _select_classes(model: Any, columns: list[int]) -> None:
+    """Leave only some classes in the last layer of a model, in this order."""
+    head = classifier(model)
+    layers = [] if head is None else [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
+    if len(layers) != 1:
+        raise MedvitError("its logits do not come from one linear layer")
+    (layer,) = layers
+    layer.weight = nn.Parameter(layer.weight.detach()[columns])
+    if layer.bias is not None:
+        layer.bias = nn.Parameter(layer.bias.detach()[columns])
+    layer.out_features = model.num_labels = len(columns)

@@ -18,12 +18,12 @@ from medvit.explain.attention_recorder import AttentionRecorder
 from medvit.explain.forward_pass import ForwardPass, Gradients, MapOptions
 from medvit.explain.layer_outputs import outputs_in_graph
 from medvit.explain.methods import METHODS
-from medvit.explain.model_folder import class_names, open_model, running
+from medvit.explain.model_folder import class_index, class_names, open_model, running
 from medvit.explain.preparation import Preparation
 from medvit.explain.ranking import rank_of_folder
 from medvit.explain.structure import Structure, inspect_model, patch_grid
 from medvit.models import folder_check
-from medvit.models.features import forward_with_features, in_evaluation_mode
+from medvit.models.features import forward_with_features, in_evaluation_mode, unwrap
 
 BATCH_VALUES = 2**28  # attention weights of the images in one forward pass: 1 GiB
 CELLS = 7  # that occlusion masks across an image without patches
@@ -41,10 +41,10 @@ class Explainer:
 
     Args:
         model: a folder or hub id of transformers or timm, a name of timm, or any image classifier, inputs
-            (B, 3, H, W) to logits (B, classes) or to an output with `logits`. Maps from attention need
+            (B, 3 or 1, H, W) to logits (B, classes) or to an output with `logits`. Maps from attention need
             attention that goes through `F.scaled_dot_product_attention`, `nn.MultiheadAttention` or a softmax
-            over (B, heads, T, T). The model is not changed: where it is in training mode or of half
-            precision, a copy in evaluation mode and float32 is used.
+            over (B, heads, T, T). The model is not changed: where it is in training mode, of another
+            precision than float32 or on a GPU, a copy in evaluation mode and float32 on the CPU is used.
         preprocess: an `imaging.Preprocessing`, a processor of transformers, or a function from a PIL image to
             the input (3, H, W), as torchvision and timm make it. By default that which belongs to the model.
 
@@ -60,7 +60,7 @@ class Explainer:
                 self._set_model(opened, processor if preprocess is None else preprocess)
                 self.structure()
         else:
-            self._set_model(model, preprocess)
+            self._set_model(unwrap(model), preprocess)
 
     def _set_model(self, model: nn.Module, preprocess: Any) -> None:
         self.config = getattr(model, "config", None)
@@ -68,20 +68,20 @@ class Explainer:
         self.model = in_evaluation_mode(model)
 
     def __call__(
-        self, image: imaging.ImageInput | Tensor, target: int | None = None, attentions: bool = True
+        self, image: imaging.ImageInput | Tensor, target: int | str | None = None, attentions: bool = True
     ) -> ForwardPass:
         """Run the model on one image.
 
         Args:
             image: a path, the bytes of a file, a PIL image, a uint8 array (H, W, 3); pixels as a uint8 tensor
                 (1, 3, H, W); or the input of the model as a float tensor (1, 3, H, W).
-            target: class whose gradients are computed in the same pass, -1 for the predicted class; maps that
-                need them cost nothing more afterwards.
+            target: class, by index or name, whose gradients are computed in the same pass, -1 for the
+                predicted class; maps that need them cost nothing more afterwards.
             attentions: whether these include the gradients of the attention; CAMs need only those of the last
                 layers, which cost little.
 
         Raises:
-            MedvitError: the picture cannot be read.
+            MedvitError: the picture cannot be read, or there is no such class.
         """
         pixels = self.preparation.open(image)
         if target is None:
@@ -89,10 +89,11 @@ class Explainer:
         else:
             inputs = self.preparation(pixels)
             layers = self.structure(inputs).layers
+            index = -1 if target == -1 else self.class_index(target)
             recorder = AttentionRecorder(gradients_from=0 if attentions else None) if layers else None
-            logits, features, target, gradients = self._differentiate(inputs, target, recorder)
+            logits, features, index, gradients = self._differentiate(inputs, index, recorder)
             (forward_pass,) = self._forward_passes(pixels, inputs, logits, features, recorder)
-            forward_pass.gradients[target] = gradients
+            forward_pass.gradients[index] = gradients
         forward_pass.explainer = self
         return forward_pass
 
@@ -130,6 +131,10 @@ class Explainer:
         """The names of the classes, in the order of the logits; see `model_folder.class_names`."""
         return class_names(self.model, self.structure().classes)
 
+    def class_index(self, target: int | str) -> int:
+        """The index of a class that is given by index or by name; MedvitError where there is none."""
+        return class_index(target, self.structure().classes, self.model)
+
     def heatmap(
         self, forward_pass: ForwardPass, method: str, options: MapOptions | None = None
     ) -> np.ndarray:
@@ -148,7 +153,9 @@ class Explainer:
         method = self.best_method() if method == "auto" else method
         options = options or MapOptions(forward_pass.top)
         self.check_method(method)
-        self._check_options(forward_pass, options)
+        self.class_index(options.target)
+        if options.head_fusion not in ("mean", "max", "min") or not 0 <= options.discard_ratio < 1:
+            raise MedvitError("head_fusion is mean, max or min, and discard_ratio from 0 to below 1.")
         key = method, options
         if key not in forward_pass.heatmaps:
             forward_pass.heatmaps[key] = METHODS[method].compute(self, forward_pass, options)
@@ -160,13 +167,6 @@ class Explainer:
             raise MedvitError(f"There is no map {method!r}. The maps are: {', '.join(METHODS)}.")
         if reason := self.why_not(method):
             raise MedvitError(f"{reason} The maps of this model are: {', '.join(self.methods())}.")
-
-    def _check_options(self, forward_pass: ForwardPass, options: MapOptions) -> None:
-        classes = len(forward_pass.logits)
-        if not 0 <= options.target < classes:
-            raise MedvitError(f"There is no class {options.target}; the model has {classes}.")
-        if options.head_fusion not in ("mean", "max", "min") or not 0 <= options.discard_ratio < 1:
-            raise MedvitError("head_fusion is mean, max or min, and discard_ratio from 0 to below 1.")
 
     def methods(self) -> tuple[str, ...]:
         """Names of the maps that fit the model."""
@@ -211,13 +211,15 @@ class Explainer:
         explainer.model, explainer._structure = in_evaluation_mode(model), None
         return explainer
 
+    @torch.inference_mode(False)
     def structure(self, inputs: Tensor | None = None) -> Structure:
         """The structure of the model, found out at the first call, with inputs (B, 3, H, W) or noise."""
         if self._structure is None:
             if inputs is None:
                 # Not zeros: equal tokens give gradients of zero, and nothing would seem to be read.
                 generator = torch.Generator().manual_seed(0)
-                inputs = torch.randn(1, 3, *self.preparation.input_size, generator=generator)
+                size = self.preparation.channels, *self.preparation.input_size
+                inputs = torch.randn(1, *size, generator=generator)
             self._structure = inspect_model(self.model, self._logits, inputs)
         return self._structure
 
@@ -236,6 +238,7 @@ class Explainer:
             *_, forward_pass.gradients[target] = self._differentiate(inputs, target, recorder)
         return forward_pass.gradients[target]
 
+    @torch.inference_mode(False)
     def _differentiate(
         self, inputs: Tensor, target: int, recorder: AttentionRecorder | None
     ) -> tuple[Tensor, Tensor | None, int, Gradients]:

@@ -109,22 +109,22 @@ class ForwardPass:
         """Values of the patches (..., gh * gw) to (..., gh, gw)."""
         return values.unflatten(-1, self.grid)
 
-    def heatmap(self, method: str = "auto", target: int | None = None, **options: Any) -> np.ndarray:
+    def heatmap(self, method: str = "auto", target: int | str | None = None, **options: Any) -> np.ndarray:
         """The saliency map of a class by any method; see `Explainer.heatmap`.
 
         Args:
             method: a name in `methods.METHODS`, or "auto" for `Explainer.best_method`.
-            target: class index, the predicted class by default.
+            target: index or name of a class, the predicted class by default.
             options: other fields of `MapOptions`.
 
         Returns:
             float32 (gh, gw), in the method's own unit.
         """
-        target = self.top if target is None else target
-        return self.explainer.heatmap(self, method, MapOptions(target, **options))
+        index = self.top if target is None else self.explainer.class_index(target)
+        return self.explainer.heatmap(self, method, MapOptions(index, **options))
 
     def overlay(
-        self, method: str = "auto", target: int | None = None, opacity: float = 0.5, **options: Any
+        self, method: str = "auto", target: int | str | None = None, opacity: float = 0.5, **options: Any
     ) -> Image.Image:
         """The map laid over the picture; arguments as `heatmap` takes them."""
         values = self.heatmap(method, target, **options)

@@ -23,11 +23,6 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 # The only files that are fetched from the hub; the weights of a large model are in numbered parts.
 FETCHED = ("config.json", "preprocessor_config.json", *WEIGHTS, "model-*-of-*.safetensors")
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-# Arguments of timm.create_model that name files or change how they are read; no part of an architecture.
-FORBIDDEN_ARGUMENTS = {
-    "model_name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args",
-    "checkpoint_path", "cache_dir", "scriptable", "exportable", "no_jit", "features_only",
-}  # fmt: skip
 
 
 def find_folder(source: str | Path) -> Path:
@@ -88,7 +83,6 @@ def open_model(source: str | Path) -> tuple[nn.Module, Any]:
             f"The model {source} has no model.safetensors. Other files of weights are not read, as they may "
             "contain code; save the model again with save_pretrained."
         )
-    _check_arguments(source, config)
     try:
         if "architecture" in config and "model_type" not in config:
             return _open_timm(folder), None
@@ -108,16 +102,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
         return folder_check.read_config(folder)
     except MedvitError as error:
         raise MedvitError(f"The model in {folder} cannot be used: {error}.") from error
-
-
-def _check_arguments(source: str | Path, config: dict[str, Any]) -> None:
-    """Refuse arguments by which a configuration would make timm read other files."""
-    arguments = config.get("model_args") or {}
-    if not isinstance(arguments, dict) or FORBIDDEN_ARGUMENTS & set(arguments):
-        raise MedvitError(f"The config.json of {source} has model_args that belong to no architecture.")
-    architecture = config.get("architecture")
-    if architecture is not None and not re.fullmatch(r"\w+(\.\w+)?", str(architecture)):
-        raise MedvitError(f"The config.json of {source} names no architecture of timm.")
 
 
 def _open_timm(folder: Path) -> nn.Module:
@@ -179,6 +163,24 @@ def class_names(model: nn.Module, count: int) -> tuple[str, ...]:
     each = [by_index.get(str(index), "").strip() or f"class {index}" for index in range(count)]
     times = Counter(each)
     return tuple(f"{name} [{index}]" if times[name] > 1 else name for index, name in enumerate(each))
+
+
+def class_index(target: int | str, count: int, model: nn.Module) -> int:
+    """The index of one of the `count` classes of a model, given by index or by name.
+
+    Raises:
+        MedvitError: there is no such class.
+    """
+    names = class_names(model, count) if isinstance(target, str) else ()
+    if target in names:
+        return names.index(str(target))
+    index = int(target) if not isinstance(target, str) or target.isdecimal() else -1
+    if 0 <= index < count:
+        return index
+    if not names:
+        raise MedvitError(f"There is no class {target}; the model has {count:,}.")
+    first = ", ".join(names[:20]) + (", ..." if count > 20 else "")
+    raise MedvitError(f"There is no class {target!r}. The classes are 0 to {count - 1}: {first}.")
 
 
 def _imagenet_names(count: int) -> list[str]:

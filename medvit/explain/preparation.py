@@ -5,8 +5,9 @@ them; so a preparation also leads back from a prepared tensor to pixels.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -60,27 +61,40 @@ class Preparation:
         normalization: the same without resizing.
         open_picture: any picture to pixels (1, 3, H, W), ready for `normalize`.
         input_size: (H, W), the usual size of the input.
+        channels: of the input: 3, or 1 for the mean of these.
     """
 
     normalize: Callable[[Tensor], Tensor]
     normalization: Normalization
     open_picture: Callable[[imaging.ImageInput], Tensor]
     input_size: tuple[int, int]
+    channels: int = 3
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        return self.normalize(pixels)
+        inputs = self.normalize(pixels)
+        return inputs if self.channels == 3 else inputs.mean(1, keepdim=True)
 
     def open(self, image: imaging.ImageInput | Tensor) -> Tensor:
-        """A picture, pixels (1, 3, H, W) as uint8, or an input (1, 3, H, W) as float, to pixels.
+        """A picture, pixels (1, 3, H, W) as uint8, or an input (1, channels, H, W) as float, to pixels.
 
         Raises:
             MedvitError: the picture cannot be read, the tensor has another shape, or the preparation of
                 pictures is not known.
         """
+        if isinstance(image, str | bytes | PathLike | Image.Image | np.ndarray):
+            return self.open_picture(image).expand(-1, 3, -1, -1)
         if not isinstance(image, Tensor):
-            return self.open_picture(image)
+            raise MedvitError(
+                "An image is a path, the bytes of a file, a PIL image, an array or a tensor, not "
+                f"{type(image).__name__}; several are explained one by one."
+            )
+        if image.ndim == 4 and image.shape[1] == self.channels:
+            image = image.expand(-1, 3, -1, -1)
         if image.ndim != 4 or image.shape[:2] != (1, 3):
-            raise MedvitError(f"A tensor has the shape (1, 3, H, W), not {tuple(image.shape)}.")
+            raise MedvitError(
+                f"A tensor has the shape (1, 3, H, W), not {tuple(image.shape)}; several are explained one "
+                "by one."
+            )
         return self.normalization.inverse(image) if image.is_floating_point() else image
 
     def check(self, name: str) -> None:
@@ -108,6 +122,12 @@ class Preparation:
         Args:
             preprocess: as `Explainer` takes it; None for that which the model brings along.
         """
+        first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+        grey = first is not None and first.in_channels == 1
+        return replace(cls._of_colours(model, preprocess), channels=1 if grey else 3)
+
+    @classmethod
+    def _of_colours(cls, model: nn.Module, preprocess: Any) -> "Preparation":
         if isinstance(preprocess, imaging.Preprocessing):
             normalization = Normalization(preprocess.mean, preprocess.std, preprocess.rescale_factor)
             open_square = partial(_open_square, preprocess.size)

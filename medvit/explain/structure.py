@@ -110,21 +110,28 @@ def _why_no_attention(model: nn.Module) -> str:
 def patch_grid(model: nn.Module, size: tuple[int, int] | torch.Size, tokens: int) -> tuple[int, int] | None:
     """Patches down and across for inputs of `size` (H, W) pixels that become `tokens` tokens, or None.
 
-    From the patch size where the model tells it, else the largest square that leaves few prefix tokens.
+    From the patch size where the model tells it, else the most patches, in the proportions of the input, that
+    leave few prefix tokens.
     """
     patch_sizes = [getattr(getattr(model, "config", None), "patch_size", None)]
     patch_sizes += [
         module.kernel_size
         for module in model.modules()
-        if isinstance(module, nn.Conv2d) and module.in_channels == 3 and module.kernel_size == module.stride
+        if isinstance(module, nn.Conv2d)
+        and module.in_channels in (1, 3)
+        and module.kernel_size == module.stride
     ]
     for patch in filter(None, patch_sizes):
         height, width = (patch, patch) if isinstance(patch, int) else tuple(patch)
         grid = size[0] // height, size[1] // width
         if 0 <= tokens - grid[0] * grid[1] <= MAX_PREFIX_TOKENS:
             return grid
-    side = math.isqrt(tokens)
-    return (side, side) if size[0] == size[1] and tokens - side**2 <= MAX_PREFIX_TOKENS else None
+    for patches in range(tokens, max(0, tokens - MAX_PREFIX_TOKENS - 1), -1):
+        rows = math.isqrt(patches * size[0] // size[1])
+        columns = patches // max(1, rows)
+        if rows * columns == patches and rows * size[1] == columns * size[0]:
+            return rows, columns
+    return None
 
 
 def find_cam_layer(model: nn.Module, recorder: AttentionRecorder) -> nn.Module | None:

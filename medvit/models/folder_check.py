@@ -1,6 +1,7 @@
 """Check a model folder of unknown origin, in Hugging Face format, and load its model."""
 
 import math
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,11 @@ from medvit.errors import MedvitError, first_line
 from medvit.slow_imports import transformers
 
 WEIGHTS = "model.safetensors"
+# Arguments of timm.create_model that name files or change how they are read; no part of an architecture.
+FORBIDDEN_ARGUMENTS = {
+    "model_name", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args",
+    "checkpoint_path", "cache_dir", "scriptable", "exportable", "no_jit", "features_only",
+}  # fmt: skip
 MAX_NUMBER = 300_000  # in a config.json
 # Tensors and elements that a model may have beyond those in its file, such as a head for other classes.
 SPARE_TENSORS = 64
@@ -26,7 +32,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The content of config.json.
 
     Raises:
-        MedvitError: it cannot be read, or holds a number that no image classifier needs.
+        MedvitError: it cannot be read, holds a number that no image classifier needs, or would make timm read
+            other files.
     """
     config = untrusted.read_json(folder / "config.json")
     if (folder / "adapter_config.json").exists():
@@ -36,6 +43,11 @@ def read_config(folder: Path) -> dict[str, Any]:
             raise MedvitError(
                 f"config.json has {number:.3g} for {place[:80]!r}; at most {MAX_NUMBER:,} is used"
             )
+    arguments, architecture = config.get("model_args") or {}, config.get("architecture")  # of timm
+    if not isinstance(arguments, dict) or FORBIDDEN_ARGUMENTS & set(arguments):
+        raise MedvitError("config.json has model_args that belong to no architecture")
+    if architecture is not None and not re.fullmatch(r"\w+(\.\w+)?", str(architecture)):
+        raise MedvitError("config.json names no architecture of timm")
     return config
 
 
@@ -51,7 +63,7 @@ def _numbers(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
         yield place, min(max(value, -1e300), 1e300)  # an integer of hundreds of digits has no float
 
 
-def check_sizes(folder: Path, build: Callable[[], object] | None = None) -> None:
+def check_sizes(folder: Path, build: Callable[[], Any] | None = None) -> Any:
     """Check that config.json describes a model no larger than the weights beside it, without building it.
 
     The model is built on PyTorch's meta device, where tensors take no memory, and this stops as soon as it
@@ -59,6 +71,9 @@ def check_sizes(folder: Path, build: Callable[[], object] | None = None) -> None
 
     Args:
         build: builds the model; by default as transformers does.
+
+    Returns:
+        the model on the meta device.
 
     Raises:
         MedvitError: it describes a larger model, or a file cannot be read.
@@ -70,7 +85,7 @@ def check_sizes(folder: Path, build: Callable[[], object] | None = None) -> None
     shapes = [shape for path in files for shape in untrusted.read_shapes(path).values()]
     try:
         with torch.device("meta"), _at_most(len(shapes), sum(map(math.prod, shapes))):
-            build() if build else _build(folder)
+            return build() if build else _build(folder)
     except MedvitError:
         raise
     except Exception as error:  # whatever a hostile configuration makes the library raise
@@ -101,10 +116,10 @@ def load_classifier(folder: Path) -> tuple[Any, dict[str, Any]]:
     return model.eval(), report
 
 
-def _build(folder: Path) -> None:
+def _build(folder: Path) -> Any:
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     # While it builds, transformers sets PyTorch's default dtype, for other threads as well.
-    transformers.AutoModelForImageClassification.from_config(
+    return transformers.AutoModelForImageClassification.from_config(
         config, dtype=torch.float32, trust_remote_code=False
     )
 
@@ -153,8 +168,12 @@ def check_finite(model: torch.nn.Module) -> None:
             raise MedvitError(f"the weights have values that are not finite numbers, in {name[:80]}")
 
 
-def check_logits(model: torch.nn.Module, logits: torch.Tensor) -> None:
-    """Raise MedvitError where a logit is infinite or not a number."""
+def check_logits(model: torch.nn.Module, logits: Any) -> None:
+    """Raise MedvitError where the output of a model is not logits (B, classes), all of them finite."""
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        raise MedvitError(
+            f"{type(model).__name__} does not give logits (images, classes), so it is no image classifier."
+        )
     if not logits.isfinite().all():
         raise MedvitError(
             f"{type(model).__name__} gives values that are not finite numbers: its weights or its "

@@ -14,7 +14,7 @@ from transformers import (
     ViTConfig,
 )
 
-from medvit import checkpoint, explain
+from medvit import checkpoint, checkpoint_files, explain
 from medvit.data import load_split, synthetic
 from medvit.data.folder import open_dataset
 from medvit.errors import MedvitError
@@ -47,6 +47,26 @@ def write_model(folder, kind="vit", names=NAMES, **config):
     return str(folder)
 
 
+def write_model_of_timm(folder, name):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    arguments = OF_TIMM[name] | dict(num_classes=len(NAMES))
+    model = timm.create_model(name, **arguments)
+    torch.nn.init.normal_(model.head.weight if hasattr(model, "head_dist") else model.get_classifier().weight)
+    timm.models.save_for_hf(
+        model, folder, model_config={"label_names": NAMES}, model_args=arguments, safe_serialization=True
+    )
+    return str(folder)
+
+
+def measure(source, dataset, folder):
+    """Open a model and write it as a checkpoint folder; the model and the checkpoint."""
+    model = external.open_external(source, dataset)
+    folder.mkdir()
+    external.write_checkpoint(folder, model, external.restrict(model, dataset), dataset, 32)
+    return model, checkpoint.load(folder)
+
+
 @pytest.fixture
 def dataset(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDVIT_CACHE", str(tmp_path / "cache"))
@@ -72,11 +92,7 @@ def test_two_classes_of_the_same_name_are_refused():
 
 
 def test_the_checkpoint_folder_has_the_logits_of_the_model_and_opens(dataset, tmp_path):
-    model = external.open_external(write_model(tmp_path / "vit"), dataset)
-    assert external.can_be_opened(model)
-    (tmp_path / "out").mkdir()
-    external.write_checkpoint(tmp_path / "out", model, dataset, 32)
-    written = checkpoint.load(tmp_path / "out")
+    model, written = measure(write_model(tmp_path / "vit"), dataset, tmp_path / "out")
     images, labels = load_split(dataset, "test")
     original = explain.Explainer(model.explainer.model, Preprocessing(32)).logits(to_tensor(images)).numpy()
     np.testing.assert_allclose(written.test_logits, original[:, [2, 3, 0]], atol=5e-3)
@@ -97,17 +113,22 @@ def test_the_accuracy_among_all_classes_counts_other_classes_as_wrong(dataset, t
     assert external.among_all_classes(model, sure, labels) == 1 - 1 / len(labels)
 
 
-@pytest.mark.parametrize("name", ["swin", "resnet", "convnext"])
+OF_TIMM = {
+    "vit_tiny_patch16_224": dict(img_size=64, depth=2),
+    "eva02_tiny_patch14_224": dict(img_size=56, depth=2),
+    "vit_base_patch16_siglip_224": dict(img_size=64, depth=1, embed_dim=48, num_heads=3),
+    "swin_tiny_patch4_window7_224": dict(img_size=64, depths=(1, 1)),
+    "resnet10t": {},
+}
+
+
+@pytest.mark.parametrize("name", ["swin", "resnet", "convnext", *OF_TIMM])
 def test_other_architectures_are_measured_and_opened(dataset, tmp_path, name):
-    model = external.open_external(write_model(tmp_path / name, name), dataset)
+    write = write_model_of_timm if name in OF_TIMM else write_model
+    model, written = measure(write(tmp_path / name, name), dataset, tmp_path / "out")
     logits, labels = external.predict_split(model, dataset, "test", 32)
     assert logits.shape == (6, 4)
-    assert external.can_be_opened(model)
-    folder = tmp_path / "out" / dataset.name / name
-    folder.mkdir(parents=True)
-    external.write_checkpoint(folder, model, dataset, 32)
-    written = checkpoint.load(folder)
-    np.testing.assert_allclose(written.test_logits, logits[:, [2, 3, 0]], atol=5e-3)
+    np.testing.assert_allclose(written.test_logits, logits[:, [2, 3, 0]], atol=0.03)
     predictor = Predictor(written)
     source = load_split(dataset, "test")[0][0]
     assert np.isfinite(predictor.heatmap(predictor.predict(source), "grad_cam")).all()
@@ -115,8 +136,7 @@ def test_other_architectures_are_measured_and_opened(dataset, tmp_path, name):
 
 
 def test_a_hierarchical_model_with_too_large_feature_maps_is_left_out(dataset, tmp_path):
-    model = external.open_external(write_model(tmp_path / "swin", "swin"), dataset)
-    external.write_checkpoint(tmp_path / "swin", model, dataset, 32)
+    measure(write_model(tmp_path / "model", "swin"), dataset, tmp_path / "swin")
     config = json.loads((tmp_path / "swin" / "config.json").read_text())
     for change, problem in (
         ({"embed_dim": 200_000}, "feature maps have"),
@@ -126,6 +146,38 @@ def test_a_hierarchical_model_with_too_large_feature_maps_is_left_out(dataset, t
         (tmp_path / "swin" / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(MedvitError, match=problem):
             checkpoint.load(tmp_path / "swin")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"model_args": {"img_size": 64, "depth": 2, "num_heads": 192}}, "attention or feature maps have"),
+        (
+            {"model_args": {"img_size": 64, "depth": 2, "checkpoint_path": "x"}},
+            "model_args that belong to no",
+        ),
+        ({"model_args": {"img_size": 64, "depth": 9}}, "do not fit|larger model than the weights"),
+        ({"architecture": "hf-hub:someone/model"}, "names no architecture of timm"),
+        ({"architecture": "no_such_model"}, "not usable"),
+        ({"label_names": "abc"}, "classes in config.json are not those"),
+        ({"image_size": 2**10}, "different image sizes"),
+    ],
+)
+def test_a_changed_configuration_of_timm_is_left_out(dataset, tmp_path, monkeypatch, change, problem):
+    monkeypatch.setattr(checkpoint_files, "MAX_VALUES", 100_000)
+    name = "vit_tiny_patch16_224"
+    _, written = measure(write_model_of_timm(tmp_path / "model", name), dataset, tmp_path / "out")
+    path = written.folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(MedvitError, match=problem):
+        _ = checkpoint.load(written.folder).model
+
+
+def test_a_model_that_no_checkpoint_folder_can_hold_says_why(dataset, tmp_path, monkeypatch):
+    monkeypatch.setitem(OF_TIMM, "deit_tiny_distilled_patch16_224", dict(img_size=64, depth=1))
+    folder = write_model_of_timm(tmp_path / "deit", "deit_tiny_distilled_patch16_224")
+    with pytest.raises(MedvitError, match="do not come from one linear layer"):
+        external.restrict(external.open_external(folder, dataset), dataset)
 
 
 def test_preprocessing_that_is_more_than_normalisation_is_refused(dataset, tmp_path, monkeypatch):

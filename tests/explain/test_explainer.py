@@ -198,6 +198,27 @@ def hooks(model):
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
 
+def test_a_class_is_given_by_its_name_or_index():
+    model = small_vit(id2label=dict(enumerate(["cat", "dog", "hat", "7"])))
+    result = Explainer(model, without_normalisation())(PICTURE, target="dog")
+    assert list(result.gradients) == [1]
+    for name, index in (("dog", 1), ("3", 3), ("7", 3), (np.int64(2), 2)):
+        np.testing.assert_array_equal(result.heatmap("grad_cam", name), result.heatmap("grad_cam", index))
+    for wrong in ("flu", "4", 4, -1):
+        with pytest.raises(MedvitError, match=r"There is no class '?(flu|4|-1)"):
+            result.heatmap("rollout", wrong)
+    with pytest.raises(MedvitError, match="The classes are 0 to 3: cat, dog, hat, 7"):
+        result.explainer(PICTURE, target="flu")
+
+
+def test_it_works_inside_inference_mode():
+    model = small_vit()
+    with torch.inference_mode():
+        inside = Explainer(model, without_normalisation())(PICTURE).heatmap("relevance")
+    outside = Explainer(model, without_normalisation())(PICTURE).heatmap("relevance")
+    np.testing.assert_allclose(inside, outside, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_is_not_changed(dtype, training):

@@ -8,8 +8,9 @@ import torch
 
 from medvit import models
 from medvit.data import medmnist
+from medvit.errors import MedvitError
 from medvit.imaging import to_tensor
-from medvit.models.features import forward_with_features
+from medvit.models.features import forward_with_features, in_evaluation_mode, unwrap
 
 
 @pytest.fixture
@@ -48,3 +49,22 @@ def test_a_model_without_a_classifier_has_no_features():
     logits, features = forward_with_features(Answers(), torch.rand(2, 3, 4, 4))
     assert logits.shape == (2, 3)
     assert features is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_of_another_precision_is_copied(dtype):
+    model = torch.nn.Linear(2, 2).to(dtype).eval()
+    copied = in_evaluation_mode(model)
+    assert (model.weight.dtype, copied.weight.dtype) == (dtype, torch.float32)
+    assert in_evaluation_mode(copied) is copied
+
+
+def test_the_model_inside_compilation_and_data_parallelism_is_taken():
+    model = torch.nn.Linear(2, 2)
+    assert unwrap(model) is unwrap(torch.compile(model)) is unwrap(torch.nn.DataParallel(model)) is model
+
+
+@pytest.mark.parametrize("wrong", [3, None, len, torch.jit.script(torch.nn.Linear(2, 2))])
+def test_what_is_no_model_is_refused(wrong):
+    with pytest.raises(MedvitError, match=r"or a torch\.nn\.Module, not"):
+        unwrap(wrong)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from medvit import checkpoint
+from medvit.data import synthetic
 
 from ..conftest import REPOSITORY
 
@@ -19,28 +20,55 @@ DETERMINISTIC = (
 )  # fmt: skip
 
 
-def launch(processes, tmp_path, synthetic_root):
-    """Run `medvit train` through torchrun."""
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node")
+# With --cpu, accelerate starts one process, whatever their number; without a GPU, --multi_gpu starts all.
+ACCELERATE = (
+    "accelerate.commands.launch", "--num_machines", 1, "--mixed_precision", "no", "--dynamo_backend", "no",
+    "--multi_gpu", "--num_processes",
+)  # fmt: skip
+
+
+def launch(launcher, processes, tmp_path, *options):
+    """Run `medvit train` in several processes; the checkpoint, and what was printed."""
     out = tmp_path / f"by{processes}"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes]
-    command += ["-m", "medvit", "train", "--subset", "breastmnist", "--model", "spt_lsa", "--out", out]
-    command += ["--data-root", synthetic_root, "--no-trust", "--epochs", "3", "--batch-size", "16"]
+    command = [sys.executable, "-m", *launcher, processes, "-m", "medvit", "train", "--out", out, *options]
     command += ["--set", *DETERMINISTIC]
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
+        "MEDVIT_CACHE": str(tmp_path / f"cache{processes}"),
         "PYTHONPATH": str(REPOSITORY),
     }
     done = subprocess.run(
         list(map(str, command)), capture_output=True, text=True, timeout=900, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return checkpoint.load(out)
+    return checkpoint.load(out), done.stdout
 
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(synthetic_root, tmp_path):
-    single, double = (launch(processes, tmp_path, synthetic_root) for processes in (1, 2))
+    options = ["--subset", "breastmnist", "--model", "spt_lsa", "--data-root", synthetic_root, "--no-trust"]
+    options += ["--epochs", 3, "--batch-size", 16]
+    (single, _), (double, _) = (launch(TORCHRUN, number, tmp_path, *options) for number in (1, 2))
+    check_equal(single, double)
+
+
+@pytest.mark.slow
+def test_two_processes_train_on_a_folder_of_pictures_and_write_once(tmp_path):
+    scans = synthetic.write_pictures(tmp_path / "scans", each=14)
+    options = ["--data", scans, "--size", 32, "--model", "vit", "--epochs", 2, "--batch-size", 8]
+    single, _ = launch(TORCHRUN, 1, tmp_path, *options)
+    double, printed = launch(ACCELERATE, 2, tmp_path, *options)
+    check_equal(single, double)
+    assert double.dataset == single.dataset
+    assert double.trust is not None
+    assert (printed.count("Preparing scans: 42 pictures"), printed.count("Wrote ")) == (1, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["by1", "by2", "cache1", "cache2", "scans"]
+
+
+def check_equal(single, double):
+    """Check that the checkpoint of two processes is that of one, up to the order of sums."""
     assert (single.card["processes"], double.card["processes"]) == (1, 2)
     for first, second in zip(single.card["history"], double.card["history"], strict=True):
         np.testing.assert_allclose(second["train_loss"], first["train_loss"], rtol=0.01)

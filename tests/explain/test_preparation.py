@@ -1,0 +1,84 @@
+"""What counts as an image, and what is refused in one sentence."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import Compose, Grayscale, Resize, ToTensor
+
+from medvit.data import synthetic
+from medvit.errors import MedvitError
+from medvit.explain import Explainer
+
+from .conftest import small_vit, without_normalisation
+
+PIXELS = synthetic.draw("bloodmnist", 0)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "CMYK", "1", "I;16", "F"])
+def test_pictures_of_any_mode(mode):
+    explainer = Explainer(small_vit(), without_normalisation())
+    grey = Image.fromarray(PIXELS).convert("L")
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    else:
+        picture = (grey if mode == "F" else Image.fromarray(PIXELS)).convert(mode)
+    result = explainer(picture)
+    assert result.picture.shape == (32, 32, 3)
+    if mode in ("L", "I;16", "F"):
+        expected = explainer(grey).picture.astype(int)
+        assert np.abs(result.picture - expected).max() <= 1
+
+
+def test_the_orientation_of_a_photograph_is_applied():
+    explainer = Explainer(small_vit(), without_normalisation())
+    picture = Image.fromarray(PIXELS)
+    exif = picture.getexif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    file = io.BytesIO()
+    picture.save(file, "PNG", exif=exif)
+    np.testing.assert_array_equal(explainer(file.getvalue()).picture, explainer(np.rot90(PIXELS, -1)).picture)
+
+
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        ([PIXELS, PIXELS], "not list; several are explained one by one"),
+        (None, "not NoneType"),
+        (torch.zeros(2, 3, 32, 32), r"the shape \(1, 3, H, W\), not \(2, 3, 32, 32\)"),
+        (torch.zeros(3, 32, 32), r"not \(3, 32, 32\)"),
+        (PIXELS / 255, "must be uint8"),
+        (torch.full((1, 3, 32, 32), float("nan")), "not finite numbers"),
+        ("no such file.png", "cannot be opened"),
+        (b"", "not an image"),
+    ],
+)
+def test_what_is_no_image_is_one_sentence(image, problem):
+    with pytest.raises(MedvitError, match=problem):
+        Explainer(small_vit(), without_normalisation())(image)
+
+
+def grey_model(kind):
+    """A model for grey pictures, with its preprocessing."""
+    if kind != "timm":
+        resize = Compose([Grayscale(), Resize((32, 32)), ToTensor()])
+        return small_vit(num_channels=1), resize if kind == "a function" else without_normalisation()
+    timm = pytest.importorskip("timm")
+    return timm.create_model("vit_tiny_patch16_224", img_size=64, depth=1, in_chans=1, num_classes=4), None
+
+
+@pytest.mark.parametrize("kind", ["transformers", "timm", "a function"])
+def test_a_model_of_one_channel_gets_grey_inputs(kind):
+    explainer = Explainer(*grey_model(kind))
+    result = explainer(PIXELS)
+    size = explainer.preparation.input_size
+    inputs = explainer.preparation(result.pixels)
+    assert inputs.shape == (1, 1, *size)
+    if kind == "a function":
+        expected = grey_model(kind)[1](Image.fromarray(PIXELS))[None]
+        torch.testing.assert_close(inputs, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(explainer(inputs).logits, result.logits, atol=1e-5, rtol=1e-4)
+    assert result.overlay().size == (336, 336)
+    assert {result.heatmap(method).shape for method in explainer.methods()} == {(4, 4)}
