@@ -21,7 +21,7 @@ from medvit.explain.methods import METHODS
 from medvit.explain.model_folder import class_index, class_names, open_model, running
 from medvit.explain.preparation import Preparation
 from medvit.explain.ranking import rank_of_folder
-from medvit.explain.structure import Structure, inspect_model, patch_grid
+from medvit.explain.structure import Structure, as_map, inspect_model, patch_grid
 from medvit.models import folder_check
 from medvit.models.features import forward_with_features, in_evaluation_mode, unwrap
 
@@ -77,8 +77,8 @@ class Explainer:
                 (1, 3, H, W); or the input of the model as a float tensor (1, 3, H, W).
             target: class, by index or name, whose gradients are computed in the same pass, -1 for the
                 predicted class; maps that need them cost nothing more afterwards.
-            attentions: whether these include the gradients of the attention; CAMs need only those of the last
-                layers, which cost little.
+            attentions: whether the attention and its gradients are recorded; CAMs need neither, only the
+                gradients of the last layers, which cost little.
 
         Raises:
             MedvitError: the picture cannot be read, or there is no such class.
@@ -88,11 +88,15 @@ class Explainer:
             (forward_pass,) = self.many(pixels)
         else:
             inputs = self.preparation(pixels)
-            layers = self.structure(inputs).layers
+            structure = self.structure(inputs)
             index = -1 if target == -1 else self.class_index(target)
-            recorder = AttentionRecorder(gradients_from=0 if attentions else None) if layers else None
+            read = structure.layers and (attentions or structure.cam_layer is None)
+            recorder = AttentionRecorder(gradients_from=0 if attentions else None) if read else None
             logits, features, index, gradients = self._differentiate(inputs, index, recorder)
-            (forward_pass,) = self._forward_passes(pixels, inputs, logits, features, recorder)
+            recorded = recorder.attentions(structure.layers) if recorder else None
+            cam = gradients.cam_activations  # of a transformer, it has the grid of the patches
+            grid = tuple(cam.shape[-2:]) if structure.layers and recorded is None else None
+            (forward_pass,) = self._forward_passes(pixels, inputs, logits, features, recorded, grid)
             forward_pass.gradients[index] = gradients
         forward_pass.explainer = self
         return forward_pass
@@ -106,7 +110,8 @@ class Explainer:
             return [forward_pass for part in pixels.split(most) for forward_pass in self.many(part)]
         with torch.no_grad(), AttentionRecorder(layers=layers) if layers else nullcontext() as recorder:
             logits, features = forward_with_features(self.model, inputs)
-        return self._forward_passes(pixels, inputs, logits, features, recorder)
+        recorded = recorder.attentions(layers) if recorder else None
+        return self._forward_passes(pixels, inputs, logits, features, recorded)
 
     def predict(self, pixels: Tensor, batch_size: int = 64) -> Tensor:
         """Probabilities (N, classes) of many images (N, 3, H, W)."""
@@ -256,18 +261,11 @@ class Explainer:
             sources = [*weights, *cam_outputs[-1:]]
             by_source = torch.autograd.grad(logits[0, target], sources) if sources else ()
         by_attention = torch.stack(by_source[: len(weights)])[:, 0] if weights else None
-        maps = [self._as_map(values, inputs) for values in (*cam_outputs[-1:], *by_source[len(weights) :])]
+        maps = [
+            as_map(values, structure.cam_layer, self.model, inputs.shape[-2:])
+            for values in (*cam_outputs[-1:], *by_source[len(weights) :])
+        ]
         return logits.detach(), features, target, Gradients(by_attention, *(maps or (None, None)))
-
-    def _as_map(self, values: Tensor, inputs: Tensor) -> Tensor:
-        """The CAM layer's output as (1, C, h, w); a LayerNorm gives tokens (1, T, C) or maps (1, h, w, C)."""
-        values, layer = values.detach(), self.structure().cam_layer
-        if values.ndim == 4:
-            return values.permute(0, 3, 1, 2) if "Norm" in type(layer).__name__ else values
-        grid = patch_grid(self.model, inputs.shape[-2:], values.shape[1])
-        if grid is None:
-            raise MedvitError(f"No layer for a CAM is known in {type(self.model).__name__}.")
-        return values[:, -grid[0] * grid[1] :].transpose(1, 2).unflatten(-1, grid)
 
     def _logits(self, inputs: Tensor) -> Tensor:
         output = self.model(inputs)
@@ -281,20 +279,21 @@ class Explainer:
         inputs: Tensor,
         logits: Tensor,
         features: Tensor | None,
-        recorder: AttentionRecorder | None,
+        attentions: Tensor | None,
+        grid: tuple[int, ...] | None = None,
     ) -> list[ForwardPass]:
+        """`attentions`: (layers, B, heads, T, T). `grid`: of the patches, where there is no attention."""
         count = len(logits)
         folder_check.check_logits(self.model, logits)
-        each = zip(pixels.split(1), logits, [None] * count if features is None else features, strict=True)
-        if recorder is None:
+        nothing = [None] * count
+        if attentions is not None:
+            grid = patch_grid(self.model, inputs.shape[-2:], attentions.shape[-1]) or (0, 0)
+        readout = None if grid is None else self.structure().readout(grid[0] * grid[1])
+        if grid is None:
             cell = max(1, round(pixels.shape[-1] / CELLS))
             grid = pixels.shape[-2] // cell, pixels.shape[-1] // cell
-            return [ForwardPass(proxy(self), *image, None, grid) for image in each]
-        structure = self.structure()
-        attentions = recorder.attentions(structure.layers)  # (layers, B, heads, T, T)
-        tokens = attentions.shape[-1]
-        grid = patch_grid(self.model, inputs.shape[-2:], tokens) or (0, 0)
-        readout = structure.readout(tokens, grid[0] * grid[1]).to(attentions)
         # A copy for each of several: a forward pass that is kept must not keep the whole batch.
-        own = [attentions[:, i].clone() if count > 1 else attentions[:, i] for i in range(count)]
-        return [ForwardPass(proxy(self), *image, own[i], grid, readout) for i, image in enumerate(each)]
+        recorded = nothing if attentions is None else attentions.unbind(1)
+        own = [each.clone() for each in recorded] if count > 1 and attentions is not None else recorded
+        each = zip(pixels.split(1), logits, nothing if features is None else features, own, strict=True)
+        return [ForwardPass(proxy(self), *image, (grid[0], grid[1]), readout) for image in each]

@@ -65,12 +65,10 @@ class ForwardPass:
         pixels: (1, 3, H, W) in 0..255, as given.
         logits: (classes,)
         features: (D,), the input of the model's `classifier`; None where there is no such module.
-        attentions: (layers, heads, T, T), or None where the model has none that can be read. The last
-            `grid[0] * grid[1]` tokens are the patches, row by row; before them stand prefix tokens such as
-            the class token.
+        recorded: the attention, where it was recorded in this pass; see `attentions`.
         grid: patches down and across; without attention, the cells that occlusion masks.
         readout: (T,), the weight with which the classifier reads each token, summing to one; see
-            `structure.Structure`.
+            `structure.Structure`. None where the model has no attention that can be read.
         gradients: by class, the gradients computed so far; see `Explainer.gradients`.
         heatmaps: by method and options, the maps computed so far.
     """
@@ -79,11 +77,22 @@ class ForwardPass:
     pixels: Tensor
     logits: Tensor
     features: Tensor | None
-    attentions: Tensor | None
+    recorded: Tensor | None
     grid: tuple[int, int]
     readout: Tensor | None = None
     gradients: dict[int, Gradients] = field(default_factory=dict)
     heatmaps: dict[tuple[str, MapOptions], Tensor] = field(default_factory=dict)
+
+    @property
+    def attentions(self) -> Tensor | None:
+        """(layers, heads, T, T), or None where the model has none that can be read.
+
+        The last `grid[0] * grid[1]` tokens are the patches, row by row; before them stand prefix tokens such
+        as the class token. Where a CAM alone was asked for, this costs another forward pass, once.
+        """
+        if self.recorded is None and self.readout is not None:
+            self.recorded = self.explainer.many(self.pixels)[0].recorded
+        return self.recorded
 
     @property
     def probabilities(self) -> Tensor:

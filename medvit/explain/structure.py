@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from medvit.errors import MedvitError
 from medvit.explain.attention_recorder import TOO_LARGE, AttentionRecorder
 from medvit.explain.token_dropping import find_first_block
 
@@ -21,7 +22,7 @@ class Structure:
         classes: number of logits.
         layers: number of attention layers that can be read; 0 where there are none.
         problem: why there are none, a sentence; empty where there are some.
-        prefix_tokens: indices of the prefix tokens, such as the class token, that the classifier reads.
+        prefix_tokens: indices of the prefix tokens that the classifier reads.
         reads_patches: whether it reads the patch tokens, as a model with mean pooling does.
         cam_layer: the module at whose output a class activation map is computed, or None. In a transformer it
             is the LayerNorm before the last attention: where the classifier reads the class token alone, the
@@ -29,6 +30,7 @@ class Structure:
             convolutional block.
         first_block: the transformer block at whose input patch tokens can be dropped, or None.
         attention_values: number of attention weights of all layers for one image.
+        prefix: number of prefix tokens, such as the class token; the others are patches.
     """
 
     classes: int
@@ -39,14 +41,15 @@ class Structure:
     cam_layer: nn.Module | None
     first_block: nn.Module | None = None
     attention_values: int = 0
+    prefix: int = 0
 
-    def readout(self, tokens: int, patches: int) -> Tensor:
-        """The weight (T,) with which the classifier reads each token.
+    def readout(self, patches: int) -> Tensor:
+        """The weight (T,) with which the classifier reads each token, the prefix tokens first.
 
         All of it is on the class token, or spread evenly over the patches of a model with mean pooling; where
         the classifier reads both, half is on each.
         """
-        weights = torch.zeros(tokens)
+        weights = torch.zeros(self.prefix + patches)
         weights[list(self.prefix_tokens)] = 1 / max(1, len(self.prefix_tokens))
         if self.reads_patches:
             weights[-patches:] = 1 / patches
@@ -91,7 +94,9 @@ def inspect_model(model: nn.Module, logits: Callable[[Tensor], Tensor], inputs: 
     first_block = find_first_block(model, logits, inputs, len(weights), tokens, grid[0] * grid[1])
     reads_patches = bool(read[prefix:].any())
     values = len(weights) * weights[0].numel()
-    return Structure(classes, len(weights), "", prefix_tokens, reads_patches, cam_layer, first_block, values)
+    return Structure(
+        classes, len(weights), "", prefix_tokens, reads_patches, cam_layer, first_block, values, prefix
+    )
 
 
 def _why_no_attention(model: nn.Module) -> str:
@@ -149,3 +154,23 @@ def _module_of(model: nn.Module, weight: Tensor | None) -> nn.Module | None:
     if weight is None:
         return None
     return next((module for module in model.modules() if getattr(module, "weight", None) is weight), None)
+
+
+def as_map(
+    values: Tensor, cam_layer: nn.Module | None, model: nn.Module, size: tuple[int, int] | torch.Size
+) -> Tensor:
+    """The output of the CAM layer for an input of `size` (H, W) pixels, as a map (1, C, h, w), detached.
+
+    Args:
+        values: of a convolution, (1, C, h, w); of a LayerNorm, tokens (1, T, C) or maps (1, h, w, C).
+
+    Raises:
+        MedvitError: they are not laid out as patches.
+    """
+    values = values.detach()
+    if values.ndim == 4:
+        return values.permute(0, 3, 1, 2) if "Norm" in type(cam_layer).__name__ else values
+    grid = patch_grid(model, size, values.shape[1])
+    if grid is None:
+        raise MedvitError(f"No layer for a CAM is known in {type(model).__name__}.")
+    return values[:, -grid[0] * grid[1] :].transpose(1, 2).unflatten(-1, grid)

@@ -68,9 +68,8 @@ def predict_kept(explainer: Explainer, forward_pass: ForwardPass, kept: Tensor) 
         kept: bool (N, gh * gw), the patches that are kept in each of N passes; equally many in each.
     """
     block = explainer.structure().first_block
-    assert block is not None and forward_pass.attentions is not None
-    prefix = forward_pass.attentions.shape[-1] - kept.shape[1]
-    with_prefix = torch.cat([kept.new_ones(len(kept), prefix), kept], 1)
+    assert block is not None
+    with_prefix = torch.cat([kept.new_ones(len(kept), explainer.structure().prefix), kept], 1)
     indices = with_prefix.nonzero()[:, 1].view(len(kept), -1)  # (N, K)
     probs = []
     for batch in indices.split(BATCH_SIZE):

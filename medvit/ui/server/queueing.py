@@ -45,7 +45,7 @@ def bound_queue(demo: gr.Blocks) -> None:
         if event:
             event.address = address
             pending.owners[event.session_hash] = address
-            _insert_in_round(queue, event, len(own))
+            _insert_in_round(queue, event, own)
         return success, name, state
 
     process = queue.process_events
@@ -82,17 +82,24 @@ def _next_event(queue: Any) -> tuple[list[Any], bool, str] | None:
     return None
 
 
-def _insert_in_round(queue: Any, event: Any, number: int) -> None:
+def _insert_in_round(queue: Any, event: Any, own: list[Any]) -> None:
     """Move an event that was just appended to its queue before those of later rounds (round-robin).
 
+    Its round is the one after the last of its address. An address that had none joins the round that runs.
+
     Args:
-        number: how many requests of the same address ran or waited before it.
+        own: requests of the same address that ran or waited before it.
     """
-    event.round = number
-    waiting = queue.event_queue_per_concurrency_id[event.concurrency_id].queue
+    name = event.concurrency_id
+    rounds = [other.round + 1 for other in own if other.concurrency_id == name]
+    rounds += [
+        other.round for other in _running(queue) if other.concurrency_id == name and other is not event
+    ]
+    event.round = max(rounds, default=0)
+    waiting = queue.event_queue_per_concurrency_id[name].queue
     if event in waiting:  # it may run already
         waiting.remove(event)
-        position = next((i for i, other in enumerate(waiting) if other.round > number), len(waiting))
+        position = next((i for i, other in enumerate(waiting) if other.round > event.round), len(waiting))
         waiting.insert(position, event)
 
 

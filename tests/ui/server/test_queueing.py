@@ -51,7 +51,7 @@ def client(address):
 def event(name, session, number=7, generator=True, address="a"):
     fn = SimpleNamespace(_id=number, types_generator=generator)
     return SimpleNamespace(
-        _id=name, session_hash=session, fn=fn, alive=True, concurrency_id="model", address=address
+        _id=name, session_hash=session, fn=fn, alive=True, concurrency_id="model", address=address, round=0
     )
 
 
@@ -138,6 +138,17 @@ def test_the_first_request_of_an_address_is_served_before_the_next_ones_of_other
     push("third", address="c")
     assert queue.run_next() == "c"
     assert queue.run_next() is None
+
+
+def test_requests_of_one_address_are_served_in_their_order():
+    queue, push = bounded()
+    served = []
+    for i in range(20):
+        push(str(i))
+        if i == 9:
+            served += [queue.get_events()[0][0].session_hash for _ in range(8)]
+    served += [queue.get_events()[0][0].session_hash for _ in range(12)]
+    assert served == [str(i) for i in range(20)]
 
 
 def test_the_address_with_the_most_unread_messages_loses_its_oldest():
