@@ -6,6 +6,7 @@ import json
 import pytest
 from PIL import Image
 
+from medvit import checkpoint
 from medvit.benchmarks.client import Client, same_answer
 from medvit.benchmarks.common import Measurement, alternate, ratio
 from medvit.commands.benchmark import BENCHMARKS
@@ -42,10 +43,11 @@ def test_each_benchmark_explains_itself(name):
 
 
 def test_explain_prints_one_json_line_for_each_measurement():
-    done = run_command("benchmark", "explain", "--rounds", 1)
+    folder = checkpoint.DEFAULT_ROOT / "bloodmnist" / "vit_finetuned"
+    done = run_command("benchmark", "explain", "--rounds", 1, "--model", folder)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(lines) == 5 + len(METHODS)
+    assert len(lines) == 4 + len(METHODS)
     assert all(set(line) == {"name", "value", "unit", "target", "holds"} for line in lines)
 
 

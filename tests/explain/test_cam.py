@@ -51,3 +51,15 @@ def test_a_cam_differentiates_only_what_follows_its_layer(explained):
     result.heatmap("relevance", 1)
     assert result.gradients[1].attentions.shape == result.attentions.shape
     torch.testing.assert_close(result.gradients[1].cam_gradients, cam)
+
+
+def test_a_cam_alone_records_no_attention_until_it_is_asked_for(explained):
+    _, result = explained("vit_finetuned")
+    explainer = result.explainer
+    alone, whole = (explainer(result.pixels, target=0, attentions=wanted) for wanted in (False, True))
+    assert alone.recorded is None
+    assert alone.grid == whole.grid
+    np.testing.assert_allclose(alone.heatmap("grad_cam", 0), whole.heatmap("grad_cam", 0), atol=1e-5)
+    torch.testing.assert_close(alone.readout, whole.readout)
+    torch.testing.assert_close(alone.attentions, whole.attentions)
+    np.testing.assert_allclose(alone.heatmap("relevance", 0), whole.heatmap("relevance", 0), atol=1e-5)
