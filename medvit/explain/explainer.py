@@ -285,7 +285,6 @@ class Explainer:
         """`attentions`: (layers, B, heads, T, T). `grid`: of the patches, where there is no attention."""
         count = len(logits)
         folder_check.check_logits(self.model, logits)
-        nothing = [None] * count
         if attentions is not None:
             grid = patch_grid(self.model, inputs.shape[-2:], attentions.shape[-1]) or (0, 0)
         readout = None if grid is None else self.structure().readout(grid[0] * grid[1])
@@ -293,7 +292,9 @@ class Explainer:
             cell = max(1, round(pixels.shape[-1] / CELLS))
             grid = pixels.shape[-2] // cell, pixels.shape[-1] // cell
         # A copy for each of several: a forward pass that is kept must not keep the whole batch.
-        recorded = nothing if attentions is None else attentions.unbind(1)
-        own = [each.clone() for each in recorded] if count > 1 and attentions is not None else recorded
-        each = zip(pixels.split(1), logits, nothing if features is None else features, own, strict=True)
+        own: Any = [None] * count
+        if attentions is not None:
+            own = [part.clone() if count > 1 else part for part in attentions.unbind(1)]
+        known = [None] * count if features is None else features
+        each = zip(pixels.split(1), logits, known, own, strict=True)
         return [ForwardPass(proxy(self), *image, (grid[0], grid[1]), readout) for image in each]

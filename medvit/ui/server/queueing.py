@@ -92,12 +92,10 @@ def _insert_in_round(queue: Any, event: Any, own: list[Any]) -> None:
     """
     name = event.concurrency_id
     rounds = [other.round + 1 for other in own if other.concurrency_id == name]
-    rounds += [
-        other.round for other in _running(queue) if other.concurrency_id == name and other is not event
-    ]
+    rounds += [other.round for other in _running(queue) if other.concurrency_id == name]
     event.round = max(rounds, default=0)
     waiting = queue.event_queue_per_concurrency_id[name].queue
-    if event in waiting:  # it may run already
+    if event in waiting:  # not where Gradio answered it from its cache
         waiting.remove(event)
         position = next((i for i, other in enumerate(waiting) if other.round > event.round), len(waiting))
         waiting.insert(position, event)
