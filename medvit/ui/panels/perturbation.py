@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from gradio.components.image_editor import EditorDataBlobs
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from medvit import explain, imaging, plots
@@ -119,16 +119,16 @@ def build(registry: Registry, answer: gr.State) -> PerturbationPanel:
 
 
 def brush_mask(source: np.ndarray, painted: Image.Image) -> Tensor:
-    """The source pixels of which more than half is painted over, bool (s, s)."""
-    side = source.shape[0]
-    after = np.asarray(painted.resize((plots.DISPLAY_SIDE, plots.DISPLAY_SIDE)), np.int16)
-    before = np.asarray(plots.enlarge(source).resize((plots.DISPLAY_SIDE, plots.DISPLAY_SIDE)), np.int16)
+    """The pixels of a source (h, w, 3) of which more than half is painted over, bool (h, w)."""
+    displayed = plots.enlarge(source)
+    within = ImageOps.fit(painted, displayed.size)  # the canvas is square and has the picture in its middle
+    after, before = (np.asarray(picture, np.int16) for picture in (within, displayed))
     differs = torch.from_numpy((np.abs(after - before).max(-1) > 24).astype(np.float32))
-    return F.interpolate(differs[None, None], (side, side), mode="area")[0, 0] > 0.5
+    return F.interpolate(differs[None, None], source.shape[:2], mode="area")[0, 0] > 0.5
 
 
 def fill_in(pixels: Tensor, mask: Tensor, filling: str) -> Tensor:
-    """Pixels (1, 3, s, s), those under the mask (s, s) "blurred" or replaced by the "mean" around them."""
+    """Pixels (1, 3, h, w), those under the mask (h, w) "blurred" or replaced by the "mean" around them."""
     pixels = pixels.float()
     if filling == "mean":
         dilated = F.max_pool2d(mask[None, None].float(), 5, stride=1, padding=2)[0, 0] > 0

@@ -5,8 +5,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from medvit import plots
 from medvit.ui.panels import perturbation
@@ -43,6 +45,19 @@ def test_what_is_painted_over_is_found_pixel_by_pixel(answer, mask):
     source = answer.prediction.source
     assert torch.equal(perturbation.brush_mask(source, painted(source)), mask)
     assert not perturbation.brush_mask(source, plots.enlarge(source)).any()
+
+
+def test_a_picture_that_is_not_square_is_in_the_middle_of_the_canvas():
+    source = np.full((20, 40, 3), 200, np.uint8)
+    canvas = Image.new("RGB", (plots.DISPLAY_SIDE, plots.DISPLAY_SIDE))
+    picture = plots.enlarge(source)
+    scale = picture.width / 40
+    picture.paste(perturbation.BRUSH, tuple(round(scale * edge) for edge in (10, 5, 20, 15)))
+    canvas.paste(picture, (0, (canvas.height - picture.height) // 2))
+    mask = perturbation.brush_mask(source, canvas)
+    expected = torch.zeros(20, 40, dtype=torch.bool)
+    expected[5:15, 10:20] = True
+    assert torch.equal(mask, expected)
 
 
 @pytest.mark.parametrize("filling", perturbation.FILLINGS)
