@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--seeds",
         type=int,
-        help="seeds 0 to N-1 [2 for PathMNIST, 3 for BloodMNIST and PneumoniaMNIST, else 5]",
+        help="seeds 0 to N-1 [from the settings of the dataset, 2 to 5]",
     )
     add(
         "--cross-validate",

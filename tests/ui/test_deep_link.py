@@ -72,9 +72,8 @@ def test_work_that_the_browser_keeps_is_opened_where_the_address_is_no_link(link
 
 
 def test_every_part_is_optional(links, registry):
-    view = deep_link.read({"dataset": "breastmnist"}, registry, TABS)
-    best = pickers.model_choices(registry, "breastmnist")[0][1]
-    assert (view.model, view.sample, view.method, view.tab) == (best, None, None, None)
+    view = deep_link.read({"dataset": "pathmnist"}, registry, TABS)
+    assert (view.model, view.sample, view.method, view.tab) == ("vit_finetuned", None, None, None)
     assert deep_link.read({"index": "3"}, registry, TABS).subset == registry.subset_choices()[0][1]
     assert deep_link.read({"__theme": "dark"}, registry, TABS) is None
     assert opened(links, map="occlusion")[links.linked_map] == "occlusion"
