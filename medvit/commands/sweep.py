@@ -100,8 +100,8 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
         "--export",
         type=Path,
         metavar="DIR",
-        help="copy the run with the lowest validation log-loss to DIR/<subset>/<model>: of the recipes by "
-        "mean, then of the seeds",
+        help="copy the best run to DIR/<subset>/<model>: of the recipe with the lowest mean validation "
+        "log-loss, the seed with the lowest whose predictions withstand JPEG",
     )
     add(
         "--no-trust",

@@ -186,7 +186,8 @@ SETTINGS = {
     "retinamnist": DatasetSettings(
         rotatable=True,
         augmentation=COLOUR,
-        from_scratch=FROM_SCRATCH_SMALL | dict(ordinal_sigma=0.5),
+        # Over 200 epochs, the CNN's validation log-loss was lowest after 13 to 35 and rose to 1.3 after them.
+        from_scratch=FROM_SCRATCH_SMALL | dict(epochs=60, ordinal_sigma=0.5),
         learning_rates=LEARNING_RATES_SMALL,
         fine_tuning=FINE_TUNING_SMALL | dict(epochs=40, ordinal_sigma=0.5),
         corruptions={

@@ -14,15 +14,17 @@ import torch
 import torch.nn.functional as F
 
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist, settings, stratified_sample
+from medvit.data import load_split, medmnist, settings, stratified_sample
 from medvit.errors import MedvitError
 from medvit.evaluation import corruptions
 from medvit.evaluation.inference import predict
+from medvit.imaging.jpeg import jpeg_round_trip
 from medvit.imaging.preprocess import to_tensor
 
 MEAN = "mean of all"
 IMAGES = 250  # of the test split at most, with its class fractions
 SEVERITIES = range(1, 6)
+JPEG_IMAGES = 500  # of the validation split at most
 COLUMNS = (
     "subset", "model", "corruption", "n", "clean_balanced_error", "balanced_error",
     *(f"severity_{severity}" for severity in SEVERITIES), "error_rate",
@@ -94,6 +96,23 @@ def _corrupt(images: np.ndarray, subset: str, name: str, severity: int) -> np.nd
         small = F.interpolate(large, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
         parts.append((small * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(parts)
+
+
+def jpeg_agreement(checkpoint: Checkpoint, data_root: str | Path | None = None) -> float:
+    """Return the fraction of validation images that keep their class when saved as JPEG of quality 95.
+
+    Raises:
+        MedvitError: the data are absent.
+    """
+    images, _ = load_split(checkpoint.dataset, "val", checkpoint.card["source_size"], data_root)
+    images = images[np.linspace(0, len(images) - 1, min(len(images), JPEG_IMAGES)).astype(int)]
+    compressed = np.stack([jpeg_round_trip(image, 95) for image in images])
+    before, after = (
+        predict(checkpoint.model, checkpoint.preprocessing, pixels)[0] for pixels in (images, compressed)
+    )
+    if checkpoint.dataset.multi_label:
+        return float(((before > 0) == (after > 0)).all(1).mean())
+    return float((before.argmax(1) == after.argmax(1)).mean())
 
 
 def csv_rows(checkpoint: Checkpoint, section: dict[str, Any]) -> list[dict[str, Any]]:

@@ -148,7 +148,7 @@ def change(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
         except ValueError as error:
             raise MedvitError(f"{assignment!r} is not FIELD=VALUE with a number, true or false.") from error
         if hasattr(recipe.augmentation, name):
-            augmentation[name] = _checked(assignment, value, getattr(recipe.augmentation, name))
+            augmentation[name] = _checked(assignment, value, getattr(Augmentation(), name))
         elif hasattr(recipe, name):
             fields[name] = _checked(assignment, value, getattr(recipe, name))
         else:

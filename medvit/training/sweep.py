@@ -20,8 +20,11 @@ from medvit import checkpoint, files
 from medvit.checkpoint import Checkpoint
 from medvit.data import medmnist, settings
 from medvit.errors import MedvitError
+from medvit.evaluation import robustness
 from medvit.reliability import measure
 from medvit.training.jobs import Job, training_command
+
+JPEG_AGREEMENT = 0.97  # the fraction of validation images whose class has to survive being saved as JPEG
 
 
 @dataclass
@@ -131,8 +134,8 @@ def summary(jobs: Iterable[SweepJob]) -> list[dict[str, Any]]:
     Returns:
         Rows of subset, recipe, model, seeds (how many); for validation and test, accuracy, auc and loss: the
         mean as ``test_accuracy``, the standard deviation as ``test_accuracy_sd``, NaN for one seed; seconds,
-        the mean training time; `best`, the job with the lowest validation log-loss; `runs`, the metrics of
-        each seed; and `weights`, the sha256 of each seed's.
+        the mean training time; `ranked`, the jobs by validation log-loss, the lowest first; `runs`, the
+        metrics of each seed; and `weights`, the sha256 of each seed's.
     """
     recipes: dict[tuple[str, str], list[tuple[SweepJob, dict[str, Any]]]] = {}
     for job in jobs:
@@ -153,7 +156,7 @@ def summary(jobs: Iterable[SweepJob]) -> list[dict[str, Any]]:
                 row[f"{split}_{key}"] = statistics.fmean(values)
                 row[f"{split}_{key}_sd"] = statistics.stdev(values) if len(values) > 1 else math.nan
         row["seconds"] = statistics.fmean(card["seconds"] for _, card in runs)
-        row["best"] = min(runs, key=lambda run: run[1]["validation"]["loss"])[0]
+        row["ranked"] = [job for job, _ in sorted(runs, key=lambda run: run[1]["validation"]["loss"])]
         row["weights"] = {card["sha256"] for _, card in runs}
         row["runs"] = [seed for _, card in runs for seed in card["seeds"]]
         rows.append(row)
@@ -183,14 +186,15 @@ def export(
 ) -> list[Path]:
     """Copy the best run of each subset and model to <root>/<subset>/<model>, its card listing every seed.
 
-    Of several recipes for a model, the one with the lowest mean validation log-loss is taken, and of its
-    seeds the one with the lowest. What an earlier part of the same sweep exported is replaced.
+    Of several recipes for a model, the one with the lowest mean validation log-loss is taken; of its seeds,
+    the one with the lowest whose predictions withstand JPEG, see `robustness.jpeg_agreement`, or of all where
+    none do. What an earlier part of the same sweep exported is replaced.
 
     Args:
         trust: fit trust.npz of each, which the runs leave out because it takes longer than many of them.
 
     Raises:
-        MedvitError: a folder with another model exists already, or a run is damaged.
+        MedvitError: a folder with another model exists already, a run is damaged, or the data are absent.
     """
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: -row["validation_loss"]):
@@ -201,7 +205,7 @@ def export(
         target = root / subset / model
         if target.exists() and checkpoint.load(target).card["sha256"] not in weights:
             raise MedvitError(f"{target} exists already and is not overwritten. Export to another folder.")
-        source = checkpoint.load(row["best"].result.parent).folder
+        source = _best(row["ranked"], data_root).folder
         with files.atomic_folder(target) as folder:
             shutil.copytree(source, folder, dirs_exist_ok=True)
             card = json.loads((folder / "card.json").read_text()) | {"seeds": row["runs"]}
@@ -212,3 +216,10 @@ def export(
             shutil.rmtree(target, ignore_errors=True)
         written.append(target)
     return written
+
+
+def _best(ranked: Sequence[SweepJob], data_root: str | Path | None) -> Checkpoint:
+    """The first of the runs whose predictions withstand JPEG; the first of all where none does."""
+    runs = (checkpoint.load(job.result.parent) for job in ranked)
+    steady = (run for run in runs if robustness.jpeg_agreement(run, data_root) >= JPEG_AGREEMENT)
+    return next(steady, None) or checkpoint.load(ranked[0].result.parent)

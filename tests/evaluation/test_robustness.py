@@ -43,3 +43,23 @@ def test_a_dataset_without_corruptions_is_refused(tested):
     )  # fmt: skip
     with pytest.raises(MedvitError, match="no corruptions for chestmnist"):
         robustness.measure(other)
+
+
+def test_jpeg_agreement_is_the_fraction_of_validation_images_with_the_same_class(
+    tested, synthetic_root, monkeypatch
+):
+    images, _ = medmnist.load_split("breastmnist", "val", root=synthetic_root)
+    seen = []
+
+    def black_from_the_third_on(image, quality):
+        seen.append(quality)
+        return image if len(seen) <= 2 else np.zeros_like(image)
+
+    classes, black = (
+        predict(tested.model, tested.preprocessing, pixels)[0].argmax(1)
+        for pixels in (images, np.zeros_like(images))
+    )
+    monkeypatch.setattr(robustness, "jpeg_round_trip", black_from_the_third_on)
+    expected = (2 + (classes == black)[2:].sum()) / len(images)
+    assert robustness.jpeg_agreement(tested, synthetic_root) == pytest.approx(expected)
+    assert seen == [95] * len(images)

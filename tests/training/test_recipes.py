@@ -50,6 +50,8 @@ def test_values_change_the_recipe_its_augmentation_or_the_architecture():
     assert (brighter.augmentation.brightness, brighter.augmentation.flip_y) == (0.4, False)
     assert brighter.augmentation.contrast == changed.augmentation.contrast
     assert brighter.config == changed.config
+    turned = change(brighter, ["degrees=7.5", "noise=2.5"])  # whole numbers in this recipe
+    assert (turned.augmentation.degrees, turned.augmentation.noise) == (7.5, 2.5)
 
 
 @pytest.mark.parametrize(

@@ -61,24 +61,34 @@ def test_a_sweep_is_summarised_and_the_lowest_validation_loss_exported(finished,
     accuracies = [card["test"]["accuracy"] for card in cards]
     losses = [card["validation"]["loss"] for card in cards]
     assert row["test_accuracy"] == pytest.approx(sum(accuracies) / 2)
-    assert row["best"].number == losses.index(min(losses))
+    assert [job.number for job in row["ranked"]] == sorted((0, 1), key=lambda seed: losses[seed])
     assert f"{100 * accuracies[0]:.2f} {100 * accuracies[1]:.2f}" in sweep.report([row])
 
-    worse = row | {"validation_loss": row["validation_loss"] + 1, "best": None}  # another recipe
+    worse = row | {"validation_loss": row["validation_loss"] + 1, "ranked": None}  # another recipe
     (folder,) = sweep.export([row, worse], tmp_path / "best", synthetic_root, trust=False)
     exported = checkpoint.load(folder)
-    assert exported.card["sha256"] == cards[row["best"].number]["sha256"]
+    assert exported.card["sha256"] == cards[losses.index(min(losses))]["sha256"]
     assert [run["seed"] for run in exported.card["seeds"]] == [0, 1]
 
 
-def test_export_replaces_runs_of_the_same_sweep_alone(finished, tmp_path):
+@pytest.mark.parametrize(("agreements", "place"), [([0.96, 0.98], 1), ([0.97, 1.0], 0), ([0.5, 0.6], 0)])
+def test_the_exported_seed_withstands_jpeg_if_any_does(finished, tmp_path, monkeypatch, agreements, place):
+    rows = sweep.summary(finished[0])
+    ranked = [json.loads(job.result.read_text())["sha256"] for job in rows[0]["ranked"]]
+    known = dict(zip(ranked, agreements, strict=True))
+    monkeypatch.setattr(sweep.robustness, "jpeg_agreement", lambda run, root: known[run.card["sha256"]])
+    (folder,) = sweep.export(rows, tmp_path / "best", trust=False)
+    assert checkpoint.load(folder).card["sha256"] == ranked[place]
+
+
+def test_export_replaces_runs_of_the_same_sweep_alone(finished, synthetic_root, tmp_path):
     jobs, _ = finished
     rows = sweep.summary(jobs)
-    sweep.export(sweep.summary(jobs[:1]), tmp_path / "best", trust=False)
-    (folder,) = sweep.export(rows, tmp_path / "best", trust=False)
+    sweep.export(sweep.summary(jobs[:1]), tmp_path / "best", synthetic_root, trust=False)
+    (folder,) = sweep.export(rows, tmp_path / "best", synthetic_root, trust=False)
     assert len(checkpoint.load(folder).card["seeds"]) == 2
     with pytest.raises(MedvitError, match="not overwritten"):
-        sweep.export([rows[0] | {"weights": set()}], tmp_path / "best", trust=False)
+        sweep.export([rows[0] | {"weights": set()}], tmp_path / "best", synthetic_root, trust=False)
 
 
 def test_a_reproduction_runs_the_commands_of_the_cards(finished, tmp_path):
