@@ -38,7 +38,6 @@ class AttentionRecorder(TorchFunctionMode):
         self.gradients_from, self.layers = gradients_from, layers
         self.norm_weight: Tensor | None = None  # of the last LayerNorm over tokens before the last attention
         self.norm_tokens: int | None = None  # that this LayerNorm was over
-        self.conv_weight: Tensor | None = None  # of the last convolution that gave more than one pixel
         self.too_large = False  # more attention than MAX_VALUES; what is beyond them is not recorded
         self._values = 0  # recorded for one image
         self._last_norm_weight: Tensor | None = None
@@ -86,8 +85,6 @@ class AttentionRecorder(TorchFunctionMode):
         if func is F.layer_norm and output.ndim == 3:
             self._last_norm_weight = args[2] if len(args) > 2 else kwargs.get("weight")
             self._last_norm_tokens = output.shape[1]
-        elif func is F.conv2d and min(output.shape[-2:]) > 1:
-            self.conv_weight = args[1] if len(args) > 1 else kwargs.get("weight")
         return output
 
     def _scaled_dot_product_attention(

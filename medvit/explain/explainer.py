@@ -19,9 +19,10 @@ from medvit.explain.forward_pass import ForwardPass, Gradients, MapOptions
 from medvit.explain.layer_outputs import outputs_in_graph
 from medvit.explain.methods import METHODS
 from medvit.explain.model_folder import class_index, class_names, open_model, running
+from medvit.explain.patch_grid import as_map, patch_grid
 from medvit.explain.preparation import Preparation
 from medvit.explain.ranking import rank_of_folder
-from medvit.explain.structure import Structure, as_map, inspect_model, patch_grid
+from medvit.explain.structure import Structure, inspect_model
 from medvit.models import folder_check
 from medvit.models.features import forward_with_features, in_evaluation_mode, unwrap
 
@@ -262,7 +263,7 @@ class Explainer:
             by_source = torch.autograd.grad(logits[0, target], sources) if sources else ()
         by_attention = torch.stack(by_source[: len(weights)])[:, 0] if weights else None
         maps = [
-            as_map(values, structure.cam_layer, self.model, inputs.shape[-2:])
+            as_map(values.detach(), self.model, inputs.shape[-2:])
             for values in (*cam_outputs[-1:], *by_source[len(weights) :])
         ]
         return logits.detach(), features, target, Gradients(by_attention, *(maps or (None, None)))

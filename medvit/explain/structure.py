@@ -1,17 +1,15 @@
 """What an explainer has to know of a model, found out by running it once on an image."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from medvit.errors import MedvitError
 from medvit.explain.attention_recorder import TOO_LARGE, AttentionRecorder
+from medvit.explain.cam_layer import last_layer_of_patches, last_norm_before_attention
+from medvit.explain.patch_grid import patch_grid
 from medvit.explain.token_dropping import find_first_block
-
-MAX_PREFIX_TOKENS = 8  # class, distillation and register tokens before the patches
 
 
 @dataclass(frozen=True)
@@ -24,10 +22,9 @@ class Structure:
         problem: why there are none, a sentence; empty where there are some.
         prefix_tokens: indices of the prefix tokens that the classifier reads.
         reads_patches: whether it reads the patch tokens, as a model with mean pooling does.
-        cam_layer: the module at whose output a class activation map is computed, or None. In a transformer it
-            is the LayerNorm before the last attention: where the classifier reads the class token alone, the
-            gradient of the patches is exactly zero behind that attention. Otherwise it is the last
-            convolutional block.
+        cam_layer: the module at whose output a class activation map is computed, or None. In a transformer
+            with attention over all patches it is the LayerNorm before the last attention, otherwise the last
+            module with a value for each patch, see `cam_layer`.
         first_block: the transformer block at whose input patch tokens can be dropped, or None.
         attention_values: number of attention weights of all layers for one image.
         prefix: number of prefix tokens, such as the class token; the others are patches.
@@ -66,37 +63,54 @@ def inspect_model(model: nn.Module, logits: Callable[[Tensor], Tensor], inputs: 
     with torch.no_grad(), AttentionRecorder() as recorder:
         classes = logits(inputs).shape[-1]
     weights = [layer for layer in recorder.weights if layer.shape[-2] > 1]  # without attention pooling
-    cam_layer = find_cam_layer(model, recorder)
-    name = type(model).__name__
-    if recorder.too_large:
-        problem = f"The attention of all layers of {name} {TOO_LARGE}"
-        return Structure(classes, 0, problem, (), False, cam_layer)
-    if recorder.mixed:
-        problem = f"{name} computes attention in two ways, so its layers cannot be followed one to the next"
-        return Structure(classes, 0, problem, (), False, cam_layer)
-    if not weights:
-        return Structure(classes, 0, _why_no_attention(model), (), False, cam_layer)
-    tokens = weights[0].shape[-1]
-    same = all(layer.shape == weights[0].shape for layer in weights) and len(weights[0]) == 1
-    # Attention between channels has matrices as well, but not as large as there are tokens.
-    between_tokens = recorder.norm_tokens in (tokens, None)
-    grid = patch_grid(model, inputs.shape[-2:], tokens) if same and between_tokens else None
+    grid = _grid_of_attention(model, recorder, weights, inputs)
     if grid is None:
-        problem = f"The attention layers of {name} do not all span the whole image, patch by patch"
-        return Structure(classes, 0, problem, (), False, cam_layer)
+        problem = _why_not_readable(model, recorder, weights)
+        return Structure(classes, 0, problem, (), False, last_layer_of_patches(model, logits, inputs))
+    norm = last_norm_before_attention(model, recorder.norm_weight)
     with torch.no_grad(), AttentionRecorder(gradients_from=len(weights) - 1) as recorder:
         output = logits(inputs)[0]
         last = recorder.weights[len(weights) - 1]
         (gradient,) = torch.autograd.grad(output[output.argmax()], [last])
     read = gradient[0].abs().sum((0, 2)) > 0  # (T,): the others do not change the logit
-    prefix = tokens - grid[0] * grid[1]
-    prefix_tokens = tuple(read[:prefix].nonzero().flatten().tolist())
-    first_block = find_first_block(model, logits, inputs, len(weights), tokens, grid[0] * grid[1])
-    reads_patches = bool(read[prefix:].any())
-    values = len(weights) * weights[0].numel()
+    tokens, patches = len(read), grid[0] * grid[1]
+    prefix = tokens - patches
     return Structure(
-        classes, len(weights), "", prefix_tokens, reads_patches, cam_layer, first_block, values, prefix
+        classes=classes,
+        layers=len(weights),
+        problem="",
+        prefix_tokens=tuple(read[:prefix].nonzero().flatten().tolist()),
+        reads_patches=bool(read[prefix:].any()),
+        cam_layer=norm or last_layer_of_patches(model, logits, inputs),
+        first_block=find_first_block(model, logits, inputs, len(weights), tokens, patches),
+        attention_values=len(weights) * weights[0].numel(),
+        prefix=prefix,
     )
+
+
+def _grid_of_attention(
+    model: nn.Module, recorder: AttentionRecorder, weights: list[Tensor], inputs: Tensor
+) -> tuple[int, int] | None:
+    """The patches down and across, where all attention is between all of them; else None."""
+    if recorder.too_large or recorder.mixed or not weights:
+        return None
+    tokens = weights[0].shape[-1]
+    same = all(layer.shape == weights[0].shape for layer in weights) and len(weights[0]) == 1
+    # Attention between channels has matrices as well, but not as large as there are tokens.
+    between_tokens = recorder.norm_tokens in (tokens, None)
+    return patch_grid(model, inputs.shape[-2:], tokens) if same and between_tokens else None
+
+
+def _why_not_readable(model: nn.Module, recorder: AttentionRecorder, weights: list[Tensor]) -> str:
+    """Why attention cannot be read, a sentence without a full stop."""
+    name = type(model).__name__
+    if recorder.too_large:
+        return f"The attention of all layers of {name} {TOO_LARGE}"
+    if recorder.mixed:
+        return f"{name} computes attention in two ways, so its layers cannot be followed one to the next"
+    if weights:
+        return f"The attention layers of {name} do not all span the whole image, patch by patch"
+    return _why_no_attention(model)
 
 
 def _why_no_attention(model: nn.Module) -> str:
@@ -110,67 +124,3 @@ def _why_no_attention(model: nn.Module) -> str:
         for module in model.modules()
     )
     return "This model has no attention" + (": it is a CNN" if is_cnn else "")
-
-
-def patch_grid(model: nn.Module, size: tuple[int, int] | torch.Size, tokens: int) -> tuple[int, int] | None:
-    """Patches down and across for inputs of `size` (H, W) pixels that become `tokens` tokens, or None.
-
-    From the patch size where the model tells it, else the most patches, in the proportions of the input, that
-    leave few prefix tokens.
-    """
-    patch_sizes = [getattr(getattr(model, "config", None), "patch_size", None)]
-    patch_sizes += [
-        module.kernel_size
-        for module in model.modules()
-        if isinstance(module, nn.Conv2d)
-        and module.in_channels in (1, 3)
-        and module.kernel_size == module.stride
-    ]
-    for patch in filter(None, patch_sizes):
-        height, width = (patch, patch) if isinstance(patch, int) else tuple(patch)
-        grid = size[0] // height, size[1] // width
-        if 0 <= tokens - grid[0] * grid[1] <= MAX_PREFIX_TOKENS:
-            return grid
-    for patches in range(tokens, max(0, tokens - MAX_PREFIX_TOKENS - 1), -1):
-        rows = math.isqrt(patches * size[0] // size[1])
-        columns = patches // max(1, rows)
-        if rows * columns == patches and rows * size[1] == columns * size[0]:
-            return rows, columns
-    return None
-
-
-def find_cam_layer(model: nn.Module, recorder: AttentionRecorder) -> nn.Module | None:
-    """The module at whose output a CAM is computed, see `Structure`, from the recording of a forward pass."""
-    if (layer := _module_of(model, recorder.norm_weight)) is not None:
-        return layer
-    blocks = list(getattr(model, "blocks", []))  # of medvit's CNN: better than the last convolution in them
-    if blocks and any(isinstance(module, nn.Conv2d) for module in blocks[-1].modules()):
-        return blocks[-1]
-    return _module_of(model, recorder.conv_weight)
-
-
-def _module_of(model: nn.Module, weight: Tensor | None) -> nn.Module | None:
-    """The module that owns a weight."""
-    if weight is None:
-        return None
-    return next((module for module in model.modules() if getattr(module, "weight", None) is weight), None)
-
-
-def as_map(
-    values: Tensor, cam_layer: nn.Module | None, model: nn.Module, size: tuple[int, int] | torch.Size
-) -> Tensor:
-    """The output of the CAM layer for an input of `size` (H, W) pixels, as a map (1, C, h, w), detached.
-
-    Args:
-        values: of a convolution, (1, C, h, w); of a LayerNorm, tokens (1, T, C) or maps (1, h, w, C).
-
-    Raises:
-        MedvitError: they are not laid out as patches.
-    """
-    values = values.detach()
-    if values.ndim == 4:
-        return values.permute(0, 3, 1, 2) if "Norm" in type(cam_layer).__name__ else values
-    grid = patch_grid(model, size, values.shape[1])
-    if grid is None:
-        raise MedvitError(f"No layer for a CAM is known in {type(model).__name__}.")
-    return values[:, -grid[0] * grid[1] :].transpose(1, 2).unflatten(-1, grid)

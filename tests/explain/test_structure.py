@@ -8,7 +8,7 @@ from torch import nn
 
 from medvit.data import synthetic
 from medvit.explain import Explainer
-from medvit.explain.structure import patch_grid
+from medvit.explain.patch_grid import patch_grid
 
 from .conftest import small_vit
 
