@@ -116,7 +116,7 @@ def _why_not_readable(model: nn.Module, recorder: AttentionRecorder, weights: li
 def _why_no_attention(model: nn.Module) -> str:
     """Why no attention was recorded, in plain words without a full stop."""
     names = [type(module).__name__.lower() for module in model.modules()]
-    if any("attention" in name or "attn" in name for name in names):
+    if any(word in name for name in names for word in ("attention", "attn", "mla")):
         return f"The attention of {type(model).__name__} cannot be read"
     # The patch embedding of a transformer or mixer has a stride as large as its kernel.
     is_cnn = any(
