@@ -190,7 +190,7 @@ SETTINGS = {
         augmentation=FUNDUS,
         from_scratch=dict(epochs=40, batch_size=32, ema=0.99),
         learning_rates=LEARNING_RATES_SMALL,
-        fine_tuning=FINE_TUNING_SMALL | dict(epochs=12, ordinal_sigma=0.5, consistency_weight=10.0),
+        fine_tuning=dict(epochs=15, batch_size=32, learning_rate=2e-4, ema=0.99),
         corruptions={
             "pixelate": (0.8, 0.6, 0.5, 0.4, 0.35),
             "jpeg_compression": (30, 25, 20, 10, 5),
