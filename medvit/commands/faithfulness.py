@@ -3,6 +3,7 @@
 medvit faithfulness --all
 
 Writes the metrics into each card.json, where the app reads them, and all of them to results/faithfulness.csv.
+With --methods, those of the other maps stay, and as many images are used as for them.
 """
 
 import argparse
@@ -38,6 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=50,
         help="test images for each, spread evenly over the split [%(default)s]",
     )
+    add(
+        "--methods",
+        nargs="+",
+        choices=explain.METHODS,
+        metavar="MAP",
+        help=f"of {', '.join(explain.METHODS)} [all that the model has]",
+    )
     add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
     add("--out", type=Path, default=Path("results/faithfulness.csv"), help="the table [%(default)s]")
 
@@ -49,18 +57,23 @@ def run(args: argparse.Namespace) -> None:
         raise MedvitError("Name at least one checkpoint folder, or --all.")
     for folder in tqdm(folders, unit="checkpoint"):
         item = checkpoint.load(folder)
-        section = _measure(item, args.images, args.data_root)
+        section = _measure(item, args)
         checkpoint.write_card(item.folder, item.card | {"explanations": section})
         report.update_csv(args.out, _rows(item, section), (*KEYS, "images", *METRICS), KEYS)
 
 
-def _measure(item: Checkpoint, count: int, data_root: str | None) -> dict[str, Any]:
+def _measure(item: Checkpoint, args: argparse.Namespace) -> dict[str, Any]:
     """{"images": how many, "methods": {name: metrics}} of one checkpoint."""
-    images, _ = load_split(item.dataset, "test", item.card["source_size"], data_root)
-    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
     explainer = explain.Explainer(item.model, item.preprocessing)
-    metrics = faithfulness.measure(explainer, to_tensor(images[chosen]), explainer.methods())
-    return {"images": len(chosen), "methods": metrics}
+    known = item.card.get("explanations") if args.methods else None
+    for name in args.methods or ():
+        explainer.check_method(name)
+    images, _ = load_split(item.dataset, "test", item.card["source_size"], args.data_root)
+    count = known["images"] if known else args.images
+    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
+    measured = faithfulness.measure(explainer, to_tensor(images[chosen]), args.methods or explainer.methods())
+    methods = (known["methods"] if known else {}) | measured
+    return {"images": len(chosen), "methods": methods}
 
 
 def _rows(item: Checkpoint, section: dict[str, Any]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from medvit.checkpoint import DEFAULT_ROOT
 from tests.conftest import run_command
 
 
@@ -21,6 +22,29 @@ def test_it_writes_the_card_and_the_table(trained, synthetic_root, tmp_path):
     for row in rows:
         gain = section["methods"][row["method"]]["insertion_deletion_gain"]
         assert float(row["insertion_deletion_gain"]) == gain
+
+    changed = {name: metrics | {"road": 9.0} for name, metrics in section["methods"].items()}
+    card = json.loads((folder / "card.json").read_text()) | {
+        "explanations": {"images": 2, "methods": changed}
+    }
+    (folder / "card.json").write_text(json.dumps(card))
+    done = run_command(
+        "faithfulness", folder, "--methods", "rollout", "--data-root", synthetic_root, "--out", out
+    )
+    assert done.returncode == 0, done.stderr
+    again = json.loads((folder / "card.json").read_text())["explanations"]
+    assert again["images"] == 2
+    assert again["methods"]["rollout"] == section["methods"]["rollout"]
+    assert again["methods"]["attention"]["road"] == 9  # not measured again
+
+
+@pytest.mark.slow
+def test_a_map_that_the_model_does_not_have_is_refused(tmp_path):
+    done = run_command(
+        "faithfulness", DEFAULT_ROOT / "breastmnist/cnn", "--methods", "rollout", "--out", tmp_path / "out.csv"
+    )
+    assert "medvit faithfulness: Rollout needs attention over all patches." in done.stderr
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_no_folder_is_refused_in_a_sentence():
