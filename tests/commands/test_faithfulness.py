@@ -40,9 +40,8 @@ def test_it_writes_the_card_and_the_table(trained, synthetic_root, tmp_path):
 
 @pytest.mark.slow
 def test_a_map_that_the_model_does_not_have_is_refused(tmp_path):
-    done = run_command(
-        "faithfulness", DEFAULT_ROOT / "breastmnist/cnn", "--methods", "rollout", "--out", tmp_path / "out.csv"
-    )
+    folder = DEFAULT_ROOT / "breastmnist" / "cnn"
+    done = run_command("faithfulness", folder, "--methods", "rollout", "--out", tmp_path / "out.csv")
     assert "medvit faithfulness: Rollout needs attention over all patches." in done.stderr
     assert not (tmp_path / "out.csv").exists()
 
