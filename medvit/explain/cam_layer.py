@@ -52,14 +52,14 @@ def _modules_with_maps(
     model: nn.Module, logits: Callable[[Tensor], Tensor], inputs: Tensor
 ) -> list[nn.Module]:
     """The modules whose output is laid out as patches, in the order in which they end."""
-    found: list[nn.Module] = []
+    with_maps: list[nn.Module] = []
     caller = threading.get_ident()
 
     def check(module: nn.Module, _inputs: tuple, output: object) -> None:
         if threading.get_ident() != caller or not isinstance(output, Tensor):
             return
         if as_map(output, model, inputs.shape[-2:]) is not None:
-            found.append(module)
+            with_maps.append(module)
 
     hooks = [
         module.register_forward_hook(check)
@@ -72,4 +72,4 @@ def _modules_with_maps(
     finally:
         for hook in hooks:
             hook.remove()
-    return list(dict.fromkeys(found[::-1]))[::-1]  # a module that ran several times counts where it ran last
+    return list(dict.fromkeys(with_maps[::-1]))[::-1]  # in the order of the last runs

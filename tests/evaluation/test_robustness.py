@@ -49,11 +49,11 @@ def test_jpeg_agreement_is_the_fraction_of_validation_images_with_the_same_class
     tested, synthetic_root, monkeypatch
 ):
     images, _ = medmnist.load_split("breastmnist", "val", root=synthetic_root)
-    seen = []
+    qualities = []
 
     def black_from_the_third_on(image, quality):
-        seen.append(quality)
-        return image if len(seen) <= 2 else np.zeros_like(image)
+        qualities.append(quality)
+        return image if len(qualities) <= 2 else np.zeros_like(image)
 
     classes, black = (
         predict(tested.model, tested.preprocessing, pixels)[0].argmax(1)
@@ -62,4 +62,4 @@ def test_jpeg_agreement_is_the_fraction_of_validation_images_with_the_same_class
     monkeypatch.setattr(robustness, "jpeg_round_trip", black_from_the_third_on)
     expected = (2 + (classes == black)[2:].sum()) / len(images)
     assert robustness.jpeg_agreement(tested, synthetic_root) == pytest.approx(expected)
-    assert seen == [95] * len(images)
+    assert qualities == [95] * len(images)
