@@ -2,6 +2,7 @@
 
 import csv
 import re
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,7 @@ def _accuracy(checkpoint: Checkpoint) -> str:
     seeds = checkpoint.seed_accuracies
     if len(seeds) < 2:
         return f"one seed: {shipped}"
-    mean, spread = 100 * np.mean(seeds), 100 * np.std(seeds, ddof=1)
+    mean, spread = 100 * statistics.fmean(seeds), 100 * statistics.stdev(seeds)
     return f"**{mean:.1f} ± {spread:.1f}**, {len(seeds)} seeds; shipped {shipped}"
 
 

@@ -37,12 +37,14 @@ def last_layer_of_patches(
     Args:
         logits: the forward pass of the model, inputs (1, 3, H, W) to logits (1, classes).
     """
-    modules = _modules_with_maps(model, logits, inputs)[::-1][:TRIED]
+    modules = _modules_with_maps(model, logits, inputs)[:TRIED]
     for module in modules:
         with torch.no_grad(), outputs_in_graph(module) as outputs:
-            scores = logits(inputs)[0]
-            (gradient,) = torch.autograd.grad(scores.max(), outputs[-1:])
-        read = as_map(gradient, model, inputs.shape[-2:])
+            score = logits(inputs)[0].max()
+            if not score.requires_grad:  # the output is not used
+                continue
+            (gradient,) = torch.autograd.grad(score, outputs[-1:], allow_unused=True)
+        read = None if gradient is None else as_map(gradient, model, inputs.shape[-2:])
         if read is not None and read.any():
             return module
     return modules[0] if modules else None
@@ -51,14 +53,14 @@ def last_layer_of_patches(
 def _modules_with_maps(
     model: nn.Module, logits: Callable[[Tensor], Tensor], inputs: Tensor
 ) -> list[nn.Module]:
-    """The modules whose output is laid out as patches, in the order in which they end."""
+    """The modules whose output is laid out as patches, the one that ran last first."""
     with_maps: list[nn.Module] = []
     caller = threading.get_ident()
 
     def check(module: nn.Module, _inputs: tuple, output: object) -> None:
         if threading.get_ident() != caller or not isinstance(output, Tensor):
             return
-        if as_map(output, model, inputs.shape[-2:]) is not None:
+        if output.is_floating_point() and as_map(output, model, inputs.shape[-2:]) is not None:
             with_maps.append(module)
 
     hooks = [
@@ -72,4 +74,4 @@ def _modules_with_maps(
     finally:
         for hook in hooks:
             hook.remove()
-    return list(dict.fromkeys(with_maps[::-1]))[::-1]  # in the order of the last runs
+    return list(dict.fromkeys(reversed(with_maps)))  # each once

@@ -43,9 +43,8 @@ def test_it_is_the_last_with_a_value_for_each_patch_that_the_classifier_reads(na
 
 def test_of_medvits_cnn_it_is_the_last_block():
     model, _ = models.build("cnn", medmnist.get("breastmnist"), width=4)
-    assert name_of(
-        model, last_layer_of_patches(model, lambda x: model(x).logits, torch.randn(1, 3, 28, 28))
-    ) == ("blocks")
+    layer = last_layer_of_patches(model, lambda x: model(x).logits, torch.randn(1, 3, 28, 28))
+    assert name_of(model, layer) == "blocks"
 
 
 def test_a_classifier_of_zeros_has_the_last_layer():
@@ -54,6 +53,28 @@ def test_a_classifier_of_zeros_has_the_last_layer():
     )
     nn.init.zeros_(model[-1].weight)
     assert last_layer_of_patches(model, model, torch.randn(1, 3, 16, 16)) is model[1]
+
+
+class WithUnusedOutputs(nn.Module):
+    """Runs a module whose output it does not read, and one that gives integers, after its features."""
+
+    def __init__(self):
+        super().__init__()
+        self.features, self.unused = nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 4, 1)
+        self.unused.requires_grad_(False)
+        self.integers = nn.ReLU()
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        features = self.features(x)
+        self.unused(features)
+        self.integers((features > 0).long())
+        return self.head(features.mean((2, 3)))
+
+
+def test_outputs_that_are_not_read_are_passed_over():
+    model = WithUnusedOutputs()
+    assert last_layer_of_patches(model, model, torch.randn(1, 3, 16, 16)) is model.features
 
 
 def test_a_model_without_patches_has_none():
