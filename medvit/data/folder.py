@@ -33,7 +33,7 @@ def open_dataset(
         source_size: side in pixels of the prepared pictures; the centre square of each is resized to it.
         skip_unreadable: leave pictures out that cannot be decoded, instead of refusing.
         seed: of the random splits, where none are given.
-        announce: print what is prepared, with a progress bar.
+        announce: print which files are left out, as they are no pictures of a class.
 
     Raises:
         MedvitError: the pictures, their labels or their splits are not usable, or the disk is too small. The
@@ -49,7 +49,7 @@ def open_dataset(
     request = prepare.Request(
         listing, dataset_name(path), assign(listing, seed), source_size, skip_unreadable
     )  # fmt: skip
-    return prepare.prepare(request, announce)
+    return prepare.prepare(request)
 
 
 def dataset_name(path: str | Path) -> str:

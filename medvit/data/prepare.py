@@ -60,11 +60,10 @@ class Request:
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
 
-def prepare(request: Request, announce: bool = True) -> Dataset:
+def prepare(request: Request) -> Dataset:
     """Decode pictures into the cache, or find them there.
 
-    Args:
-        announce: show what will be written, and a progress bar.
+    Of several processes, one decodes, and shows what it writes and a progress bar; the others wait.
 
     Raises:
         MedvitError: pictures that cannot be decoded, or too little disk space. What was decoded stays for the
@@ -74,12 +73,12 @@ def prepare(request: Request, announce: bool = True) -> Dataset:
     keys = root / "keys"
     try:
         keys.mkdir(parents=True, exist_ok=True)
-        with FileLock(keys / f"{key}.lock"):  # another process prepares the same: wait for it
+        with FileLock(keys / f"{key}.lock"):
             for name in (key, f"{key}-partial")[: 1 + request.skip_unreadable]:
                 if dataset := _find(keys / name):
                     return dataset
             part = root / f".{key}.part"
-            failures = _decode_all(request, part, announce)
+            failures = _decode_all(request, part)
             _check_failures(request, failures)
             dataset = _finish(request, part)
             name = f"{key}-partial" if failures else key
@@ -104,13 +103,13 @@ def _find(path: Path) -> Dataset | None:
     return dataset
 
 
-def _decode_all(request: Request, part: Path, announce: bool) -> dict[int, str]:
+def _decode_all(request: Request, part: Path) -> dict[int, str]:
     """Decode what is not done yet into the arrays of `part`; return why pictures could not be decoded."""
-    state, hashes, images, rows = _open_arrays(request, part, announce)
+    state, hashes, images, rows = _open_arrays(request, part)
     todo = [int(i) for i in np.flatnonzero((state == TODO) | (state == UNREADABLE))]
     done, failures = len(state) - len(todo), {}
     title, pictures = request.listing.title, request.pictures
-    bar = tqdm(total=len(state), initial=done, desc=title, unit="picture", disable=not announce)
+    bar = tqdm(total=len(state), initial=done, desc=title, unit="picture")
     with bar, ThreadPoolExecutor(WORKERS) as pool:
         futures = ((i, pool.submit(_decode, pictures[i], request.size)) for i in todo)
         for i, future in _in_order(futures):
@@ -152,7 +151,7 @@ def _pixel_hash(pixels: np.ndarray) -> np.ndarray:
 
 
 def _open_arrays(
-    request: Request, part: Path, announce: bool
+    request: Request, part: Path
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray], list[int]]:
     """State (N,) and hashes (N, 32) of the pictures, the arrays of the splits, and each picture's row."""
     pictures, size = request.pictures, request.size
@@ -176,12 +175,11 @@ def _open_arrays(
             return arrays["state"], arrays["hashes"], images, rows
     shutil.rmtree(part, ignore_errors=True)
     _check_disk(request)
-    if announce:
-        print(
-            f"Preparing {request.listing.title}: {len(pictures):,} pictures, {_size(request.bytes)} at "
-            f"{size} pixels, in {cache_root()}",
-            flush=True,
-        )
+    print(
+        f"Preparing {request.listing.title}: {len(pictures):,} pictures, {_size(request.bytes)} at "
+        f"{size} pixels, in {cache_root()}",
+        flush=True,
+    )
     part.mkdir()
     arrays = {name: _allocate(part / f"{name}.npy", shape) for name, shape in shapes.items()}
     return arrays["state"], arrays["hashes"], {split: arrays[f"{split}_images"] for split in SPLITS}, rows

@@ -111,6 +111,13 @@ def test_an_interrupted_preparation_goes_on_where_it_stopped(scans, tmp_path, mo
     np.testing.assert_array_equal(load_split(complete, "train")[0], images)
 
 
+def test_only_the_process_that_prepares_says_so(scans, capsys):
+    opened(scans)  # of several processes, any may be the first that comes
+    assert capsys.readouterr().out.startswith("Preparing scans: 36 pictures")
+    opened(scans)
+    assert capsys.readouterr().out == ""
+
+
 def test_unreadable_pictures_are_named_and_counted_or_left_out(scans, tmp_path):
     (scans / "fundus" / "empty.png").write_bytes(b"")
     (scans / "fundus" / "text\nof two lines.jpg").write_text("this is no picture")
