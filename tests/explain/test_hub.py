@@ -40,12 +40,13 @@ class Answer(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0].strip("/").split("/")
         if path[:2] == ["api", "models"]:
             folder = self.server.root.joinpath(*path[2:4])
+            files = [file.name for file in folder.glob("*")]
             if "tree" in path:
                 body = [{"type": "file", "path": name, "size": (folder / name).stat().st_size, "oid": COMMIT}
-                        for name in os.listdir(folder)]  # fmt: skip
+                        for name in files]  # fmt: skip
             else:
-                files = [{"rfilename": name} for name in os.listdir(folder)] if folder.is_dir() else []
-                body = {"id": "/".join(path[2:4]), "sha": COMMIT, "siblings": files}
+                siblings = [{"rfilename": name} for name in files]
+                body = {"id": "/".join(path[2:4]), "sha": COMMIT, "siblings": siblings}
             self.answer(folder.is_dir(), json.dumps(body).encode())
         else:
             file = self.server.root.joinpath(*path[:2], *path[4:])  # owner/name/resolve/revision/file
