@@ -10,12 +10,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from medvit import checkpoint, explain
 from medvit.checkpoint import Checkpoint
-from medvit.data import load_split
+from medvit.data import evenly_spaced, load_split
 from medvit.errors import MedvitError
 from medvit.evaluation import report
 from medvit.explain import faithfulness
@@ -70,8 +69,8 @@ def _measure(item: Checkpoint, args: argparse.Namespace) -> dict[str, Any]:
         explainer.check_method(name)
     images, _ = load_split(item.dataset, "test", item.card["source_size"], args.data_root)
     count = known["images"] if known else args.images
-    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
-    measured = faithfulness.measure(explainer, to_tensor(images[chosen]), args.methods or explainer.methods())
+    chosen = evenly_spaced(images, count)
+    measured = faithfulness.measure(explainer, to_tensor(chosen), args.methods or explainer.methods())
     methods = (known["methods"] if known else {}) | measured
     return {"images": len(chosen), "methods": methods}
 

@@ -10,6 +10,11 @@ def class_counts(labels: np.ndarray, classes: int) -> np.ndarray:
     return labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=classes)
 
 
+def evenly_spaced(values: np.ndarray, count: int) -> np.ndarray:
+    """Return at most `count` of the values (N, ...), from the first to the last, in their order."""
+    return values[np.linspace(0, len(values) - 1, min(count, len(values))).astype(int)]
+
+
 def stratified_sample(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
     """Return the ascending indices of at most `count` images with the class frequencies of all of them.
 

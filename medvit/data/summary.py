@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from medvit.data.arrays import class_counts
+from medvit.data.arrays import class_counts, evenly_spaced
 from medvit.data.dataset import SPLITS, Dataset
 from medvit.data.lookup import load_split
 from medvit.pixels import as_rgb
@@ -54,8 +54,8 @@ def summarize(dataset: Dataset, size: int | None = None, root: str | Path | None
     members = (
         labels.astype(bool) if dataset.multi_label else labels[:, None] == np.arange(len(dataset.classes))
     )
-    examples = tuple(_reduce(images[_spaced(np.flatnonzero(rows), MAX_EXAMPLES)]) for rows in members.T)
-    sample = images[_spaced(np.arange(len(images)), MAX_SAMPLED)]
+    examples = tuple(_reduce(images[evenly_spaced(np.flatnonzero(rows), MAX_EXAMPLES)]) for rows in members.T)
+    sample = images[evenly_spaced(np.arange(len(images)), MAX_SAMPLED)]
     return DatasetSummary(
         dataset=dataset,
         counts={split: counts[split] for split in SPLITS},
@@ -87,10 +87,3 @@ def _reduce(images: np.ndarray) -> np.ndarray:
         return images
     size, method = (MAX_EXAMPLE_SIDE, MAX_EXAMPLE_SIDE), Image.Resampling.BOX
     return np.stack([np.asarray(Image.fromarray(image).resize(size, method)) for image in images])
-
-
-def _spaced(indices: np.ndarray, count: int) -> np.ndarray:
-    """Up to `count` of `indices`, evenly spaced."""
-    if len(indices) <= count:
-        return indices
-    return indices[np.linspace(0, len(indices) - 1, count).round().astype(int)]

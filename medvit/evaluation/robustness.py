@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from medvit.checkpoint import Checkpoint
-from medvit.data import load_split, medmnist, settings, stratified_sample
+from medvit.data import evenly_spaced, load_split, medmnist, settings, stratified_sample
 from medvit.errors import MedvitError
 from medvit.evaluation import corruptions
 from medvit.evaluation.inference import predict
@@ -105,7 +105,7 @@ def jpeg_agreement(checkpoint: Checkpoint, data_root: str | Path | None = None) 
         MedvitError: the data are absent.
     """
     images, _ = load_split(checkpoint.dataset, "val", checkpoint.card["source_size"], data_root)
-    images = images[np.linspace(0, len(images) - 1, min(len(images), JPEG_IMAGES)).astype(int)]
+    images = evenly_spaced(images, JPEG_IMAGES)
     compressed = np.stack([jpeg_round_trip(image, 95) for image in images])
     before, after = (
         predict(checkpoint.model, checkpoint.preprocessing, pixels)[0] for pixels in (images, compressed)

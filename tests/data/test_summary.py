@@ -31,7 +31,7 @@ def test_a_large_dataset_is_sampled_evenly(tmp_path, monkeypatch):
     result = summary.summarize(medmnist.get("breastmnist"), root=tmp_path)
     images, _ = medmnist.load_split("breastmnist", "train", root=tmp_path)
     assert (result.sampled, result.total) == (10, 40)
-    sample = images[np.linspace(0, 39, 10).round().astype(int)]
+    sample = images[[0, 4, 8, 13, 17, 21, 26, 30, 34, 39]]
     assert result.histogram == pytest.approx(summary.intensity_histogram(sample))
 
 
