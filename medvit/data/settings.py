@@ -163,7 +163,7 @@ SETTINGS = {
     ),
     "pneumoniamnist": DatasetSettings(
         conformal_level=0.95,
-        from_scratch=FROM_SCRATCH | dict(epochs=60, batch_size=64),
+        from_scratch=FROM_SCRATCH | dict(epochs=40, batch_size=64),
         fine_tuning=FINE_TUNING_GENTLE | dict(epochs=10),
         seeds=3,
         corruptions={
