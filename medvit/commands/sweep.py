@@ -219,11 +219,15 @@ def _report_folds(planned: Sequence[SweepJob], path: Path | None) -> None:
         row = cross_validation.row(model, variant, folds)
         rows.append(row)
         line = f"{subset} {model} {variant}: log-loss {row['log_loss']:.4f} ± {row['log_loss_se']:.4f}, "
+        line += f"calibrated {row['calibrated_log_loss']:.4f} ± {row['calibrated_log_loss_se']:.4f}, "
         line += f"AUC {row['auc']:.4f} ± {row['auc_se']:.4f}, accuracy {row['accuracy']:.4f}"
         reference = first.setdefault((subset, model), folds)
         if reference is not folds:
-            loss, auc = (cross_validation.difference(folds, reference, key) for key in ("loss", "auc"))
-            line += f"; difference from the first: log-loss {loss}, AUC {auc}"
+            keys = {"log-loss": "loss", "calibrated": "calibrated_loss", "AUC": "auc"}
+            differences = (
+                f"{name} {cross_validation.difference(folds, reference, key)}" for name, key in keys.items()
+            )
+            line += f"; difference from the first: {', '.join(differences)}"
         print(line)
     if path:
         cross_validation.update_csv(path, rows)

@@ -10,6 +10,7 @@ log(classes),
 
 import numpy as np
 
+from medvit.data import stratified_sample
 from medvit.evaluation.calibration_error import confidence
 from medvit.evaluation.metrics import cross_entropy, entropy, probabilities
 from medvit.reliability import tta
@@ -54,3 +55,24 @@ def calibrated(logits: np.ndarray, fitted: np.ndarray, multi_label: bool = False
     """Logits (N, C), or (V, N, C) of V test-time augmentations, to calibrated probabilities (N, C)."""
     scaled = logits / temperature(logits, fitted)
     return tta.combine(scaled, multi_label)[0] if scaled.ndim == 3 else probabilities(scaled, multi_label)
+
+
+def calibrated_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the log-loss after temperature scaling; each half of the images is scaled as fits the other.
+
+    Unlike the log-loss before it, this compares models that were trained with more and less smooth targets.
+
+    Args:
+        logits: (N, C).
+        labels: (N,), or (N, C) of 0 and 1 for a multi-label task.
+    """
+    first = np.zeros(len(labels), bool)
+    first[stratified_sample(labels, len(labels) // 2)] = True
+    losses = [
+        cross_entropy(
+            labels[half],
+            calibrated(logits[half], fit_temperature(logits[~half], labels[~half]), labels.ndim == 2),
+        )
+        for half in (first, ~first)
+    ]
+    return float(np.average(losses, weights=[first.sum(), (~first).sum()]))

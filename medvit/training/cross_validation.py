@@ -20,6 +20,7 @@ from medvit import files
 from medvit.errors import MedvitError
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import summary
+from medvit.reliability import calibration
 from medvit.training.distillation import fit_with_distillation, stratified_folds
 from medvit.training.fit_model import TrainingSetup, build
 from medvit.training.train import describe, sample
@@ -28,7 +29,7 @@ from medvit.training.work import already_exists, prepare_work, work_folder
 
 COLUMNS = (
     "date", "dataset", "model", "variant", "learning_rate", "folds",
-    "log_loss", "log_loss_se", "auc", "auc_se", "accuracy",
+    "log_loss", "log_loss_se", "calibrated_log_loss", "calibrated_log_loss_se", "auc", "auc_se", "accuracy",
 )  # fmt: skip
 KEY = ("dataset", "model", "variant")
 
@@ -62,6 +63,7 @@ def evaluate_fold(setup: TrainingSetup, fold: int, folds: int, out: Path, resume
     if fitted.args.process_index == 0:
         logits, _ = predict(fitted.model, fitted.preprocessing, images[held_out])
         metrics = summary(logits, labels[held_out], setup.dataset.task)
+        metrics["calibrated_loss"] = calibration.calibrated_loss(logits, labels[held_out])
         today = datetime.date.today().isoformat()
         result = description | metrics | {"n": len(held_out), "seconds": round(seconds, 1), "date": today}
         with files.atomic_file(out) as file:
@@ -83,9 +85,13 @@ def mean_and_error(values: Sequence[float], folds: int) -> tuple[float, float]:
 
 
 def row(model: str, variant: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return one row of the table, `COLUMNS`, from the results of a variant's folds."""
+    """Return one row of the table, `COLUMNS`, from the results of a variant's folds.
+
+    Compare smoother targets, such as those of MixUp, by the log-loss after temperature scaling.
+    """
     folds = results[0]["folds"]
     log_loss, log_loss_se = mean_and_error([result["loss"] for result in results], folds)
+    calibrated, calibrated_se = mean_and_error([result["calibrated_loss"] for result in results], folds)
     auc, auc_se = mean_and_error([result["auc"] for result in results], folds)
     return {
         "date": max(result["date"] for result in results),
@@ -96,6 +102,8 @@ def row(model: str, variant: str, results: Sequence[dict[str, Any]]) -> dict[str
         "folds": len(results),
         "log_loss": round(log_loss, 5),
         "log_loss_se": round(log_loss_se, 5),
+        "calibrated_log_loss": round(calibrated, 5),
+        "calibrated_log_loss_se": round(calibrated_se, 5),
         "auc": round(auc, 5),
         "auc_se": round(auc_se, 5),
         "accuracy": round(float(np.mean([result["accuracy"] for result in results])), 5),

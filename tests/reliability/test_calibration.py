@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medvit.evaluation.calibration_error import calibration_metrics
-from medvit.evaluation.metrics import probabilities
+from medvit.evaluation.metrics import cross_entropy, probabilities
 from medvit.reliability import calibration
 
 
@@ -79,3 +79,17 @@ def test_the_temperature_keeps_the_argmax():
     logits, labels = calibrated_example(500)
     probs = calibration.calibrated(logits, calibration.fit_temperature(logits * 3, labels))
     np.testing.assert_array_equal(probs.argmax(1), logits.argmax(1))
+
+
+def test_the_log_loss_after_temperature_scaling_is_that_of_calibrated_logits():
+    logits, labels = calibrated_example()
+    best = cross_entropy(labels, probabilities(logits))
+    for factor in (0.3, 1.0, 3.0):
+        assert calibration.calibrated_loss(logits * factor, labels) == pytest.approx(best, rel=0.01)
+    assert cross_entropy(labels, probabilities(logits * 0.3)) > 1.2 * best
+
+
+def test_the_log_loss_after_temperature_scaling_exists_for_multi_label_tasks():
+    logits = np.random.default_rng(0).normal(size=(400, 3))
+    labels = (logits > 0).astype(int)
+    assert 0 < calibration.calibrated_loss(logits, labels) < np.log(2)

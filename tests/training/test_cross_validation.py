@@ -23,7 +23,7 @@ from .conftest import tiny_recipe
 
 def result(fold, loss, **fields):
     recipe = {"learning_rate": 1e-3}
-    metrics = {"loss": loss, "auc": 0.8, "accuracy": 0.7}
+    metrics = {"loss": loss, "calibrated_loss": loss / 2, "auc": 0.8, "accuracy": 0.7}
     return dict(subset="breastmnist", recipe=recipe, fold=fold, folds=2, date="2025-01-01") | metrics | fields
 
 
@@ -45,7 +45,7 @@ def test_a_fold_is_held_out_of_training_and_validation_images_and_the_test_split
         out = evaluate_fold(setup, fold, 2, tmp_path / f"fold{fold}.json")
         metrics = json.loads(out.read_text())
         counts.append(metrics["n"])
-        assert metrics["loss"] > 0
+        assert metrics["loss"] > 0 and metrics["calibrated_loss"] > 0
         assert metrics["recipe"]["epochs"] == 1
     assert set(splits) == {"train", "val"}
     total = sum(len(load_split(setup.dataset, split, 28, synthetic_root)[1]) for split in ("train", "val"))
@@ -69,6 +69,7 @@ def test_the_standard_error_allows_for_overlapping_training_sets():
 def test_a_row_summarises_the_folds_of_a_variant():
     entry = row("cnn", "--set ema=0", [result(0, 0.5), result(1, 0.7, date="2025-01-02")])
     assert tuple(entry) == COLUMNS
+    assert entry["calibrated_log_loss"] == 0.3
     assert (entry["log_loss"], entry["folds"], entry["date"]) == (0.6, 2, "2025-01-02")
 
 
