@@ -54,12 +54,12 @@ class Answer(BaseHTTPRequestHandler):
                 self.server.served.append("/".join(path[:2] + path[4:]))
             self.answer(file.is_file(), file.read_bytes() if file.is_file() else b"")
 
-    def answer(self, found, body):
-        self.send_response(200 if found else 404)
+    def answer(self, exists, body):
+        self.send_response(200 if exists else 404)
         self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Content-Length", str(len(body)))
-        if not found:
+        if not exists:
             self.send_header("X-Error-Code", "EntryNotFound" if "/resolve/" in self.path else "RepoNotFound")
         self.end_headers()
         if self.command == "GET":
