@@ -27,6 +27,12 @@ from medvit.errors import MedvitError
 from medvit.training import cross_validation, jobs, sweep
 from medvit.training.sweep import SweepJob
 
+FOLD_METRICS = (  # name, column of `cross_validation.COLUMNS`, key in the result of a fold
+    ("log-loss", "log_loss", "loss"),
+    ("calibrated log-loss", "calibrated_log_loss", "calibrated_loss"),
+    ("AUC", "auc", "auc"),
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the flags of `medvit sweep`."""
@@ -218,14 +224,13 @@ def _report_folds(planned: Sequence[SweepJob], path: Path | None) -> None:
     for (subset, model, variant), folds in results.items():
         row = cross_validation.row(model, variant, folds)
         rows.append(row)
-        line = f"{subset} {model} {variant}: log-loss {row['log_loss']:.4f} ± {row['log_loss_se']:.4f}, "
-        line += f"calibrated {row['calibrated_log_loss']:.4f} ± {row['calibrated_log_loss_se']:.4f}, "
-        line += f"AUC {row['auc']:.4f} ± {row['auc_se']:.4f}, accuracy {row['accuracy']:.4f}"
+        means = (f"{name} {row[key]:.4f} ± {row[f'{key}_se']:.4f}" for name, key, _ in FOLD_METRICS)
+        line = f"{subset} {model} {variant}: {', '.join(means)}, accuracy {row['accuracy']:.4f}"
         reference = first.setdefault((subset, model), folds)
         if reference is not folds:
-            keys = {"log-loss": "loss", "calibrated": "calibrated_loss", "AUC": "auc"}
             differences = (
-                f"{name} {cross_validation.difference(folds, reference, key)}" for name, key in keys.items()
+                f"{name} {cross_validation.difference(folds, reference, key)}"
+                for name, _, key in FOLD_METRICS
             )
             line += f"; difference from the first: {', '.join(differences)}"
         print(line)

@@ -8,12 +8,12 @@ dataset = open_dataset("scans/")                    # one's own labelled picture
 images, labels = load_split(dataset, "train")       # uint8 (N, s, s, 3), int64 (N,)
 """
 
-from medvit.data.arrays import class_counts, evenly_spaced, stratified_sample
+from medvit.data.arrays import class_counts, evenly_spaced, halves, stratified_sample
 from medvit.data.dataset import SPLITS, Dataset, short_name
 from medvit.data.lookup import how_to_get, is_on_disk, load_split, of_card, title
 from medvit.pixels import as_rgb
 
 __all__ = [
-    "SPLITS", "Dataset", "as_rgb", "class_counts", "evenly_spaced", "how_to_get", "is_on_disk", "load_split",
-    "of_card", "short_name", "stratified_sample", "title",
+    "SPLITS", "Dataset", "as_rgb", "class_counts", "evenly_spaced", "halves", "how_to_get", "is_on_disk",
+    "load_split", "of_card", "short_name", "stratified_sample", "title",
 ]  # fmt: skip

@@ -30,3 +30,9 @@ def stratified_sample(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarr
         indices, train_size=count, random_state=seed, stratify=stratify
     )
     return np.sort(sample)
+
+
+def halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of two disjoint halves with the same class fractions."""
+    first = stratified_sample(labels, len(labels) // 2, seed=1)
+    return first, np.setdiff1d(np.arange(len(labels)), first)

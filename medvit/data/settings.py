@@ -37,7 +37,7 @@ FINE_TUNING: dict[str, Any] = dict(
     batch_size=128, learning_rate=5e-4, layer_decay=0.75, ema=0.998, cutmix=0.3
 )
 FINE_TUNING_SMALL: dict[str, Any] = FINE_TUNING | dict(batch_size=64, ema=0.99, cutmix=0.0)
-FINE_TUNING_GENTLE: dict[str, Any] = dict(batch_size=32, learning_rate=2e-4, ema=0.99)
+FINE_TUNING_LOW_RATE: dict[str, Any] = dict(batch_size=32, learning_rate=2e-4, ema=0.99)
 LEARNING_RATES = {"cnn": 1e-3, "vit": 1e-3, "spt_lsa": 1e-3}
 LEARNING_RATES_SMALL = {"cnn": 5e-4, "vit": 5e-4, "spt_lsa": 5e-4}
 
@@ -164,7 +164,7 @@ SETTINGS = {
     "pneumoniamnist": DatasetSettings(
         conformal_level=0.95,
         from_scratch=FROM_SCRATCH | dict(epochs=40, batch_size=64),
-        fine_tuning=FINE_TUNING_GENTLE | dict(epochs=10),
+        fine_tuning=FINE_TUNING_LOW_RATE | dict(epochs=10),
         seeds=3,
         corruptions={
             "pixelate": (0.8, 0.7, 0.6, 0.5, 0.4),
@@ -191,7 +191,7 @@ SETTINGS = {
         augmentation=FUNDUS,
         from_scratch=dict(epochs=40, batch_size=32, ema=0.99),
         learning_rates=LEARNING_RATES_SMALL,
-        fine_tuning=FINE_TUNING_GENTLE | dict(epochs=15),
+        fine_tuning=FINE_TUNING_LOW_RATE | dict(epochs=15),
         corruptions={
             "pixelate": (0.8, 0.6, 0.5, 0.4, 0.35),
             "jpeg_compression": (30, 25, 20, 10, 5),

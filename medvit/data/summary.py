@@ -55,7 +55,7 @@ def summarize(dataset: Dataset, size: int | None = None, root: str | Path | None
         labels.astype(bool) if dataset.multi_label else labels[:, None] == np.arange(len(dataset.classes))
     )
     examples = tuple(_reduce(images[evenly_spaced(np.flatnonzero(rows), MAX_EXAMPLES)]) for rows in members.T)
-    sample = images[evenly_spaced(np.arange(len(images)), MAX_SAMPLED)]
+    sample = evenly_spaced(images, MAX_SAMPLED)
     return DatasetSummary(
         dataset=dataset,
         counts={split: counts[split] for split in SPLITS},

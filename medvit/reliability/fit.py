@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from medvit.checkpoint import DEFAULT_ROOT
-from medvit.data import Dataset, load_split, stratified_sample
+from medvit.data import Dataset, halves, load_split, stratified_sample
 from medvit.evaluation.inference import predict
 from medvit.imaging.preprocess import Preprocessing, to_tensor
 from medvit.reliability import calibration, conformal, ood, operating_point, outliers, tta
@@ -60,12 +60,6 @@ def fit(
         positive = dataset.settings.positive_class
         arrays["thresholds"] = operating_point.choose(probs[:, positive], labels == positive)
     return arrays, ood_validation
-
-
-def halves(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of two disjoint halves with the same class fractions."""
-    first = stratified_sample(labels, len(labels) // 2, seed=1)
-    return first, np.setdiff1d(np.arange(len(labels)), first)
 
 
 @torch.inference_mode()

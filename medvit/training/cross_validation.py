@@ -85,10 +85,7 @@ def mean_and_error(values: Sequence[float], folds: int) -> tuple[float, float]:
 
 
 def row(model: str, variant: str, results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return one row of the table, `COLUMNS`, from the results of a variant's folds.
-
-    Compare smoother targets, such as those of MixUp, by the log-loss after temperature scaling.
-    """
+    """Return one row of the table, `COLUMNS`, from the results of a variant's folds."""
     folds = results[0]["folds"]
     log_loss, log_loss_se = mean_and_error([result["loss"] for result in results], folds)
     calibrated, calibrated_se = mean_and_error([result["calibrated_loss"] for result in results], folds)

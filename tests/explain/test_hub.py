@@ -78,9 +78,9 @@ def hub(own_models, backbone, tmp_path):
     for folder in root.glob("*/*"):  # what must not be fetched
         (folder / "pytorch_model.bin").write_bytes(b"a pickle")
         (folder / "modeling.py").write_text("raise SystemExit('code of a model was run')")
-    server = Hub(root)
-    yield server
-    server.shutdown()
+    with Hub(root) as server:
+        yield server
+        server.shutdown()
 
 
 @pytest.fixture

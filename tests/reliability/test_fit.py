@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medvit import checkpoint
-from medvit.data import medmnist
+from medvit.data import halves, medmnist
 from medvit.reliability import fit
 
 
@@ -52,7 +52,7 @@ def test_validation_labels_matter(fitted, trained, synthetic_root, tmp_path):
 
 def test_temperatures_and_scores_come_from_different_images():
     labels = np.random.default_rng(0).integers(0, 3, 101)
-    first, second = fit.halves(labels)
+    first, second = halves(labels)
     assert not set(first) & set(second)
     assert len(first) + len(second) == 101
     assert abs(np.bincount(labels[first]) - np.bincount(labels[second])).max() <= 2
