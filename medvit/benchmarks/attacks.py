@@ -42,8 +42,8 @@ class Target:
 
     async def connect(self, number: int = 0) -> Connection:
         """Open a connection, as the client of this number."""
-        opening = asyncio.open_connection(self.host, self.port, local_addr=self._source(number))
-        return await asyncio.wait_for(opening, 10)
+        async with asyncio.timeout(10):
+            return await asyncio.open_connection(self.host, self.port, local_addr=self._source(number))
 
     def head(self, method: str, path: str, content_type: str = "", length: int = 0, more: str = "") -> bytes:
         """The headers of a request."""
@@ -58,7 +58,8 @@ class Target:
         reader, writer = await self.connect(number)
         try:
             writer.write(self.head(method, path, content_type, len(body), "Connection: close\r\n") + body)
-            response = await asyncio.wait_for(reader.read(), 60)
+            async with asyncio.timeout(60):
+                response = await reader.read()
         finally:
             writer.close()
         start, _, content = response.partition(b"\r\n\r\n")
@@ -66,9 +67,16 @@ class Target:
 
 
 def bounded(attack: Callable[..., Awaitable[None]], url: str, seconds: float, clients: int) -> None:
+    """Run `attack(target)` for `seconds`.
+
+    Time limits here are `asyncio.timeout`: before Python 3.12 `wait_for` loses a cancellation that meets the end of
+    what it waits for, and the attack never ends.
+    """
+
     async def run() -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(attack(Target(url, clients)), seconds)
+            async with asyncio.timeout(seconds):
+                await attack(Target(url, clients))
 
     asyncio.run(run())
 
@@ -82,7 +90,9 @@ async def swarm(target: Target, session: Session, count: int) -> None:
                 await session(target, number)
             await asyncio.sleep(0.05)
 
-    await asyncio.gather(*(repeat(number) for number in range(count)))
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(count):
+            tasks.create_task(repeat(number))
 
 
 async def _hold(connection: Connection) -> None:
