@@ -8,6 +8,7 @@ One method a file: a function of an `Explainer`, a `ForwardPass` and `MapOptions
     result.overlay("relevance", target=281).save("why.png")
 """
 
+from medvit.explain import faithfulness
 from medvit.explain.display import describe, scale
 from medvit.explain.explainer import Explainer
 from medvit.explain.forward_pass import ForwardPass, Gradients, MapOptions
@@ -21,5 +22,6 @@ __all__ = [
     "MapOptions",
     "Method",
     "describe",
+    "faithfulness",
     "scale",
 ]

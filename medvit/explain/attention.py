@@ -35,7 +35,9 @@ def attention(_: Explainer, forward_pass: ForwardPass, options: MapOptions) -> T
     if options.patch is not None and not 0 <= options.patch < patches:
         raise MedvitError(f"There is no patch {options.patch}; the image has {patches}.")
     layer = attentions[options.layer]  # (heads, T, T)
-    token = options.patch
-    rows = forward_pass.readout @ layer if token is None else layer[:, token - patches]  # (heads, T)
+    if options.patch is None:
+        rows = forward_pass.readout @ layer  # (heads, T)
+    else:
+        rows = layer[:, forward_pass.first_patch + options.patch]
     row = rows.mean(0) if options.head is None else rows[options.head]
     return forward_pass.to_grid(row[forward_pass.patches])

@@ -37,11 +37,12 @@ class AttentionRecorder(TorchFunctionMode):
         super().__init__()
         self.gradients_from, self.layers = gradients_from, layers
         self.norm_weight: Tensor | None = None  # of the last LayerNorm over tokens before the last attention
-        self.norm_tokens: int | None = None  # that this LayerNorm was over
+        self.norm_shape: torch.Size | None = None  # of what this LayerNorm was over: (B, T) or (T, B)
         self.too_large = False  # more attention than MAX_VALUES; what is beyond them is not recorded
+        self.incomplete = False  # attention between tokens was computed that is not recorded
         self._values = 0  # recorded for one image
         self._last_norm_weight: Tensor | None = None
-        self._last_norm_tokens: int | None = None
+        self._last_norm_shape: torch.Size | None = None
         self._weights: list[Tensor] = []
         self._softmaxes: list[Tensor] = []
         self._buffer: Tensor | None = None
@@ -75,16 +76,16 @@ class AttentionRecorder(TorchFunctionMode):
             return self._scaled_dot_product_attention(*args, **kwargs)
         if func is F.multi_head_attention_forward:
             return self._multi_head_attention(*args, **kwargs)
-        square = func in SOFTMAX and args[0].ndim == 4 and args[0].shape[-1] == args[0].shape[-2] > 1
-        if square and self._fits(args[0].shape[1] * args[0].shape[2], args[0].shape[3]):
+        shape = _shape_of_attention(*args, **kwargs) if func in SOFTMAX else None
+        if shape is not None and self._fits(shape[1] * shape[2], shape[3]):
             weights = self._in_graph(func(*args, **kwargs), len(self._softmaxes))
             self._softmaxes.append(weights)
             self._attention_was_called()
-            return weights
+            return weights.clone()  # which the model may change in place
         output = func(*args, **kwargs)
         if func is F.layer_norm and output.ndim == 3:
             self._last_norm_weight = args[2] if len(args) > 2 else kwargs.get("weight")
-            self._last_norm_tokens = output.shape[1]
+            self._last_norm_shape = output.shape[:2]
         return output
 
     def _scaled_dot_product_attention(
@@ -99,6 +100,7 @@ class AttentionRecorder(TorchFunctionMode):
         enable_gqa: bool = False,
     ) -> Tensor:
         plain = query.ndim == 4 and not is_causal and not enable_gqa  # as in an image model
+        self.incomplete = self.incomplete or (not plain and query.shape[-2] > 1)
         if not plain or not self._fits(query.shape[1] * query.shape[2], key.shape[2]):
             return F.scaled_dot_product_attention(
                 query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
@@ -143,9 +145,13 @@ class AttentionRecorder(TorchFunctionMode):
         masks = kwargs.get("key_padding_mask"), kwargs.get("attn_mask"), bias_k
         unusual = any(mask is not None for mask in masks) or add_zero_attn or in_weight is None
         if unusual or kwargs.get("use_separate_proj_weight") or query.ndim != 3 or query is not key:
+            self.incomplete = self.incomplete or len(query) > 1
             return F.multi_head_attention_forward(query, key, value, embed_dim, num_heads, *args, **kwargs)
-        qkv = F.linear(query.transpose(0, 1), in_weight, in_bias)  # (B, T, 3 dim)
-        q, k, v = qkv.unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4)  # 3 x (B, heads, T, head_dim)
+        biases = (None,) * 3 if in_bias is None else in_bias.chunk(3)
+        q, k, v = (  # (B, heads, T, head_dim); the values may be other tokens, without positions
+            F.linear(tokens.transpose(0, 1), weight, bias).unflatten(-1, (num_heads, -1)).transpose(1, 2)
+            for tokens, weight, bias in zip((query, key, value), in_weight.chunk(3), biases, strict=True)
+        )
         output = self._scaled_dot_product_attention(q, k, v)  # (B, heads, T, head_dim)
         output = F.linear(output.permute(2, 0, 1, 3).flatten(2), out_weight, out_bias)  # (T, B, dim)
         if self.too_large:
@@ -163,4 +169,15 @@ class AttentionRecorder(TorchFunctionMode):
         return weights if weights.requires_grad else weights.requires_grad_()
 
     def _attention_was_called(self) -> None:
-        self.norm_weight, self.norm_tokens = self._last_norm_weight, self._last_norm_tokens
+        self.norm_weight, self.norm_shape = self._last_norm_weight, self._last_norm_shape
+
+
+def _shape_of_attention(
+    input: Tensor,  # noqa: A002  the name that torch.softmax gives it
+    dim: int | None = None,
+    *_: Any,
+    **__: Any,
+) -> torch.Size | None:
+    """The shape (B, heads, T, T) of what a softmax over its last dimension makes attention of, or None."""
+    shape = input.shape
+    return shape if len(shape) == 4 and shape[-1] == shape[-2] > 1 and dim in (-1, 3) else None

@@ -29,7 +29,7 @@ def describe(values: np.ndarray) -> str:
         return "The map is flat: no part stands out."
     rows, columns = np.indices(values.shape)
     y, x = (
-        (axis * values).sum() / total / (side - 1)
+        (axis * values).sum() / total / (side - 1) if side > 1 else 0.5
         for axis, side in zip((rows, columns), values.shape, strict=True)
     )
     vertical = "upper" if y < 0.42 else "lower" if y > 0.58 else ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from medvit.errors import MedvitError
 from medvit.explain import display
 
 if TYPE_CHECKING:
@@ -37,6 +39,15 @@ class MapOptions:
     head_fusion: str = "mean"
     discard_ratio: float = 0.0
     token_subsets: int = 0
+
+    def check(self) -> None:
+        """Raise MedvitError for an option of another type."""
+        for name in ("layer", "head", "patch", "token_subsets"):
+            value = getattr(self, name)
+            if not isinstance(value, SupportsIndex) and not (value is None and name in ("head", "patch")):
+                raise MedvitError(f"{name} is a whole number, not {value!r}.")
+        if not isinstance(self.discard_ratio, Real):
+            raise MedvitError(f"discard_ratio is a number, not {self.discard_ratio!r}.")
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,8 @@ class ForwardPass:
         grid: patches down and across; without attention, the cells that occlusion masks.
         readout: (T,), the weight with which the classifier reads each token, summing to one; see
             `structure.Structure`. None where the model has no attention that can be read.
+        first_patch: index of the first patch among the tokens.
+        input_size: (H, W) of the input of the model.
         gradients: by class, the gradients computed so far; see `Explainer.gradients`.
         heatmaps: by method and options, the maps computed so far.
     """
@@ -80,6 +93,8 @@ class ForwardPass:
     recorded: Tensor | None
     grid: tuple[int, int]
     readout: Tensor | None = None
+    first_patch: int = 0
+    input_size: tuple[int, int] | None = None
     gradients: dict[int, Gradients] = field(default_factory=dict)
     heatmaps: dict[tuple[str, MapOptions], Tensor] = field(default_factory=dict)
 
@@ -87,8 +102,8 @@ class ForwardPass:
     def attentions(self) -> Tensor | None:
         """(layers, heads, T, T), or None where the model has none that can be read.
 
-        The last `grid[0] * grid[1]` tokens are the patches, row by row; before them stand prefix tokens such
-        as the class token. Where a CAM alone was asked for, this costs another forward pass, once.
+        The tokens `patches` are the patches, row by row; the others, usually before them, are such as the
+        class token. Where it was not recorded in the first pass, this costs another one, once.
         """
         if self.recorded is None and self.readout is not None:
             self.recorded = self.explainer.many(self.pixels)[0].recorded
@@ -112,7 +127,7 @@ class ForwardPass:
     @property
     def patches(self) -> slice:
         """The tokens that are patches."""
-        return slice(-self.grid[0] * self.grid[1], None)
+        return slice(self.first_patch, self.first_patch + self.grid[0] * self.grid[1])
 
     def to_grid(self, values: Tensor) -> Tensor:
         """Values of the patches (..., gh * gw) to (..., gh, gw)."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from medvit.errors import MedvitError
 from medvit.explain.attention import attention
 from medvit.explain.cam import grad_cam, grad_cam_plus_plus, hires_cam, layer_cam
 from medvit.explain.forward_pass import ForwardPass, MapOptions
@@ -113,3 +114,10 @@ METHODS = {
         signed=True,
     ),
 }
+
+
+def find_method(name: str) -> Method:
+    """A method by its name in `METHODS`; MedvitError where there is none."""
+    if name not in METHODS:
+        raise MedvitError(f"There is no map {name!r}. The maps are: {', '.join(METHODS)}.")
+    return METHODS[name]

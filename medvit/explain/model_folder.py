@@ -5,6 +5,7 @@ code that comes with a model is run.
 """
 
 import difflib
+import operator
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from medvit.slow_imports import huggingface_hub, safetensors_torch, timm, transf
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 # The only files that are fetched from the hub; the weights of a large model are in numbered parts.
 FETCHED = ("config.json", "preprocessor_config.json", *WEIGHTS, "model-*-of-*.safetensors")
+MAX_NAME = 1000  # characters of a name or path
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -31,11 +33,17 @@ def find_folder(source: str | Path) -> Path:
     Raises:
         MedvitError: there is no such folder or model, or it cannot be fetched.
     """
-    folder, name = Path(source).expanduser(), str(source)
+    folder, name = Path(source), str(source)
     if not name:
         raise MedvitError("There is no model without a name. Give a folder, a hub id or a name of timm.")
-    if folder.is_dir():
-        return folder
+    if len(name) > MAX_NAME:
+        raise MedvitError(f"There is no model with a name of {len(name):,} characters: {name[:50]}...")
+    try:
+        folder = folder.expanduser()
+        if folder.is_dir():
+            return folder
+    except (OSError, ValueError, RuntimeError):  # no such user, or no path at all; the name is refused below
+        pass
     if isinstance(source, Path) or not HUB_ID.fullmatch(name):
         name = _hub_id_of_timm(name)
     try:
@@ -56,7 +64,9 @@ def _hub_id_of_timm(name: str) -> str:
         known = timm.is_model(name)
         config = timm.get_pretrained_cfg(name, allow_unregistered=False) if known else None
     except ModuleNotFoundError as error:
-        raise MedvitError(f"{nothing}, and timm, which might know it, is not installed.") from error
+        raise MedvitError(
+            f"{nothing}, and timm, which might know it, is not installed (pip install timm)."
+        ) from error
     except (RuntimeError, ValueError, KeyError):  # a tag that the architecture does not have
         config = None
     if config is None or not config.hf_hub_id:
@@ -132,7 +142,7 @@ def _open_transformers(folder: Path) -> tuple[nn.Module, Any]:
     processor = transformers.AutoImageProcessor.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False
     )
-    return model, processor.val_transforms if wrapped else processor
+    return model, processor
 
 
 @contextmanager
@@ -150,8 +160,9 @@ def class_names(model: nn.Module, count: int) -> tuple[str, ...]:
     """The names of the `count` classes of a model, all different.
 
     From `config.id2label` of transformers or `label_names` of timm; a model of timm with as many classes as
-    ImageNet has the names of ImageNet. Otherwise "class 0", "class 1" and so on. A name that several classes
-    have, as in ImageNet, gets the index of its class.
+    ImageNet has the names of ImageNet. Otherwise, and where there are more names than classes, as behind a
+    head that was replaced, "class 0", "class 1" and so on. A name that several classes have, as in ImageNet,
+    gets the index of its class.
     """
     names = getattr(getattr(model, "config", None), "id2label", None)
     config = getattr(model, "pretrained_cfg", None)
@@ -159,10 +170,14 @@ def class_names(model: nn.Module, count: int) -> tuple[str, ...]:
         names = config.get("label_names") or _imagenet_names(count)
     if isinstance(names, list | tuple):
         names = dict(enumerate(names))
+    if isinstance(names, dict) and len(names) > count:  # those of a head that was replaced
+        names = None
     by_index = {str(index): str(name) for index, name in names.items()} if isinstance(names, dict) else {}
     each = [by_index.get(str(index), "").strip() or f"class {index}" for index in range(count)]
-    times = Counter(each)
-    return tuple(f"{name} [{index}]" if times[name] > 1 else name for index, name in enumerate(each))
+    while len(set(each)) < count:  # again where a name with its index is that of another class
+        times = Counter(each)
+        each = [f"{name} [{index}]" if times[name] > 1 else name for index, name in enumerate(each)]
+    return tuple(each)
 
 
 def class_index(target: int | str, count: int, model: nn.Module) -> int:
@@ -174,7 +189,10 @@ def class_index(target: int | str, count: int, model: nn.Module) -> int:
     names = class_names(model, count) if isinstance(target, str) else ()
     if target in names:
         return names.index(str(target))
-    index = int(target) if not isinstance(target, str) or target.isdecimal() else -1
+    try:
+        index = int(target) if isinstance(target, str) and target.isdecimal() else operator.index(target)
+    except TypeError:  # a word, a fraction, a list
+        index = -1
     if 0 <= index < count:
         return index
     if not names:

@@ -36,13 +36,17 @@ def patch_grid(model: nn.Module, size: Size, tokens: int) -> tuple[int, int] | N
     return None
 
 
-def as_map(values: Tensor, model: nn.Module, size: Size) -> Tensor | None:
+def as_map(values: Tensor, model: nn.Module, size: Size, first_patch: int | None = None) -> Tensor | None:
     """Lay the output of a layer out as a map (1, C, h, w), or return None where it is none.
 
     Args:
-        values: maps (1, C, h, w) or (1, h, w, C) in the proportions of the input, or tokens (1, T, C).
+        values: maps (1, C, h, w) or (1, h, w, C) in the proportions of the input, or tokens (1, T, C) or
+            (T, 1, C).
         size: (H, W) of the input in pixels.
+        first_patch: index of the first patch among the tokens; by default the patches come last.
     """
+    if values.ndim == 3 and values.shape[1] == 1:
+        values = values.transpose(0, 1)
     if len(values) != 1:  # windows of the image, which some models put side by side in the batch
         return None
     if values.ndim == 4:
@@ -52,7 +56,10 @@ def as_map(values: Tensor, model: nn.Module, size: Size) -> Tensor | None:
     grid = patch_grid(model, size, values.shape[1]) if values.ndim == 3 else None
     if grid is None or not _is_grid(grid, size):
         return None
-    return values[:, -grid[0] * grid[1] :].transpose(1, 2).unflatten(-1, grid)
+    patches = grid[0] * grid[1]
+    first = values.shape[1] - patches  # a layer may have fewer of the tokens beside the patches
+    first = first if first_patch is None else min(first, first_patch)
+    return values[:, first : first + patches].transpose(1, 2).unflatten(-1, grid)
 
 
 def _is_grid(grid: Size, size: Size) -> bool:

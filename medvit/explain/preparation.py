@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from medvit import imaging
-from medvit.errors import MedvitError
+from medvit.errors import MedvitError, first_line
 from medvit.explain import display
 from medvit.slow_imports import timm, transformers
 
@@ -88,6 +88,7 @@ class Preparation:
                 "An image is a path, the bytes of a file, a PIL image, an array or a tensor, not "
                 f"{type(image).__name__}; several are explained one by one."
             )
+        image = image.cpu()
         if image.ndim == 4 and image.shape[1] == self.channels:
             image = image.expand(-1, 3, -1, -1)
         if image.ndim != 4 or image.shape[:2] != (1, 3):
@@ -137,7 +138,9 @@ class Preparation:
         if preprocess is None:
             refuse = partial(_refuse, type(model).__name__)
             return cls(Normalization(), Normalization(), refuse, input_size(model))
+        preprocess = getattr(preprocess, "val_transforms", preprocess)  # transformers' wrapper of timm
         to_input = partial(_process, preprocess) if hasattr(preprocess, "image_mean") else preprocess
+        _check_preprocess(to_input)
         normalization, size = _measure(to_input, getattr(preprocess, "do_flip_channel_order", False))
         return cls(normalization, normalization, partial(_transform, to_input, normalization), size)
 
@@ -186,6 +189,20 @@ def _measure(to_input: Callable[..., Tensor], bgr: bool) -> tuple[Normalization,
         return Normalization(), size
     mean, std = ([round(float(value), 6) for value in values] for values in (-low * std, std))
     return Normalization(tuple(mean), tuple(std), bgr=bgr), size
+
+
+def _check_preprocess(to_input: Callable[..., Any]) -> None:
+    """Raise MedvitError where a preprocessing does not make an input (3 or 1, H, W) of a picture."""
+    try:
+        values = to_input(Image.new("RGB", (64, 64)))
+    except Exception as error:  # whatever another's function raises
+        raise MedvitError(f"preprocess cannot prepare a picture ({first_line(error)}).") from error
+    if not isinstance(values, Tensor) or values.ndim != 3 or values.shape[0] not in (1, 3):
+        kind = f"a tensor {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+        raise MedvitError(
+            "preprocess is a medvit.imaging.Preprocessing, a processor of transformers, or a function from a "
+            f"PIL image to a tensor (3, H, W); it gives {kind}."
+        )
 
 
 def _open_square(size: int, picture: imaging.ImageInput) -> Tensor:

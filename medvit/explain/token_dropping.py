@@ -52,6 +52,7 @@ def find_first_block(
     layers: int,
     tokens: int,
     patches: int,
+    first: int,
 ) -> nn.Module | None:
     """The first transformer block, if patch tokens can be dropped at its input; otherwise None.
 
@@ -62,10 +63,11 @@ def find_first_block(
     Args:
         logits: the forward pass, inputs (1, 3, H, W) to logits (1, classes).
         layers, tokens, patches: number of attention layers, of tokens, and of the patches among them.
+        first: index of the first patch among the tokens.
     """
-    prefix = torch.arange(tokens - patches)
-    few = tokens - patches + torch.tensor([0, patches // 2, patches - 1])
-    kept = torch.stack([torch.cat([prefix, order]) for order in (few, few.roll(1))])  # (2, prefix + 3)
+    before, after = torch.arange(first), torch.arange(first + patches, tokens)
+    few = first + torch.tensor([0, patches // 2, patches - 1])
+    kept = torch.stack([torch.cat([before, order, after]) for order in (few, few.roll(1))])  # (2, prefix + 3)
     for block in _first_blocks(model, layers):
         try:
             with torch.no_grad(), AttentionRecorder() as recorder, kept_tokens(block, kept):

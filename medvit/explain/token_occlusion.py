@@ -67,10 +67,12 @@ def predict_kept(explainer: Explainer, forward_pass: ForwardPass, kept: Tensor) 
     Args:
         kept: bool (N, gh * gw), the patches that are kept in each of N passes; equally many in each.
     """
-    block = explainer.structure().first_block
+    structure = explainer.structure(size=forward_pass.input_size)
+    block, first = structure.first_block, forward_pass.first_patch
     assert block is not None
-    with_prefix = torch.cat([kept.new_ones(len(kept), explainer.structure().prefix), kept], 1)
-    indices = with_prefix.nonzero()[:, 1].view(len(kept), -1)  # (N, K)
+    others = kept.new_ones(len(kept), structure.prefix)
+    with_others = torch.cat([others[:, :first], kept, others[:, first:]], 1)
+    indices = with_others.nonzero()[:, 1].view(len(kept), -1)  # (N, K)
     probs = []
     for batch in indices.split(BATCH_SIZE):
         with kept_tokens(block, batch):

@@ -187,8 +187,12 @@ def test_a_larger_image_than_usual_can_be_too_large(monkeypatch):
     )
     assert explainer(torch.zeros(1, 3, 32, 32)).attentions.shape == (2, 3, 5, 5)
     monkeypatch.setattr(attention_recorder, "MAX_VALUES", 1000)
-    with pytest.raises(MedvitError, match="at this size of the image"):
-        explainer(torch.zeros(1, 3, 64, 96))
+    result = explainer(torch.zeros(1, 3, 64, 96))
+    assert result.attentions is None
+    with pytest.raises(MedvitError, match="takes more than"):
+        result.heatmap("rollout")
+    assert result.heatmap("grad_cam").shape == (4, 6)
+    assert explainer(torch.zeros(1, 3, 32, 32)).heatmap("rollout").shape == (2, 2)
 
 
 def test_images_whose_attention_is_large_are_run_a_few_at_a_time(monkeypatch):
@@ -199,3 +203,16 @@ def test_images_whose_attention_is_large_are_run_a_few_at_a_time(monkeypatch):
     for alone, batched in zip(instance.many(pixels), together, strict=True):
         torch.testing.assert_close(alone.attentions, batched.attentions)
         torch.testing.assert_close(alone.logits, batched.logits)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"dim": -1}, 1), ({"dim": 3}, 1), ({"dim": 1}, 0), ({"dim": -2}, 0)],
+)
+def test_a_softmax_is_attention_over_its_last_dimension_only(options, expected):
+    scores = torch.randn(1, 2, 5, 5)
+    for softmax in (torch.softmax, F.softmax):
+        with torch.no_grad(), AttentionRecorder() as recorder:
+            output = softmax(input=scores, **options)
+        torch.testing.assert_close(output, torch.softmax(scores, **options))
+        assert len(recorder.weights) == expected

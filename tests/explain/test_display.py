@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,14 @@ def test_a_map_is_described_by_where_its_mass_lies(row, column, words):
     assert words in describe(values)
     assert "2% of the image" in describe(values)
     assert "flat" in describe(np.zeros((7, 7)))
+
+
+def test_a_map_of_one_row_is_described_by_its_columns():
+    values = np.array([[0.0, 0, 0, 0, 0, 1]])
+    with warnings.catch_warnings(action="error"):
+        assert describe(values) == (
+            "The weight of the map lies in the right part; half of it falls on 17% of the image."
+        )
 
 
 def test_scaling_keeps_the_sign_where_it_means_something():

@@ -31,7 +31,7 @@ from medvit.errors import MedvitError
 from medvit.explain import METHODS, Explainer
 from medvit.imaging import to_tensor
 
-from .conftest import small_vit, without_normalisation
+from .conftest import PlainViT, small_vit, without_normalisation
 
 ATTENTION_METHODS = {name for name, method in METHODS.items() if method.needs_attention}
 PICTURE = Image.fromarray(synthetic.draw("bloodmnist", 0)).resize((50, 40))
@@ -204,8 +204,8 @@ def test_a_class_is_given_by_its_name_or_index():
     assert list(result.gradients) == [1]
     for name, index in (("dog", 1), ("3", 3), ("7", 3), (np.int64(2), 2)):
         np.testing.assert_array_equal(result.heatmap("grad_cam", name), result.heatmap("grad_cam", index))
-    for wrong in ("flu", "4", 4, -1):
-        with pytest.raises(MedvitError, match=r"There is no class '?(flu|4|-1)"):
+    for wrong in ("flu", "4", 4, -1, [1, 2], float("nan"), 1.5):
+        with pytest.raises(MedvitError, match=r"There is no class '?(flu|4|-1|\[1, 2\]|nan|1.5)"):
             result.heatmap("rollout", wrong)
     with pytest.raises(MedvitError, match="The classes are 0 to 3: cat, dog, hat, 7"):
         result.explainer(PICTURE, target="flu")
@@ -263,6 +263,69 @@ def test_several_images_at_once_are_as_one_by_one(explained):
         np.testing.assert_allclose(each.heatmap("rollout"), expected.heatmap("rollout"), atol=1e-6)
     probs = result.explainer.predict(pixels, batch_size=1)
     torch.testing.assert_close(probs[0], result.probabilities, atol=1e-5, rtol=1e-5)
+
+
+def test_a_map_is_a_copy_that_may_be_changed():
+    result = Explainer(small_vit())(torch.rand(1, 3, 32, 32))
+    before = result.attentions.clone()
+    for options in ({"method": "rollout"}, {"method": "attention", "head": 0, "patch": 3}):
+        values = result.heatmap(**options)
+        expected = values.copy()
+        values[:] = -1
+        np.testing.assert_array_equal(result.heatmap(**options), expected)
+    assert torch.equal(result.attentions, before)
+
+
+def test_a_copy_is_made_outside_inference_mode_and_maps_are_those_without_autocast():
+    inputs = torch.rand(1, 3, 32, 32)
+    expected = Explainer(small_vit())(inputs)
+    with torch.inference_mode():
+        inside = Explainer(small_vit().train())(inputs).heatmap("relevance", 1)
+    np.testing.assert_allclose(inside, expected.heatmap("relevance", 1), atol=1e-6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = Explainer(small_vit())(inputs)
+        for method in METHODS:
+            np.testing.assert_allclose(mixed.heatmap(method, 1), expected.heatmap(method, 1), atol=1e-6)
+
+
+def test_a_model_that_cannot_be_copied_is_refused_in_a_sentence():
+    model = small_vit().train()
+    model.kept = model(torch.rand(1, 3, 32, 32)).logits
+    with pytest.raises(MedvitError, match=r"Call model\.eval\(\) first"):
+        Explainer(model)
+
+
+def test_a_model_that_was_compiled_in_place_is_explained():
+    model, inputs = PlainViT(), torch.rand(1, 3, 32, 32)
+    model.compile(backend="eager")
+    result = Explainer(model)(inputs)
+    expected = Explainer(PlainViT())(inputs).heatmap("relevance", 1)
+    np.testing.assert_allclose(result.heatmap("relevance", 1), expected, atol=1e-6)
+
+
+def test_a_model_whose_blocks_were_compiled_is_explained():
+    torch.manual_seed(0)
+    model, inputs = PlainViT(), torch.rand(1, 3, 32, 32)
+    expected = Explainer(model)(inputs).heatmap("relevance", 1)
+    model.encoder.layers = nn.ModuleList(
+        torch.compile(layer, backend="eager") for layer in model.encoder.layers
+    )
+    result = Explainer(model)(inputs)
+    np.testing.assert_allclose(result.heatmap("relevance", 1), expected, atol=1e-6)
+    assert hasattr(model.encoder.layers[0], "_orig_mod")  # the model is not changed
+
+
+def test_what_the_model_refuses_and_unknown_maps_and_options_are_one_sentence():
+    explainer = Explainer(PlainViT())
+    with pytest.raises(MedvitError, match="The model PlainViT cannot be run: The size of tensor a"):
+        explainer(torch.rand(1, 3, 64, 64))
+    result = explainer(torch.rand(1, 3, 32, 32))
+    for call in (explainer.why_not, explainer.is_signed, result.heatmap):
+        with pytest.raises(MedvitError, match="There is no map 'rolout'"):
+            call("rolout")
+    for options in ({"layer": "last"}, {"layer": None}, {"patch": 1.5}, {"discard_ratio": "0.5"}):
+        with pytest.raises(MedvitError, match=f"{next(iter(options))} is a (whole )?number, not "):
+            result.heatmap("attention", **options)
 
 
 def test_two_threads_do_not_mix_their_maps(explained):

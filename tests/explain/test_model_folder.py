@@ -16,6 +16,8 @@ from medvit.errors import MedvitError
 from medvit.explain import Explainer
 from medvit.explain.model_folder import class_names, find_folder, open_model
 
+from .conftest import small_vit
+
 PICTURE = Image.fromarray(synthetic.draw("bloodmnist", 1)).resize((90, 70))
 
 
@@ -46,17 +48,39 @@ def test_classes_have_the_names_of_the_model(own_models):
     assert Explainer(own_models / "imagenet").classes[999] == "LABEL_999"
 
 
+def test_a_head_that_was_replaced_does_not_have_the_names_of_the_former_one():
+    model = small_vit(num_labels=10)
+    model.config.id2label = {i: f"animal {i}" for i in range(10)}
+    assert class_names(model, 10)[3] == "animal 3"
+    assert class_names(model, 3) == ("class 0", "class 1", "class 2")
+
+
 def test_classes_without_names_and_with_the_same_name_are_told_apart():
     assert class_names(torch.nn.Linear(1, 2), 2) == ("class 0", "class 1")
     model = timm.create_model("resnet10t", num_classes=3)
     model.pretrained_cfg = {"label_names": ["crane", "crane", " "]}
     assert class_names(model, 3) == ("crane [0]", "crane [1]", "class 2")
+    model.pretrained_cfg = {"label_names": ["a", "a", "a [0]"]}
+    assert class_names(model, 3) == ("a [0] [0]", "a [1]", "a [0] [2]")
     names = class_names(timm.create_model("resnet10t"), 1000)
     assert names[281].startswith("tabby")
     assert len(set(names)) == 1000
 
 
-@pytest.mark.parametrize("name", ["no_such_model", "no/such-model", "/no/such/folder", "a/b/c", "../x", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no_such_model",
+        "no/such-model",
+        "/no/such/folder",
+        "a/b/c",
+        "../x",
+        "",
+        "~nouser/m",
+        "a\0b",
+        "a" * 5000,
+    ],
+)
 def test_a_wrong_name_is_one_sentence(name):
     with pytest.raises(MedvitError) as refused:
         find_folder(name)

@@ -7,6 +7,12 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import Compose, Grayscale, Resize, ToTensor
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    TimmWrapperConfig,
+    TimmWrapperForImageClassification,
+)
 
 from medvit.data import synthetic
 from medvit.errors import MedvitError
@@ -52,12 +58,57 @@ def test_the_orientation_of_a_photograph_is_applied():
         (PIXELS / 255, "must be uint8"),
         (torch.full((1, 3, 32, 32), float("nan")), "not finite numbers"),
         ("no such file.png", "cannot be opened"),
+        ("a\0.png", "cannot be opened"),
+        (Image.new("RGB", (0, 20)), "no pixels"),
         (b"", "not an image"),
     ],
 )
 def test_what_is_no_image_is_one_sentence(image, problem):
     with pytest.raises(MedvitError, match=problem):
         Explainer(small_vit(), without_normalisation())(image)
+
+
+def to_input(picture):
+    return torch.from_numpy(np.asarray(picture.resize((32, 32)), np.float32)).permute(2, 0, 1) / 255
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "problem"),
+    [
+        (lambda picture: to_input(picture)[None], r"it gives a tensor \(1, 3, 32, 32\)"),
+        (lambda picture: {"pixel_values": to_input(picture)}, "it gives dict"),
+        (lambda picture: to_input(picture).numpy(), "it gives ndarray"),
+        ("imagenet", "preprocess cannot prepare a picture"),
+    ],
+)
+def test_a_function_that_does_not_make_an_input_is_refused_in_a_sentence(preprocess, problem):
+    with pytest.raises(MedvitError, match=problem):
+        Explainer(small_vit(), preprocess)
+
+
+def test_the_processor_of_a_model_of_timm_in_transformers_is_its_transform(tmp_path):
+    timm = pytest.importorskip("timm")
+    config = timm.create_model("vit_tiny_patch16_224", depth=1).pretrained_cfg
+    config = TimmWrapperConfig.from_dict(
+        {
+            "architecture": "vit_tiny_patch16_224",
+            "model_args": {"depth": 1},
+            "num_classes": 5,
+            "label_names": list("abcde"),
+            "pretrained_cfg": {
+                key: config[key] for key in ("input_size", "interpolation", "crop_pct", "mean", "std")
+            },
+        }
+    )
+    model = TimmWrapperForImageClassification(config).eval()
+    model.save_pretrained(tmp_path)
+    processor = AutoImageProcessor.from_pretrained(tmp_path)
+    picture = Image.fromarray(PIXELS)
+    expected = processor(picture, return_tensors="pt")["pixel_values"]
+    opened = AutoModelForImageClassification.from_pretrained(tmp_path)
+    for explainer in (Explainer(model, processor), Explainer(opened)):
+        inputs = explainer.preparation(explainer(picture).pixels)
+        torch.testing.assert_close(inputs, expected, atol=1e-4, rtol=0)
 
 
 def grey_model(kind):
