@@ -19,9 +19,9 @@ RIGHT_IN_PRACTICE = 0.6
 class Advice:
     """The model's answers to the images of a study.
 
-    `classes`: names. `labels`: true classes (N,). `probs`: (N, C), calibrated where the checkpoint has
-    statistics for it. `sets`: membership in the prediction sets, bool (N, C), None without statistics.
-    `level`: coverage of the sets.
+    `classes`: names. `labels`: true classes (N,). `probs`: (N, C). `calibrated`: whether they are, for which
+    the checkpoint needs statistics. `sets`: membership in the prediction sets, bool (N, C), None without
+    statistics. `level`: coverage of the sets.
     """
 
     classes: tuple[str, ...]
@@ -29,6 +29,7 @@ class Advice:
     probs: np.ndarray
     sets: np.ndarray | None
     level: float
+    calibrated: bool = True
 
     @property
     def predicted(self) -> np.ndarray:
@@ -48,7 +49,7 @@ def of_test_split(checkpoint: Checkpoint) -> Advice:
     trust, level = Reliability.of(checkpoint), checkpoint.dataset.settings.conformal_level
     probs = trust.calibrated(logits) if trust else probabilities(logits)
     sets = _sets(trust, probs, level)
-    return Advice(checkpoint.dataset.classes, checkpoint.test_labels, probs, sets, level)
+    return Advice(checkpoint.dataset.classes, checkpoint.test_labels, probs, sets, level, trust is not None)
 
 
 def of_drawings(predictor: Predictor) -> Advice:
@@ -66,7 +67,8 @@ def of_drawings(predictor: Predictor) -> Advice:
         predicted,
         (predicted + rng.integers(1, count, DRAWINGS)) % count,
     )
-    return Advice(dataset.classes, labels, probs, _sets(predictor.trust, probs, level), level)
+    sets = _sets(predictor.trust, probs, level)
+    return Advice(dataset.classes, labels, probs, sets, level, predictor.trust is not None)
 
 
 def _sets(trust: Reliability | None, probs: np.ndarray, level: float) -> np.ndarray | None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from medvit.reader_study.study import CONDITIONS
-from medvit.reader_study.summary import ANSWERS, Metrics
+from medvit.reader_study.summary import ANSWERS, Metrics, points
 from medvit.templates import environment
 
 NAMES = {"reader": "reader alone", "model": "model alone", "reader_with_model": "reader with the model"}
+SECOND_LOOK = "second look"  # in place of "reader with the model" where no case has advice
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -49,6 +50,10 @@ def to_html(summary: Metrics) -> str:
     return template.render(sections=sections(summary), conclusion=summary["conclusion"])
 
 
+def _names(metrics: Metrics) -> dict[str, str]:
+    return NAMES if metrics["advised"] else NAMES | {"reader_with_model": SECOND_LOOK}
+
+
 def _align(section: Section) -> str:
     lines = [section.columns, *section.rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -60,7 +65,7 @@ def _align(section: Section) -> str:
 
 
 def _accuracy(metrics: Metrics) -> Section:
-    columns = ("", *NAMES.values())
+    columns = ("", *_names(metrics).values())
     names = [name for name in ("accuracy", "sensitivity", "specificity") if name in metrics]
     rows = [(name, *(_proportion(metrics[name][answer]) for answer in ANSWERS)) for name in names]
     if "macro_recall" in metrics:
@@ -74,7 +79,7 @@ def _comparisons(metrics: Metrics) -> Section:
     columns = ("first and second", "only the first is right", "only the second is right", "p (McNemar)")
     rows = [
         (
-            " and ".join(NAMES[name] for name in names.split(", ")),
+            " and ".join(_names(metrics)[name] for name in names.split(", ")),
             str(test["only_first"]),
             str(test["only_second"]),
             _p_value(test["p"]),
@@ -101,67 +106,90 @@ def _conditions(metrics: Metrics) -> Section:
 
 
 def _reliance(metrics: Metrics) -> Section:
-    rows = [
-        ("RAIR: wrong answers corrected after right advice", _proportion(metrics["rair"])),
-        ("RSR: right answers kept against wrong advice", _proportion(metrics["rsr"])),
-        ("over-reliance: wrong advice followed", _proportion(metrics["over_reliance"])),
-        ("under-reliance: right advice not followed", _proportion(metrics["under_reliance"])),
+    rows = []
+    if metrics["advised"]:
+        rows = [
+            ("RAIR: wrong answers corrected after right advice", _proportion(metrics["rair"])),
+            ("RSR: right answers kept against wrong advice", _proportion(metrics["rsr"])),
+            ("over-reliance: wrong advice followed", _proportion(metrics["over_reliance"])),
+            ("under-reliance: right advice not followed", _proportion(metrics["under_reliance"])),
+        ]
+    rows += [
         ("switches to right", str(metrics["switches"]["to_right"])),
         ("switches to wrong", str(metrics["switches"]["to_wrong"])),
         ("Cohen's kappa with the model, first answer", _number(metrics["kappa"]["first"])),
-        ("Cohen's kappa with the model, final answer", _number(metrics["kappa"]["final"])),
+    ]
+    if metrics["advised"]:
+        rows.append(("Cohen's kappa with the model, final answer", _number(metrics["kappa"]["final"])))
+    rows += [
         ("Brier score of the confidence, first answer", _number(metrics["brier"]["first"])),
         ("Brier score of the confidence, final answer", _number(metrics["brier"]["final"])),
         ("seconds a case, mean", f"{metrics['seconds']['case']:.1f}"),
     ]
-    return Section("Reliance, confidence and time", ("", "value"), rows)
+    if metrics["beyond_control"]:
+        rows.insert(0, ("change beyond that of a second look", _change(metrics["beyond_control"])))
+    title = "Reliance, confidence and time" if metrics["advised"] else "Confidence and time"
+    return Section(title, ("", "value"), rows)
 
 
 def _readers(summary: Metrics) -> Section:
-    columns = ("reader", "cases", "alone", "with the model", "change", "RAIR", "RSR")
-    rows: list[tuple[str, ...]] = [
-        (
-            name,
-            str(metrics["cases"]),
-            _proportion(metrics["accuracy"]["reader"]),
-            _proportion(metrics["accuracy"]["reader_with_model"]),
-            _change(metrics["change"]),
-            _proportion(metrics["rair"]),
-            _proportion(metrics["rsr"]),
-        )
-        for name, metrics in summary["readers"].items()
-    ]
-    if mean := summary["mean"]:
+    """One row for each reader; those without advice have no result with it, unless none has."""
+    advised = summary["pooled"]["advised"]
+    columns = (
+        "reader",
+        "cases",
+        "alone",
+        "with the model" if advised else SECOND_LOOK,
+        "change",
+        "RAIR",
+        "RSR",
+    )
+    rows: list[tuple[str, ...]] = []
+    for name, metrics in summary["readers"].items():
+        cells = [name, str(metrics["cases"]), _proportion(metrics["accuracy"]["reader"])]
+        if advised and not metrics["advised"]:
+            cells += 4 * ["no advice"]
+        else:
+            cells += [_proportion(metrics["accuracy"]["reader_with_model"]), _change(metrics["change"])]
+            cells += [_proportion(metrics["rair"]), _proportion(metrics["rsr"])]
+        rows.append(tuple(cells))
+    mean = summary["mean"]
+    if mean["readers"] > 1:
         measures = ("reader", "reader_with_model", "change", "rair", "rsr")
         rows.append(("mean", "", *(_mean(mean[name], name == "change") for name in measures)))
+    if mean["beyond_control"]:
+        beyond = _change(mean["beyond_control"])
+        title = f"mean of {mean['beyond_control']['readers']}, beyond a second look"
+        rows.append((title, "", "", "", beyond, "", ""))
     return Section("Readers", columns, rows)
 
 
 def _proportion(proportion: Metrics) -> str:
     if proportion["value"] is None:
         return "no such case"
-    return (
-        f"{proportion['value']:.0%} ({_interval(proportion['interval'])}; "
-        f"{proportion['count']} of {proportion['n']})"
-    )
+    count = f"{proportion['count']} of {proportion['n']}"
+    inside = f"{_interval(proportion['interval'])}; {count}" if proportion["interval"] else count
+    return f"{proportion['value']:.0%} ({inside})"
 
 
 def _change(change: Metrics) -> str:
-    low, high = change["interval"]
-    return f"{100 * change['value']:+.0f} points ({100 * low:+.0f} to {100 * high:+.0f})"
+    return "no such case" if change["value"] is None else points(change, "")
 
 
 def _mean(measure: Metrics, signed: bool) -> str:
-    if measure["value"] is None:
-        return "no such case"
-    return _change(measure) if signed else f"{measure['value']:.0%} ({_interval(measure['interval'])})"
+    if signed or measure["value"] is None:
+        return _change(measure)
+    interval = f" ({_interval(measure['interval'])})" if measure["interval"] else ""
+    return f"{measure['value']:.0%}{interval}"
 
 
 def _interval(limits: Iterable[float]) -> str:
     return " to ".join(f"{limit:.0%}" for limit in limits)
 
 
-def _p_value(p: float) -> str:
+def _p_value(p: float | None) -> str:
+    if p is None:
+        return "–"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

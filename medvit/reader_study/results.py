@@ -2,6 +2,8 @@
 
 import csv
 import io
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -15,6 +17,7 @@ LARGEST = {  # of numbers; the least is 0
     "first_confidence": 1.0, "advice_probability": 1.0, "final_confidence": 1.0,
     "seconds_first": DAY, "seconds_final": DAY,
 }  # fmt: skip
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
 
 
@@ -43,6 +46,11 @@ class CaseResult:
     seconds_first: float
     seconds_final: float
     model_correct: bool
+
+    @property
+    def advised(self) -> bool:
+        """Whether the advice was shown."""
+        return self.condition != "none"
 
 
 COLUMNS = tuple(field.name for field in fields(CaseResult))
@@ -96,8 +104,33 @@ def _cell(value: Any) -> str:
         return str(int(value))
     if isinstance(value, float):
         return f"{value:.4f}"
-    text = str(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
+    text = CONTROL.sub(" ", str(value))
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
+
+
+def check(rows: Sequence[CaseResult]) -> None:
+    """Check that rows, which may come from several files, can be summarized together.
+
+    Raises:
+        MedvitError: a reader has a case twice, or rows contradict each other about an image or a case.
+    """
+    counts = Counter((row.reader, row.study, row.case) for row in rows)
+    if repeated := [reader for (reader, _, _), count in counts.items() if count > 1]:
+        raise MedvitError(
+            f"{len(repeated)} cases of the reader {repeated[0]!r} are there twice. Name each file once; if "
+            "two people have the same name, give one of them another in the column reader."
+        )
+    truths: dict[tuple[str, int], str] = {}
+    cases: dict[tuple[str, int], tuple[int, str, str]] = {}
+    for row in rows:
+        if truths.setdefault((row.dataset, row.index), row.truth) != row.truth:
+            raise MedvitError(f"Image {row.index} of {row.dataset!r} has different true classes in two rows.")
+        content = row.index, row.condition, row.advice
+        if cases.setdefault((row.study, row.case), content) != content:
+            raise MedvitError(
+                f"Case {row.case} of the study {row.study!r} has another image, condition or advice in two "
+                "rows."
+            )
 
 
 def read_csv(text: str, name: str = "The file") -> list[CaseResult]:
@@ -106,20 +139,27 @@ def read_csv(text: str, name: str = "The file") -> list[CaseResult]:
     Args:
         name: of the file, for error messages.
 
+    Columns are separated by commas, or by semicolons, as some spreadsheets save them.
+
     Raises:
-        MedvitError: a column is missing, or a row has a value that is out of range; the text gives its line.
+        MedvitError: a column is missing or there twice, or a row has a value that is absent or out of range;
+            the text gives its line.
     """
-    reader = csv.DictReader(io.StringIO(text))
+    text = text.removeprefix("\ufeff")
+    delimiter = ";" if ";" in text.partition("\n")[0] else ","
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
+        columns = list(reader.fieldnames or ())
+        if missing := [column for column in COLUMNS if column not in columns]:
             raise MedvitError(f"{name} is not the CSV of a reader study: it has no column {missing[0]!r}.")
+        if repeated := [column for column in COLUMNS if columns.count(column) > 1]:
+            raise MedvitError(f"{name} has the column {repeated[0]!r} twice.")
         rows = []
-        for number, record in enumerate(reader, start=2):
+        for record in reader:
             try:
                 rows.append(_parse(record))
             except (ValueError, TypeError) as error:
-                raise MedvitError(f"{name}, line {number}: {error}.") from error
+                raise MedvitError(f"{name}, line {reader.line_num}: {error}.") from error
     except csv.Error as error:
         raise MedvitError(f"{name} is not a CSV ({error}).") from error
     if not rows:
@@ -128,22 +168,32 @@ def read_csv(text: str, name: str = "The file") -> list[CaseResult]:
 
 
 def _parse(record: dict[str, str | None]) -> CaseResult:
+    if None in record:
+        raise ValueError("it has more cells than there are columns")
     values = {field.name: _value(field.name, field.type, record[field.name]) for field in fields(CaseResult)}
     row = CaseResult(**values)
     if row.condition not in CONDITIONS:
         raise ValueError(f"there is no condition {row.condition[:40]!r}")
     if row.model_correct != (row.advice == row.truth):
         raise ValueError("model_correct does not fit advice and truth")
+    if row.dataset in medmnist.names():
+        classes = medmnist.get(row.dataset).classes
+        if unknown := [name for name in sorted(_classes([row])) if name not in classes]:
+            raise ValueError(f"{row.dataset} has no class {unknown[0][:40]!r}")
     return row
 
 
 def _value(name: str, kind: Any, text: str | None) -> Any:
     if text is None:
         raise ValueError(f"{name} is missing")
-    if text.startswith("'") and text[1:].startswith(FORMULA):
+    if text.startswith("'") and text.lstrip("'").startswith(FORMULA):
         text = text[1:]
     if kind is str:
-        return text
+        if not text.strip():
+            raise ValueError(f"{name} is empty")
+        if CONTROL.search(text):
+            raise ValueError(f"{name} has control characters")
+        return text.strip(" ")
     try:
         value = {"0": False, "1": True}[text] if kind is bool else kind(text)
     except (ValueError, KeyError):

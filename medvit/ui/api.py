@@ -46,7 +46,7 @@ class Endpoints:
         model: str,
         image: str,
         method: str = "attention",
-        layer: int = -1,
+        layer: int | None = -1,
         head: int | None = None,
         target: str = "",
     ) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Endpoints:
         Returns label, subset, model, method, target; map, a list of rows with one value per patch, not
         scaled; description, where the mass of the map lies; overlay, a PNG as a data URL. Methods:
         attention, rollout, gradient_rollout, relevance, grad_cam, grad_cam_plus_plus, hires_cam, layer_cam,
-        occlusion; a CNN has the last five. Research demo, not for diagnosis.
+        occlusion, token_occlusion; a CNN has the CAMs and occlusion. Research demo, not for diagnosis.
 
         Args:
             subset: name of a dataset, such as "bloodmnist".

@@ -10,6 +10,7 @@ from medvit.data import short_name
 from medvit.plots import data_url
 from medvit.templates import environment
 from medvit.ui import glossary
+from medvit.ui.server.responses import hide_folders
 
 Cell = str | int | tuple[str, str]
 
@@ -95,12 +96,12 @@ def panel_title(text: str) -> Markup:
 
 def note(text: str) -> Markup:
     """A paragraph of small, subdued text."""
-    return _macro("note", text)
+    return _macro("note", text if isinstance(text, Markup) else hide_folders(text))
 
 
 def status(text: str, done: int = 0, total: int | None = None, label: str = "") -> Markup:
     """A line that screen readers announce; with `total` a progress bar above it (0: of unknown length)."""
-    return _macro("status", text, done, total, label)
+    return _macro("status", hide_folders(text), done, total, label)
 
 
 def thumbnail(picture: Any, alt: str, lines: Sequence[str]) -> Markup:

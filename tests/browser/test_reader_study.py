@@ -126,6 +126,46 @@ def test_practice_without_data_offers_the_download(visit):
 
 
 @pytest.mark.slow
+def test_a_discarded_study_does_not_come_back(visit):
+    page = visit()
+    begin(page, "anna")
+    page.wait_for_timeout(1500)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Discard").click()
+    page.wait_for_selector("#reader-setup")
+    page.wait_for_timeout(500)
+    assert page.evaluate("localStorage.getItem('medvit-reader-clock')") is None
+    page.evaluate("console.error = () => {}")
+    page.reload(wait_until="domcontentloaded")
+    page.wait_for_selector(".answer .label", timeout=60_000)
+    open_tab(page, "Reader study")
+    page.wait_for_selector("#reader-setup")
+    assert page.locator(".screen").count() == 0
+
+
+@pytest.mark.slow
+def test_another_tab_of_the_browser_displays_the_newest_step(visit):
+    page = visit()
+    page.evaluate("console.error = () => {}")
+    with page.expect_popup() as opened:
+        page.evaluate("open(location.href)")
+    other = opened.value
+    other.wait_for_selector(".answer .label", timeout=60_000)
+    open_tab(other, "Reader study")
+    other.wait_for_selector("#reader-setup")
+    begin(page, "anna")
+    other.wait_for_selector(".screen", timeout=60_000)
+    for _ in range(2):
+        page.wait_for_timeout(500)
+        answer_by_key(page, "1")
+        key = place(page)
+        other.wait_for_function("key => document.querySelector('.screen')?.dataset.key === key", arg=key)
+        page.wait_for_timeout(1500)
+        assert place(page) == key  # the page that is ahead is not loaded again
+    other.close()
+
+
+@pytest.mark.slow
 def test_a_pause_hides_the_image_and_stops_the_clock(visit):
     page = visit()
     begin(page, "anna")

@@ -153,6 +153,20 @@ def test_a_click_on_the_image_shows_what_that_patch_attends_to(visit):
     map_is(page, "Relevance map for")
 
 
+def test_the_keyboard_selects_a_patch(visit):
+    page = visit()
+    page.get_by_role("button", name="Patch in row 1, column 1").focus()
+    for key in ("ArrowUp", "ArrowDown", "ArrowDown", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function("document.querySelector('#about').innerText.includes('row 3, column 2')")
+    page.wait_for_function("document.activeElement.ariaLabel?.startsWith('Patch in row 3, column 2')")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    page.wait_for_function("document.querySelector('#about').innerText.includes('row 3, column 3')")
+    choose(page, "Model", "CNN")
+    page.locator("#heatmap .patch").wait_for(state="detached")
+
+
 @pytest.mark.slow
 def test_the_test_of_a_map_goes_with_the_map(visit):
     page = visit()

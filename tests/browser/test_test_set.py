@@ -222,6 +222,8 @@ def test_axe_finds_no_serious_violation(visit, tab, theme):
         page.get_by_role("columnheader", name="average precision").wait_for()
     else:
         open_tab(page, tab)
+    if tab == "Data":
+        page.locator("#data-examples img:visible").first.wait_for()
     page.wait_for_function("![...document.querySelectorAll('.empty')].some(e => e.offsetParent)")
     page.wait_for_timeout(700)
     assert serious_violations(page) == []

@@ -13,7 +13,7 @@ from PIL import Image
 
 import medvit
 from medvit.data import synthetic
-from medvit.explain import MapOptions
+from medvit.explain import METHODS, MapOptions
 
 from .server.http import BOUNDARY, JSON, connect, form, request
 
@@ -72,6 +72,21 @@ def test_explain_returns_the_map_of_the_library_and_a_picture(client, trained, p
     assert (result["target"], result["label"]) == ("malignant", prediction.label)
     overlay = Image.open(io.BytesIO(base64.b64decode(result["overlay"].partition(",")[2])))
     assert overlay.size == (336, 336)
+
+
+def test_auto_is_the_most_faithful_map(client, trained, picture):
+    result = client.predict(*MODEL, handle_file(picture), method="auto", api_name="/explain")
+    assert result["method"] in METHODS
+    named = client.predict(*MODEL, handle_file(picture), method=result["method"], api_name="/explain")
+    assert named["map"] == result["map"]
+
+
+def test_without_a_layer_the_last_is_explained(client, picture):
+    maps = [
+        client.predict(*MODEL, handle_file(picture), layer=layer, api_name="/explain")["map"]
+        for layer in (None, -1, 0)
+    ]
+    assert maps[0] == maps[1] != maps[2]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,11 @@ def test_a_table_has_headings_notes_and_a_highlighted_row():
     assert "<th " not in html.table([""], [["a"]], row_headings=False)
 
 
+def test_notes_and_the_status_name_no_folder_of_the_server():
+    assert html.note("Save it as /srv/app/data/x.npz") == '<p class="quiet small">Save it as data/x.npz</p>'
+    assert "<p>data/x.npz is damaged</p>" in html.status("/srv/app/data/x.npz is damaged")
+
+
 def test_progress_is_a_bar_of_known_or_unknown_length():
     assert "<progress" not in html.status("done")
     assert '<progress value="2" max="5" aria-label="Files">' in html.status("busy", 2, 5, "Files")

@@ -14,7 +14,16 @@ from medvit.explain.ranking import is_above_chance, measured, rank
 from medvit.inference.predictor import Prediction
 from medvit.inference.registry import Registry
 from medvit.ui import html
-from medvit.ui.state import AT_ONCE, NO_SPINNER, PRIVATE, Values, connect, require_state, show_user_errors
+from medvit.ui.state import (
+    AT_ONCE,
+    NO_SPINNER,
+    PRIVATE,
+    STATE_SECONDS,
+    Values,
+    connect,
+    require_state,
+    show_user_errors,
+)
 
 if TYPE_CHECKING:
     from medvit.ui.panels.heatmap import HeatmapPanel
@@ -31,6 +40,7 @@ class FaithfulnessPanel:
     test: gr.Button
     plot: gr.Plot
     result: gr.HTML
+    tested: gr.State  # the answer that `result` is about
 
     @property
     def outputs(self) -> set:
@@ -66,7 +76,12 @@ class FaithfulnessPanel:
         return {
             self.plot: gr.Plot(plots.insertion_deletion_curves(**vars(curves)), visible=True),
             self.result: html.render("faithfulness_test.html", areas=curves.areas()),
+            self.tested: values[self.answer],
         }
+
+    def discard(self, values: Values) -> Values:
+        """Clear the result where another image was chosen while the test ran."""
+        return gr.skip() if values[self.tested] is values[self.answer] else self.clear()
 
 
 def build(registry: Registry, answer: gr.State, heatmap: HeatmapPanel) -> FaithfulnessPanel:
@@ -80,16 +95,18 @@ def build(registry: Registry, answer: gr.State, heatmap: HeatmapPanel) -> Faithf
         test=gr.Button("Test it on this image", size="sm", elem_id="test-map"),
         plot=gr.Plot(show_label=False, container=False, visible=False),
         result=gr.HTML(),
+        tested=gr.State(time_to_live=STATE_SECONDS),
     )
-    connect(
+    finished = connect(
         panel.test.click,
         panel.test_image,
         {answer} | heatmap.controls,
-        {panel.plot, panel.result},
+        {panel.plot, panel.result, panel.tested},
         concurrency_id="model",
         show_progress_on=panel.result,
         **PRIVATE,
     )
+    connect(finished.then, panel.discard, {answer, panel.tested}, {panel.plot, panel.result}, **AT_ONCE)
     connect(heatmap.method.change, panel.update_method, {answer, heatmap.method}, panel.outputs, **NO_SPINNER)
     for listener in heatmap.map_events:
         connect(listener, panel.clear, None, {panel.plot, panel.result}, **AT_ONCE)

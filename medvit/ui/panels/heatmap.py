@@ -130,11 +130,14 @@ class HeatmapPanel:
         summary = explain.describe(heatmap)
         subject = f" for {short_name(prediction.classes[options.target])}" if kind.by_class else ""
         heads, layers = attention_strips.render(predictor, prediction, options)
+        forward_pass = prediction.forward_pass
+        has_attention = forward_pass.readout is not None
         return {
             self.view: heatmap_view.render(
                 plots.enlarge(prediction.source),
                 plots.overlay(prediction.source, heatmap, values[self.opacity] / 100, by_value=True),
                 f"{kind.title} map{subject} over the image. {summary}",
+                forward_pass.grid if has_attention else None,
             ),
             self.about: html.note(f"{_origin(prediction, method, options)}{kind.about} {summary}"),
             self.heads: heads,
@@ -211,7 +214,7 @@ def build(registry: Registry, answer: gr.State) -> HeatmapPanel:
         unavailable_maps = gr.HTML(elem_id="unavailable")
         all_maps = gr.Button("All maps", size="sm", min_width=80, scale=0, elem_id="open-all-maps")
     small: dict[str, Any] = dict(min_width=110, buttons=[])
-    with gr.Row():
+    with gr.Row(elem_id="map-controls"):
         panel = HeatmapPanel(
             registry,
             answer,

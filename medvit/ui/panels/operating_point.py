@@ -131,13 +131,14 @@ def metrics_table(point: dict[str, Any]) -> Table:
     """Sensitivity, specificity, PPV and NPV at a threshold, as `operating_point.at` returns them."""
     with_disease, without = point["tp"] + point["fn"], point["tn"] + point["fp"]
     rows = [
-        (name, f"{point[key]:.1%}", interval(point[f"{key}_interval"]), count)
+        (name, f"{point[key]:.1%}", interval(limits), count) if limits else (name, "–", "", count)
         for key, name, count in (
             ("sensitivity", "sensitivity: positives that it detects", f"{point['tp']} of {with_disease}"),
             ("specificity", "specificity: negatives that it rules out", f"{point['tn']} of {without}"),
             ("ppv", "PPV: correct when it says positive", ""),
             ("npv", "NPV: correct when it says negative", ""),
         )
+        for limits in [point[f"{key}_interval"]]
     ]
     return Table(
         ("", "value", "95 % interval", "test images"),

@@ -20,7 +20,7 @@ from medvit.inference.registry import Registry
 from medvit.limits import MB
 from medvit.ui import html
 from medvit.ui.components.base import variant
-from medvit.ui.state import PRIVATE, Values, show_user_errors
+from medvit.ui.state import AT_ONCE, PRIVATE, STATE_SECONDS, Values, connect, show_user_errors
 
 FILLINGS = {"blurred": "the image, blurred", "mean": "the mean colour around it"}
 BRUSH = "#ff00ff"
@@ -65,6 +65,7 @@ class PerturbationPanel:
     filling: gr.Radio
     predict: gr.Button
     result: gr.HTML
+    masked: gr.State  # the answer that `result` is about
 
     @property
     def outputs(self) -> set:
@@ -76,8 +77,8 @@ class PerturbationPanel:
         return {self.editor: plots.enlarge(prediction.source), self.result: ""}
 
     @show_user_errors
-    def predict_masked(self, values: Values) -> str:
-        """The prediction without the painted region, as HTML."""
+    def predict_masked(self, values: Values) -> Values:
+        """The prediction without the painted region."""
         answer, painted = values[self.answer], values[self.editor]
         if answer is None or painted is None:
             raise MedvitError(
@@ -91,7 +92,12 @@ class PerturbationPanel:
         filled = fill_in(prediction.forward_pass.pixels, mask, values[self.filling])
         picture = filled[0].permute(1, 2, 0).round().byte().numpy()
         masked = predictor.predict(picture, tta=prediction.agreement is not None)
-        return render(prediction, masked, mask, attribution_mass(predictor, prediction, mask))
+        result = render(prediction, masked, mask, attribution_mass(predictor, prediction, mask))
+        return {self.result: result, self.masked: answer}
+
+    def discard(self, values: Values) -> Values:
+        """Clear the result where another image was chosen while it was computed."""
+        return gr.skip() if values[self.masked] is values[self.answer] else {self.result: ""}
 
 
 def build(registry: Registry, answer: gr.State) -> PerturbationPanel:
@@ -113,8 +119,12 @@ def build(registry: Registry, answer: gr.State) -> PerturbationPanel:
             filling = gr.Radio(choices, value="blurred", label="Replace the region by")
             predict = gr.Button("Predict without it", variant="primary", elem_id="predict-masked")
             result = gr.HTML(min_height=200, elem_id="masked")
-    panel = PerturbationPanel(registry, answer, editor, filling, predict, result)
-    predict.click(panel.predict_masked, {answer, editor, filling}, result, concurrency_id="model", **PRIVATE)
+    masked = gr.State(time_to_live=STATE_SECONDS)
+    panel = PerturbationPanel(registry, answer, editor, filling, predict, result, masked)
+    inputs, outputs = {answer, editor, filling}, {result, masked}
+    options = {"concurrency_id": "model", "show_progress_on": result} | PRIVATE
+    finished = connect(predict.click, panel.predict_masked, inputs, outputs, **options)
+    connect(finished.then, panel.discard, {answer, masked}, {result}, **AT_ONCE)
     return panel
 
 

@@ -16,6 +16,7 @@ from medvit.inference.registry import Registry
 from medvit.ui.components.embedding_plot import embedding_plot, points
 from medvit.ui.html import note
 from medvit.ui.panels import tables
+from medvit.ui.server.responses import displayed_folder
 from medvit.ui.state import AT_ONCE, Values, connect, require_state, show_user_errors
 
 ABOUT_EMBEDDING = (
@@ -102,7 +103,7 @@ def _embedding(checkpoint: Checkpoint) -> list[Any]:
     if checkpoint.test_tsne is None:
         return [
             gr.HTML({}, visible=False),
-            gr.Markdown(NO_EMBEDDING.format(folder=checkpoint.folder), visible=True),
+            gr.Markdown(NO_EMBEDDING.format(folder=displayed_folder(checkpoint.folder)), visible=True),
         ]
     labels, probs, classes = _test_split(checkpoint)
     truth, predicted = labels, probs.argmax(1)

@@ -137,6 +137,7 @@ def _advice(about: Advice, index: int, condition: str) -> dict[str, Any]:
         "probability": float(about.probs[index, answer]),
         "set": members,
         "level": about.level,
+        "calibrated": about.calibrated,
     }
 
 

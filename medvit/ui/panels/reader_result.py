@@ -19,10 +19,11 @@ from medvit.ui.panels.reader_case import Cases
 from medvit.ui.state import Values
 
 ANSWERS = {"reader": "you alone", "model": "model alone", "reader_with_model": "you with the model"}
+SECOND_LOOK = {"reader_with_model": "you, second look"}  # where no case has advice
 MISLED = "Advice misled you: right at first, then changed to the model's wrong answer"
+NO_MISLED = "No right first answer was changed to the model's wrong one."
 # After the last case, a phone is scrolled down.
 SCROLL_UP = "watch('value', () => element.getBoundingClientRect().top < 0 && element.scrollIntoView());"
-NO_MISLED = "No right first answer was changed to a wrong one."
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +56,13 @@ class ResultPanel:
         positive = {dataset.name: dataset.classes[dataset.settings.positive_class]}
         result = summarize(rows, positive if len(dataset.classes) == 2 else None)
         pooled = result["pooled"]
+        answers = ANSWERS if pooled["advised"] else ANSWERS | SECOND_LOOK
         sections = report.sections(result)
         return {
             self.summary: html.render(
                 "reader_result.html",
                 session=session,
-                accuracy={title: pooled["accuracy"][name] for name, title in ANSWERS.items()},
+                accuracy={title: pooled["accuracy"][name] for name, title in answers.items()},
                 change=pooled["change"],
                 advised=pooled["advised"],
                 seconds=pooled["seconds"],
@@ -139,7 +141,7 @@ def case_table(rows: list[CaseResult]) -> Section:
             str(row.case),
             short_name(row.truth),
             _marked(row.first_answer, row.truth),
-            "not shown" if row.condition == "none" else _marked(row.advice, row.truth),
+            _marked(row.advice, row.truth) if row.advised else "not shown",
             _marked(row.final_answer, row.truth),
             f"{row.seconds_first + row.seconds_final:.1f}",
         )

@@ -1,5 +1,6 @@
 """The set-up of a reader study: the cases, the conditions to compare, and a study.json of another reader."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from medvit.errors import MedvitError
 from medvit.explain.ranking import rank
 from medvit.inference.registry import Registry
 from medvit.reader_study import CONDITIONS, Session, Study, make_study
+from medvit.reader_study.advice import Advice
 from medvit.reader_study.session import READER
 from medvit.reader_study.study import MAX_BYTES
 from medvit.ui import html
@@ -113,6 +115,8 @@ class SetupPanel:
             return Session(session.study, reader, training)
         practice = not _has_images(self.registry, selection)
         about = self.cases.advice_on(*selection.checkpoint, practice)
+        conditions = tuple(values[self.conditions] or ())
+        _check_sets(conditions, about)
         wrong = -1.0 if practice else float(values[self.wrong])
         study = make_study(
             *selection.checkpoint,
@@ -120,7 +124,7 @@ class SetupPanel:
             about.predicted,
             checkpoint=self.registry.checkpoint(*selection.checkpoint).card["sha256"],
             cases=PRACTICE_CASES if practice else int(values[self.count]),
-            conditions=tuple(values[self.conditions] or ()),
+            conditions=conditions,
             balanced=not practice and bool(values[self.balanced]),
             wrong_fraction=None if wrong < 0 else wrong,
             method=self._method(values, selection),
@@ -129,8 +133,9 @@ class SetupPanel:
         return Session(study, reader, training, practice)
 
     def _check(self, session: Session) -> None:
-        """Raise MedvitError where the model or the images of a study are not here."""
-        self.cases.advice(session)
+        """Raise MedvitError where the model, its prediction sets or the images of a study are not here."""
+        about = self.cases.advice(session)
+        _check_sets([case.condition for case in session.study.cases], about)
         self.registry.test_images(session.study.dataset, session.study.model)
 
     def _method(self, values: Values, selection: Selection) -> str:
@@ -225,6 +230,14 @@ def _has_images(registry: Registry, selection: Selection) -> bool:
     except MedvitError:
         return False
     return True
+
+
+def _check_sets(conditions: Iterable[str], about: Advice) -> None:
+    if "set" in conditions and about.sets is None:
+        raise MedvitError(
+            f"This model has no prediction sets. Leave out the condition {CONDITIONS['set']!r}, or compute "
+            "them with `medvit evaluate FOLDER --fit`."
+        )
 
 
 def _wrong(checkpoint: Checkpoint) -> int:

@@ -22,6 +22,7 @@ from medvit.ui.html import Cell
 from medvit.ui.panels import operating_point
 from medvit.ui.panels.operating_point import OperatingPoint
 from medvit.ui.panels.tables import Table, interval, render
+from medvit.ui.server.responses import displayed_folder
 from medvit.ui.state import Values
 
 NOT_MEASURED = "The reliability of this model was not measured. `medvit evaluate --fit {folder}` measures it."
@@ -108,9 +109,8 @@ def calibration_html(checkpoint: Checkpoint) -> str:
     """The table of calibration, or why there is none."""
     section = _measured(checkpoint)
     if section is None:
-        command = f"`medvit evaluate --fit {checkpoint.folder}` measures it."
         return html.note(
-            checkpoint.trust_problem or f"The reliability of this model was not measured. {command}"
+            checkpoint.trust_problem or NOT_MEASURED.format(folder=displayed_folder(checkpoint.folder))
         )
     return render(calibration_table(section))
 

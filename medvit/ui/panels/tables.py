@@ -115,10 +115,13 @@ def metric_tiles(checkpoint: Checkpoint) -> Markup:
     spread = ""
     if len(seeds) > 1:
         spread = f"; {len(seeds)} seeds {np.mean(seeds):.1%} ± {np.std(seeds, ddof=1):.1%}"
-    auc = f"{interval(test['auc_interval'], '.3f')} (DeLong)" if "auc_interval" in test else ""
+    auc = f"{interval(test['auc_interval'], '.3f')} (DeLong)" if test.get("auc_interval") else ""
+    averaged = (
+        "recall and specificity of the labels" if checkpoint.dataset.multi_label else "recall of the classes"
+    )
     tiles = [
         ("accuracy", f"{test['accuracy']:.1%}", f"{interval(test['accuracy_interval'])}{spread}"),
-        ("balanced accuracy", f"{test['balanced_accuracy']:.1%}", "mean recall of the classes"),
+        ("balanced accuracy", f"{test['balanced_accuracy']:.1%}", f"mean {averaged}"),
         ("macro F1", f"{test['macro_f1']:.3f}", "mean of the classes"),
         ("AUC", f"{test['auc']:.3f}", auc),
     ]

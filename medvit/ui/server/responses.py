@@ -1,9 +1,11 @@
 """Responses of the server itself: one sentence of plain text, always with the security headers."""
 
 import errno
+import os
 import re
 import sys
 import traceback
+from pathlib import Path
 
 from starlette.types import Send
 
@@ -21,8 +23,20 @@ ABSOLUTE_PATH = re.compile(
 
 
 def hide_folders(text: str) -> str:
-    """Shorten absolute paths to their last two names: visitors need not know the folders of the server."""
+    """Shorten absolute paths: visitors need not know the folders of the server.
+
+    What is left begins in the working directory or the home folder, elsewhere it is the last two names.
+    """
+    for folder in (Path.cwd(), Path.home()):  # there may be spaces in their names
+        if folder != Path(folder.anchor):
+            text = text.replace(f"{folder}{os.sep}", "")
     return ABSOLUTE_PATH.sub("", text)
+
+
+def displayed_folder(folder: Path) -> str:
+    """A folder as visitors may see it: from the working directory on, elsewhere its last two names."""
+    inside = folder.is_relative_to(Path.cwd())
+    return str(folder.relative_to(Path.cwd()) if inside else Path(*folder.parts[-2:]))
 
 
 class RefusedError(Exception):

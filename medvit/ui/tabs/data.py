@@ -35,14 +35,16 @@ class DataTab:
     """The components of the tab.
 
     `displayed` offers the dataset of the pickers and those without a model. `followed` holds the dataset of
-    the pickers when the tab was last updated, `running` the event that stops a download. `panels` hold what
-    is drawn from the images, and are hidden where there are none.
+    the pickers when the tab was last updated, `running` the event that stops a download, `fetched` the name
+    of the dataset that was last downloaded. `panels` hold what is drawn from the images, and are hidden
+    where there are none.
     """
 
     registry: Registry
     selection: gr.State
     followed: gr.State
     running: gr.State
+    fetched: gr.State
     displayed: gr.Radio
     facts: gr.HTML
     download: gr.Button
@@ -140,6 +142,7 @@ class DataTab:
                 while not job.done():
                     yield {
                         self.running: stopped,
+                        self.fetched: name,
                         self.stop: gr.Button(visible=True),
                         self.status: _progress(title, *transferred),
                         self.download: gr.Button(visible=False),
@@ -154,8 +157,10 @@ class DataTab:
         yield {self.running: None, self.stop: gr.Button(visible=False), self.status: message}
 
     def redraw(self, values: Values) -> Values:
-        """Draw the images, but not the status, as another dataset may be displayed by now."""
+        """Draw the images after a download. Its status stays, unless that of another dataset is needed."""
         images = self._show_images(values[self.displayed])
+        if images[self.status] and values[self.displayed] != values[self.fetched]:
+            return images
         return {component: value for component, value in images.items() if component is not self.status}
 
 
@@ -171,12 +176,15 @@ def build(registry: Registry, selection: gr.State) -> tuple[DataTab, Callable]:
     tab = _layout(registry, selection)
     displayed, data_queue = {tab.displayed}, NO_SPINNER | {"concurrency_id": "data"}
     connect(tab.displayed.select, tab.choose, displayed, tab.outputs, **data_queue)
-    changed = {tab.running, tab.stop, tab.status, tab.download}
+    changed = {tab.running, tab.fetched, tab.stop, tab.status, tab.download}
     finished = connect(
         tab.download.click, tab.fetch, displayed, changed, concurrency_id="download", **NO_SPINNER
     )
     tab.stop.click(lambda event: event and event.set(), tab.running, None, **AT_ONCE)
-    return tab, connect(finished.then, tab.redraw, displayed, tab.images, **data_queue).then
+    redrawn = connect(
+        finished.then, tab.redraw, {tab.displayed, tab.fetched}, tab.images | {tab.status}, **data_queue
+    )
+    return tab, redrawn.then
 
 
 def _layout(registry: Registry, selection: gr.State) -> DataTab:
@@ -203,8 +211,8 @@ def _layout(registry: Registry, selection: gr.State) -> DataTab:
             mean = gr.HTML()
             intensities = gr.Plot(show_label=False, container=False)
     return DataTab(
-        registry, selection, gr.State(), gr.State(time_to_live=3600), displayed, facts, download, stop,
-        status_line, (balance_column, images_row), balance, examples, mean, intensities,
+        registry, selection, gr.State(), gr.State(time_to_live=3600), gr.State(), displayed, facts, download,
+        stop, status_line, (balance_column, images_row), balance, examples, mean, intensities,
     )  # fmt: skip
 
 

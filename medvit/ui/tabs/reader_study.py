@@ -15,7 +15,7 @@ from medvit.inference.registry import Registry, Sample
 from medvit.reader_study import Judgement, Session, Study
 from medvit.reader_study.heatmaps import HeatmapCache
 from medvit.ui import html
-from medvit.ui.components.reader_case import reader_case
+from medvit.ui.components.reader_case import FOLLOW_OTHER_TABS, reader_case
 from medvit.ui.panels import reader_result, reader_setup
 from medvit.ui.panels.reader_case import Cases
 from medvit.ui.panels.reader_result import ResultPanel
@@ -34,11 +34,12 @@ from medvit.ui.state import (
 
 STORAGE_KEY = "medvit-reader-study"
 STORAGE_SECRET = "medvit"  # noqa: S105 - not a secret: it only has to be the same after a restart
+DISCARDED: dict[str, Any] = {}  # in the browser's storage, into which Gradio writes neither None nor ""
 
 
 @dataclass(frozen=True, eq=False)
 class ReaderStudyTab:
-    """The components. `kept` holds the session as `Session.to_dict` returns it, or None.
+    """The components. `kept` holds the session as `Session.to_dict` returns it, or `DISCARDED`, or None.
 
     `screens`: the columns of set-up, case and result, of which one is visible.
     """
@@ -70,7 +71,7 @@ class ReaderStudyTab:
     def update(self, values: Values) -> Values:
         """Display the study that the browser keeps, else the set-up."""
         selection = require_state(values[self.pickers.selection])
-        if values[self.kept] is None:
+        if not values[self.kept]:
             return self._display("setup") | self.setup.update(selection, kept=False)
         try:
             return self._draw(Session.from_dict(values[self.kept]))
@@ -150,7 +151,7 @@ class ReaderStudyTab:
         """Drop the study and go back to the set-up."""
         selection = require_state(values[self.pickers.selection])
         setup = self.setup.update(selection, kept=False)
-        return {self.kept: None, self.case: ""} | self._display("setup") | setup
+        return {self.kept: DISCARDED, self.case: ""} | self._display("setup") | setup
 
     @show_user_errors
     def set_up_another(self, values: Values) -> Values:
@@ -247,6 +248,7 @@ def connect_tabs(demo: gr.Blocks, tab_bar: gr.Tabs, tab: ReaderStudyTab, redraw:
     connect(misled, open_misled, {tab.kept} | counters, opened, **NO_SPINNER)
     connect(tab.setup.to_data.click, open_data, counters, {tab_bar} | counters, **NO_SPINNER)
     connect(demo.load, tab.prepare, {tab.kept}, (), concurrency_id="map", **NO_SPINNER)
+    demo.load(None, js=FOLLOW_OTHER_TABS, **PRIVATE)
 
 
 def upload_outputs(setup: SetupPanel) -> set[Any]:

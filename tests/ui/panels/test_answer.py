@@ -31,7 +31,7 @@ def test_the_answer_names_the_class_its_probability_and_the_prediction_set(predi
     assert "The model says" in text
     assert f"{prediction.display_probs[prediction.top]:.1%}" in text
     assert "80% prediction set" in text
-    assert "Of 100 such sets, 80 contain the true class." in text
+    assert "For images like those of validation, 80 of 100 such sets contain the true class." in text
     assert "✓" in text
     assert "Your image. Its true class is unknown." in text
     assert "not for diagnosis" in text

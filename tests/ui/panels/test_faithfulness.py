@@ -1,5 +1,6 @@
 """The verdict on a map, and the test on the current image."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -40,7 +41,9 @@ def test_a_map_is_faithful_only_when_it_reliably_beats_chance():
 
 def test_a_map_that_ignores_the_weights_is_flagged():
     flagged = faithfulness.verdict(checkpoint(metrics(0.2, similarity=-0.8)), "attention")
-    assert "randomized weights" in flagged
+    assert "With randomized weights the map is much the same, reversed" in flagged
+    alike = faithfulness.verdict(checkpoint(metrics(0.2, similarity=0.8)), "attention")
+    assert "With randomized weights the map stays much the same" in alike
     assert "randomized weights" not in faithfulness.verdict(checkpoint(metrics(0.2)), "attention")
 
 
@@ -56,6 +59,8 @@ def test_the_test_on_an_image_plots_its_curves_and_goes_with_the_next_map(panel,
     result = panel.test_image(values)
     assert result[panel.plot].visible
     assert "On this image" in result[panel.result]
+    assert panel.discard(values | result) == gr.skip()
+    assert panel.discard(values | result | {panel.answer: replace(answer)})[panel.result] == ""
     cleared = panel.update_method(values)
     assert not cleared[panel.plot].visible
     assert cleared[panel.result] == ""

@@ -90,7 +90,8 @@ def test_the_table_compares_the_displayed_probabilities_before_and_after(panel, 
     content = io.BytesIO()
     painted(answer.prediction.source).save(content, "PNG")
     values = {panel.answer: answer, panel.editor: content.getvalue(), panel.filling: "blurred"}
-    result, prediction = panel.predict_masked(values), answer.prediction
+    update, prediction = panel.predict_masked(values), answer.prediction
+    result = update[panel.result]
     displayed, raw = (
         f"<td>{probs[prediction.top]:.1%}</td>"
         for probs in (prediction.display_probs, prediction.probabilities)
@@ -98,6 +99,8 @@ def test_the_table_compares_the_displayed_probabilities_before_and_after(panel, 
     assert displayed != raw
     assert displayed in result
     assert "of the image removed" in result
+    assert panel.discard(values | update) == gr.skip()
+    assert panel.discard(values | update | {panel.answer: replace(answer)}) == {panel.result: ""}
 
 
 @pytest.mark.parametrize("missing", ["answer", "paint", "canvas"])

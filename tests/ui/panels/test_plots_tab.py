@@ -26,12 +26,17 @@ def test_a_curve_of_each_class_and_their_mean(panel):
     assert names[-1].startswith("mean")
 
 
-def test_a_checkpoint_without_embedding_gives_the_command(panel, registry, tmp_path):
+def test_a_checkpoint_without_embedding_gives_the_command(panel, registry, tmp_path, monkeypatch):
     checkpoint = registry.checkpoint("breastmnist", "cnn")
     bare = type(checkpoint)(
         checkpoint.folder, checkpoint.card, checkpoint.preprocessing, checkpoint.test_logits,
         checkpoint.test_labels,
     )  # fmt: skip
-    plot, missing = plots_tab.DRAW["Embedding"](bare)
-    assert not plot.visible
-    assert f"medvit evaluate {checkpoint.folder} --tsne" in missing.value
+    for directory, folder in (
+        (checkpoint.folder.parents[2], "checkpoints/breastmnist/cnn"),
+        (tmp_path, "breastmnist/cnn"),
+    ):
+        monkeypatch.chdir(directory)
+        plot, missing = plots_tab.DRAW["Embedding"](bare)
+        assert not plot.visible
+        assert f"medvit evaluate {folder} --tsne" in missing.value

@@ -23,3 +23,12 @@ from medvit.ui.server.responses import hide_folders
 )
 def test_a_message_names_no_folder_of_the_server(text, expected):
     assert hide_folders(text) == expected
+
+
+def test_spaces_in_the_name_of_the_working_directory(tmp_path, monkeypatch):
+    folder = tmp_path / "two words"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert hide_folders(f"{folder / 'own' / 'a b' / 'cnn'} is damaged.") == "own/a b/cnn is damaged."
+    monkeypatch.chdir("/")
+    assert hide_folders("from https://example.org/x") == "from https://example.org/x"

@@ -1,6 +1,7 @@
 """The Reader study tab as a whole: what the interface calls."""
 
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -31,6 +32,15 @@ def tab(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     write_archive(root)
     return build(Registry.open(DEFAULT_ROOT, root))
+
+
+@pytest.fixture
+def tab_with_own_models(tmp_path):
+    """The tab over a checkpoint without trust.npz."""
+    write_archive(tmp_path)
+    shutil.copytree(DEFAULT_ROOT.joinpath(*CHECKPOINT), tmp_path.joinpath("own", *CHECKPOINT))
+    tmp_path.joinpath("own", *CHECKPOINT, "trust.npz").unlink()
+    return build(Registry.open(tmp_path / "own", tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +216,14 @@ def test_an_impossible_study_is_refused_in_one_sentence(tab):
         start(tab, conditions=[])
 
 
+def test_a_model_without_prediction_sets_has_no_such_condition(tab_with_own_models):
+    tab = tab_with_own_models
+    with pytest.raises(gr.Error, match="no prediction sets. Leave out the condition"):
+        start(tab)
+    kept = start(tab, conditions=["answer"])
+    assert "not calibrated" in answer(tab, kept)[tab.case]
+
+
 def test_without_data_the_study_is_practice_on_drawings(tab_without_data):
     tab = tab_without_data
     update = tab.update({tab.pickers.selection: selection(tab), tab.kept: None})
@@ -250,7 +268,10 @@ def test_a_misled_case_opens_with_its_dataset_and_model(tab):
 
 def test_a_study_is_dropped_or_kept_until_the_next_one(tab):
     values = {tab.pickers.selection: selection(tab)}
-    assert tab.discard(values)[tab.kept] is None
+    dropped = tab.discard(values)[tab.kept]
+    assert dropped == {}  # the browser's storage would keep the study where this were None
+    assert visible(tab, tab.update(values | {tab.kept: dropped})) == ["setup"]
+    assert tab.link({tab.kept: dropped}) is None
     update = tab.set_up_another(values)
     assert tab.kept not in update
     assert update[tab.setup.back].visible

@@ -12,6 +12,8 @@ import gradio as gr
 
 from medvit.ui.components.base import component
 
+FOLLOW_OTHER_TABS = Path(__file__).with_name("other_tabs.js").read_text()  # for the load of the page
+
 
 def reader_case(**options: Any) -> gr.HTML:
     """The component."""

@@ -1,5 +1,6 @@
 // A case is answered here; Python hears of it when an answer is committed. Time runs while the case is visible.
 const CLOCK = "medvit-reader-clock"; // {key: case and phase, seconds}, so that a reload continues the time
+const PLACE = "medvit-reader-place"; // the screen on display, which other_tabs.js compares
 const MIDDLE = 0.75; // of the slider, which has no value before it is touched
 const DEAD_TIME = 350; // ms after a new screen in which Enter does nothing, so that a double press commits once
 let screen = null, answer = null, confidence = null, seconds = 0, last = 0, saved = 0, opened = 0, sent = false, paused = false;
@@ -26,7 +27,9 @@ function tick() {
 
 function start() {
   const focused = element.contains(document.activeElement);
+  const before = screen;
   screen = find(".screen");
+  announce(before);
   sent = paused = false;
   last = opened = performance.now();
   if (!screen) return;
@@ -38,6 +41,15 @@ function start() {
   reset();
   if (focused) find("h3")?.focus({ preventScroll: true });
   if (window.innerWidth <= 760 && visible()) element.scrollIntoView({ block: "start" }); // a phone has no room for the header
+}
+
+// Other tabs of the browser hear which screen this one displays. A study that has ended leaves no time behind.
+function announce(before) {
+  if ("readerStale" in document.body.dataset || !(screen || before)) return;
+  try {
+    localStorage.setItem(PLACE, screen?.dataset.key ?? "");
+    if (!screen) localStorage.removeItem(CLOCK);
+  } catch { /* full */ }
 }
 
 // What the reader started with: nothing before a first answer, that answer before the final one.
