@@ -28,6 +28,8 @@ _MODULES = {"Explainer": "medvit.explain"} | dict.fromkeys(
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("explain", "imaging"):
+        return importlib.import_module(f"medvit.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module 'medvit' has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES[name]), name)

@@ -44,7 +44,7 @@ class Metrics(Section):
     balanced_accuracy: Number
     macro_f1: Number
     auc: Number
-    auc_interval: Interval = ABSENT
+    auc_interval: Interval | None = None
     macro_precision: Number = ABSENT
     macro_recall: Number = ABSENT
     loss: Number = ABSENT
@@ -160,7 +160,7 @@ class Ood(Section):
 
 class Areas(Section):
     auroc: Number
-    auroc_interval: Interval
+    auroc_interval: Interval | None
     auprc: Number
     auprc_interval: Interval
     prevalence: Number

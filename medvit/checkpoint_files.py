@@ -164,15 +164,16 @@ def _problem_of_trust(arrays: Mapping[str, np.ndarray], dataset: Dataset) -> str
     """What is wrong with the arrays of trust.npz, or nothing."""
     classes, features = len(dataset.classes), max(arrays.get("ood_means", np.empty(0)).shape[-1:])
     single_label, two_classes = not dataset.multi_label, classes == 2 and not dataset.multi_label
+    has_ood = "ood_reference" in arrays
     # Name -> shape, None for any length, and whether it must be there.
     expected: dict[str, tuple[tuple[int | None, ...], bool]] = {
         "temperature": ((2, 2), True),
         "nonconformity_scores": ((None,), single_label),
         "nonconformity_scores_tta": ((None,), single_label),
         "thresholds": ((2,), two_classes),
-        "ood_means": ((None, features), True),
-        "ood_whitening": ((features, features), True),
-        "ood_threshold": ((), True),
+        "ood_means": ((None, features), has_ood),
+        "ood_whitening": ((features, features), has_ood),
+        "ood_threshold": ((), has_ood),
     }
     for name, (shape, required) in expected.items():
         if name not in arrays:

@@ -8,6 +8,11 @@ class MedvitError(Exception):
     """
 
 
+def reason(error: Exception) -> str:
+    """What went wrong: the first line of the text, of an OSError without the path that this names."""
+    return getattr(error, "strerror", None) or first_line(error)
+
+
 def first_line(error: Exception) -> str:
     """The first line of an exception's text, or its type where it has none; 300 characters at most."""
     lines = str(error).strip().splitlines()

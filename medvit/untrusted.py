@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from medvit.errors import MedvitError
+from medvit.errors import MedvitError, reason
 
 MB = 2**20
 JSON_BYTES = 2 * MB
@@ -46,7 +46,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
         with path.open("rb") as file:
             content = file.read(limit + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise MedvitError(f"{path.name} cannot be read ({error})") from error
+        raise MedvitError(f"{path.name} cannot be read ({reason(error)})") from error
     if len(content) > limit:
         raise MedvitError(f"{path.name} is larger than {limit / MB:g} MB")
     return content
@@ -144,7 +144,7 @@ def read_shapes(path: Path) -> Shapes:
             header = file.read(length) if length <= HEADER_BYTES else b""
             size = file.seek(0, io.SEEK_END)
     except (OSError, ValueError) as error:
-        raise MedvitError(f"{path.name} cannot be read ({error})") from error
+        raise MedvitError(f"{path.name} cannot be read ({reason(error)})") from error
     if not header:
         raise MedvitError(f"{path.name} is not a safetensors file")
     tensors = _parse_object(header, f"the header of {path.name}")

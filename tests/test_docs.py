@@ -9,7 +9,7 @@ from medvit.commands.tables import fill
 from medvit.errors import MedvitError
 from medvit.explain import METHODS
 
-from .conftest import REPOSITORY
+from .conftest import REPOSITORY, run_command
 
 RESULTS = REPOSITORY / "results"
 DOCUMENTS = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md"), RESULTS / "README.md"]
@@ -30,6 +30,14 @@ def test_the_readme_has_the_generated_tables():
 def test_an_unknown_table_is_refused_in_a_sentence():
     with pytest.raises(MedvitError, match="There is no table 'speed'"):
         fill("<!-- speed -->\n<!-- end -->", RESULTS)
+
+
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path):
+    done = run_command("tables", tmp_path / "no.md")
+    problem = f"{tmp_path / 'no.md'} cannot be read (No such file or directory). Name a Markdown file."
+    assert (done.returncode, done.stderr) == (1, f"medvit tables: {problem}\n")
+    with pytest.raises(MedvitError, match="Name the folder of the results with --results"):
+        fill("<!-- ablation -->\n<!-- end -->", tmp_path)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))

@@ -87,3 +87,12 @@ def test_checkpoints_open_whatever_part_of_transformers_is_imported_first(traine
         f"print(AutoConfig.from_pretrained({folder!r}).model_type)"
     )
     assert output.splitlines()[-2:] == ["medvit_spt_lsa", "medvit_spt_lsa"]
+
+
+def test_the_packages_of_the_documentation_are_there_after_importing_medvit_alone():
+    code = (
+        "import sys, medvit; assert 'torch' not in sys.modules; medvit.imaging.Preprocessing; "
+        "print(medvit.explain.faithfulness.STEPS, medvit.explain.scale.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout == "24 scale\n", done.stderr

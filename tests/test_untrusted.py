@@ -52,6 +52,14 @@ def test_no_more_is_read_of_a_file_than_the_limit(tmp_path):
         untrusted.read_bytes(tmp_path / "b", 99)
 
 
+@pytest.mark.parametrize("read", [untrusted.read_shapes, lambda path: untrusted.read_bytes(path, 10)])
+def test_a_missing_file_is_named_without_its_folder(tmp_path, read):
+    with pytest.raises(MedvitError) as raised:
+        read(tmp_path / "model.safetensors")
+    assert str(raised.value).startswith("model.safetensors ")
+    assert str(tmp_path) not in str(raised.value)
+
+
 def test_the_shapes_are_those_of_the_tensors(tmp_path):
     tensors = {"a": torch.zeros(2, 3), "b": torch.zeros(4, dtype=torch.float16), "c": torch.tensor(1)}
     save_file(tensors, tmp_path / "a.safetensors")

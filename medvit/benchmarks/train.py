@@ -71,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ours; the reference has 8 [%(default)s]",
     )
     add("--engine", choices=ENGINES, default="auto", help="how our steps run, see `medvit train` [auto]")
+    add("--compile", action="store_true", help="also the models from scratch, eager and compiled; minutes")
 
 
 def measure(args: argparse.Namespace) -> Iterator[Measurement]:
@@ -94,6 +95,9 @@ def measure(args: argparse.Namespace) -> Iterator[Measurement]:
     for name in ("reference_224", f"ours_{default}"):
         rate = statistics.median(rates[f"train.{name}"])
         yield Measurement(f"epoch.{name}", BLOOD.samples["train"] / rate, "s, BloodMNIST")
+    if args.compile:
+        for name in ("cnn", "vit", "spt_lsa"):
+            yield Measurement(f"train.compile_{name}", compile_speedup(name, args.rounds), "x")
     if ON_GPU:
         yield from _on_gpu(args, device, default, rates)
 
@@ -267,6 +271,22 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def compile_speedup(name: str, rounds: int, timed_steps: int = 4) -> float:
+    """How much faster a model from scratch trains compiled than eagerly, in batches of its recipe."""
+    options = replace(recipe("bloodmnist", name), epochs=1)
+    count = (WARM_UP + timed_steps) * options.batch_size
+    images = np.random.default_rng(0).integers(0, 256, (count, 28, 28, 3), dtype=np.uint8)
+    elapsed: dict[str, list[float]] = {"eager": [], "compile": []}
+    for _ in range(rounds):
+        for engine, values in elapsed.items():
+            watch = Stopwatch()
+            model, preprocessing = models.build(name, BLOOD)
+            labels = np.arange(count) % CLASSES
+            build_trainer(model, preprocessing, options, images, labels, engine, [watch]).train()
+            values.append(watch.seconds)
+    return statistics.median(a / b for a, b in zip(elapsed["eager"], elapsed["compile"], strict=True))
 
 
 def hundred_epochs(device: torch.device, engine: str) -> float:

@@ -183,7 +183,7 @@ def _launch(
             prevent_thread_lock=True,
             **ui.launch_options(uploads, policy, args.log, metrics),
         )
-    except OSError as error:  # Gradio's message is meant for programmers
+    except (OSError, OverflowError) as error:  # Gradio's message is meant for programmers
         port = f"port {args.port}" if args.port else "every port from 7860"
         raise MedvitError(
             f"{args.host or '127.0.0.1'} cannot be served: {port} is taken, or this machine has no such "

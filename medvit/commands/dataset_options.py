@@ -6,6 +6,7 @@ from pathlib import Path
 from medvit.data import Dataset, medmnist
 from medvit.data.dataset import SOURCE_SIZES
 from medvit.data.folder import SOURCE_SIZE, dataset_name, open_dataset
+from medvit.data.listing import escaped
 
 DATA_HELP = (
     "one's own labelled pictures: a folder with a folder for each class, with or without train, val and test "
@@ -57,6 +58,15 @@ def open_requested(args: argparse.Namespace, announce: bool = True) -> Dataset:
     if not args.data:
         return medmnist.get(args.subset)
     return open_dataset(args.data, source_size(args), skip_unreadable=args.skip_unreadable, announce=announce)
+
+
+def card_options(args: argparse.Namespace) -> list[str]:
+    """Return the options that name one's own pictures in a card: a hub id, or the last part of a path."""
+    if not args.data:
+        return []
+    local = Path(args.data).expanduser()
+    name = escaped(local.resolve().name, 200) if local.exists() else args.data
+    return ["--data", name, *(["--skip-unreadable"] if args.skip_unreadable else [])]
 
 
 def same_folder(path: str) -> str:

@@ -81,9 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--out",
         type=Path,
-        default=Path("results"),
         metavar="DIR",
-        help="where the csv files and the pages go; a page weighs 5 MB, so none is in git [results]",
+        help="where the csv files and the pages go; a page weighs 5 MB, so none is in git [results for the "
+        "shipped checkpoints, runs/results for others]",
     )
 
 
@@ -99,10 +99,12 @@ def run(args: argparse.Namespace) -> int:
         args.folders.append(folder)
         print(f"Wrote {folder}. Look at it: medvit app --checkpoints {args.save}")
     checkpoints, problems = _open(args)
+    if not checkpoints and not problems:
+        raise MedvitError(f"There is no checkpoint below {args.checkpoints}.")
     confirmed = True
     for item in checkpoints:
         try:
-            confirmed &= _evaluate(item, args)
+            confirmed &= _evaluate(item, args, args.out or results_folder(item.folder))
         except MedvitError as error:
             problems.append(str(error))
     for problem in problems:
@@ -110,6 +112,12 @@ def run(args: argparse.Namespace) -> int:
     if not confirmed:
         print("medvit evaluate: a metric differs from the card, see above.", file=sys.stderr)
     return 0 if confirmed and checkpoints and not problems else 1
+
+
+def results_folder(folder: Path) -> Path:
+    """Return where the results of a checkpoint folder go by default: only shipped ones into results/."""
+    shipped = folder.resolve().is_relative_to(checkpoint.DEFAULT_ROOT.resolve())
+    return Path("results") if shipped else Path("runs") / "results"
 
 
 def _open(args: argparse.Namespace) -> tuple[list[Checkpoint], list[str]]:
@@ -127,20 +135,20 @@ def _open(args: argparse.Namespace) -> tuple[list[Checkpoint], list[str]]:
     return checkpoints, problems
 
 
-def _evaluate(item: Checkpoint, args: argparse.Namespace) -> bool:
+def _evaluate(item: Checkpoint, args: argparse.Namespace, out: Path) -> bool:
     """Recompute, print and write everything about one checkpoint; True where its card is confirmed."""
     if args.data:
         pictures.prepare(args.data, item, args.size, args.skip_unreadable)
     logits, test, features = report.recompute(item, args.data_root)
     confirmed = _print_metrics(item, test)
-    print(f"  {report.write_html(item, logits, item.test_labels, args.out / 'pages')}")
-    report.update_csv(args.out / "metrics.csv", [report.csv_row(item, test)])
+    print(f"  {report.write_html(item, logits, item.test_labels, out / 'pages')}")
+    report.update_csv(out / "metrics.csv", [report.csv_row(item, test)])
     if args.tsne:
         checkpoint.write_test(item.folder, item.test_logits, item.test_labels, tsne(features))
         print(f"  t-SNE embedding of the test split stored in {item.folder / 'test.npz'}")
-    confirmed &= _evaluate_reliability(item, args)
+    confirmed &= _evaluate_reliability(item, args, out)
     if args.robustness and settings.of(item.dataset.name).corruptions:
-        _evaluate_robustness(checkpoint.load(item.folder), args)
+        _evaluate_robustness(checkpoint.load(item.folder), args.data_root, out)
     return confirmed
 
 
@@ -163,7 +171,7 @@ def _print_metrics(item: Checkpoint, test: dict[str, Any]) -> bool:
     return confirmed
 
 
-def _evaluate_reliability(item: Checkpoint, args: argparse.Namespace) -> bool:
+def _evaluate_reliability(item: Checkpoint, args: argparse.Namespace, out: Path) -> bool:
     """Print and write the metrics of trust.npz; True where the card is confirmed, or was just written."""
     if args.fit:
         section = measure.fit_and_measure(item.folder, args.data_root)
@@ -176,7 +184,7 @@ def _evaluate_reliability(item: Checkpoint, args: argparse.Namespace) -> bool:
     for key in measure.COLUMNS[2:]:
         if key in row:
             print(f"  {key:20} {row[key]:.4f}" if isinstance(row[key], float) else f"  {key:20} {row[key]}")
-    report.update_csv(args.out / "trust.csv", [row], measure.COLUMNS)
+    report.update_csv(out / "trust.csv", [row], measure.COLUMNS)
     if args.fit:
         return True
     expected = item.card.get("trust", {}).get("after", {}).get("ece", float("nan"))
@@ -186,13 +194,13 @@ def _evaluate_reliability(item: Checkpoint, args: argparse.Namespace) -> bool:
     return False
 
 
-def _evaluate_robustness(item: Checkpoint, args: argparse.Namespace) -> None:
+def _evaluate_robustness(item: Checkpoint, data_root: str | None, out: Path) -> None:
     """Measure corrupted test images; write the card and robustness.csv."""
-    section = robustness.measure(item, args.data_root)
+    section = robustness.measure(item, data_root)
     checkpoint.write_card(item.folder, item.card | {"robustness": section})
     print(f"  {'corrupted error':20} {section['mean']:.4f}, clean {section['clean']:.4f}")
     report.update_csv(
-        args.out / "robustness.csv",
+        out / "robustness.csv",
         robustness.csv_rows(item, section),
         robustness.COLUMNS,
         ("subset", "model", "corruption"),

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
         MedvitError: an option does not fit the model, no picture can be read, or DIR cannot be written.
     """
     transformers.utils.logging.disable_progress_bar()
-    files = bulk.list_files(args.paths, limited=False)
+    files = _without_output(bulk.list_files(args.paths, limited=False), args.paths, args.out)
     predictor = _open(args.model)
     method = explanations.check_method(predictor, args.method)
     target = None if args.target is None else predictor.explainer.class_index(args.target)
@@ -74,6 +74,21 @@ def run(args: argparse.Namespace) -> None:
         page = explanations.write_page(args.out, predictor, method, items) if readable else None
     print(_summary(items, explain.METHODS[method].title))
     print(page)
+
+
+def _without_output(files: list[bulk.File], paths: list[Path], out: Path) -> list[bulk.File]:
+    """Leave out what an earlier run wrote, where the folder `out` is in one of the folders `paths`.
+
+    Raises:
+        MedvitError: there is no other file.
+    """
+    out = out.resolve()
+    if not any(path.resolve() in out.parents for path in paths):
+        return files
+    others = [file for file in files if not file.path.resolve().is_relative_to(out)]
+    if not others:
+        raise MedvitError(f"The only files are those that an earlier run wrote into {out}.")
+    return others
 
 
 def _open(model: str) -> Predictor:

@@ -2,7 +2,8 @@
 
 medvit faithfulness --all
 
-Writes the metrics into each card.json, where the app reads them, and all of them to results/faithfulness.csv.
+Writes the metrics into each card.json, where the app reads them, and all of them to faithfulness.csv in
+results/, or in runs/results/ for checkpoints that are not the shipped ones.
 With --methods, those of the other maps stay, and as many images are used as for them.
 """
 
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from medvit import checkpoint, explain
 from medvit.checkpoint import Checkpoint
+from medvit.commands.evaluate import results_folder
 from medvit.data import evenly_spaced, load_split
 from medvit.errors import MedvitError
 from medvit.evaluation import report
@@ -46,7 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of {', '.join(explain.METHODS)} [all that the model has]",
     )
     add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
-    add("--out", type=Path, default=Path("results/faithfulness.csv"), help="the table [%(default)s]")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the table [results/faithfulness.csv for the shipped checkpoints, runs/results/faithfulness.csv "
+        "for others]",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -58,7 +66,8 @@ def run(args: argparse.Namespace) -> None:
         item = checkpoint.load(folder)
         section = _measure(item, args)
         checkpoint.write_card(item.folder, item.card | {"explanations": section})
-        report.update_csv(args.out, _rows(item, section), (*KEYS, "images", *METRICS), KEYS)
+        out = args.out or results_folder(item.folder) / "faithfulness.csv"
+        report.update_csv(out, _rows(item, section), (*KEYS, "images", *METRICS), KEYS)
 
 
 def _measure(item: Checkpoint, args: argparse.Namespace) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 medvit predict scans/ --subset bloodmnist --model spt_lsa --out results.csv
 medvit predict scans/ --subset bloodmnist --model spt_lsa --out results.csv --engine ray
 
-A file that cannot be read becomes a row with the reason. Research demo, not for diagnosis.
+The column file has the name below the folder; of several folders, the folder too. A file that cannot be read
+becomes a row with the reason. Research demo, not for diagnosis.
 """
 
 import argparse
@@ -51,9 +52,11 @@ def run(args: argparse.Namespace) -> None:
     """
     if args.batch_size < 1 or args.workers < 1:
         raise MedvitError("--batch-size and --workers must be at least 1.")
+    if args.out.is_dir():
+        raise MedvitError(f"{args.out} is a folder. Name a file with --out.")
     sys.setswitchinterval(SWITCH_SECONDS)
     transformers.utils.logging.disable_progress_bar()
-    files = bulk.list_files(args.paths, limited=False)
+    files = bulk.list_files(args.paths, limited=False, full_names=len(args.paths) > 1)
     failed = 0
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)

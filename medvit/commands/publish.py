@@ -17,11 +17,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError
 
 from medvit import checkpoint
 from medvit.checkpoint import Checkpoint
-from medvit.errors import MedvitError
+from medvit.errors import MedvitError, first_line
 from medvit.evaluation import model_card
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -102,8 +101,8 @@ def _publish(kind: str, name: str, files: Files, args: argparse.Namespace) -> No
         return
     try:
         url = _upload(kind, name, files, args.private)
-    except (HfHubHTTPError, OSError) as error:
-        raise MedvitError(f"{name} could not be uploaded: {str(error).splitlines()[0]}.") from error
+    except Exception as error:  # what the client of the hub raises depends on its version
+        raise MedvitError(f"{name} could not be uploaded: {first_line(error)}.") from error
     print(f"uploaded: {url}")
 
 

@@ -5,7 +5,7 @@ medvit reader-study anna.csv ben.csv --html report.html
 medvit reader-study own.csv --positive malignant
 
 Takes the CSV files that the Reader study tab saves, of one or more readers. Prints accuracy, reliance and
-confidence; several readers are pooled, and averaged with a bootstrap interval over readers and images.
+confidence; several readers are pooled, and averaged with intervals that hold for other readers and images.
 """
 
 import argparse
@@ -43,9 +43,6 @@ def run(args: argparse.Namespace) -> None:
             --positive is not one of two classes.
     """
     rows = [row for path in args.files for row in _read(path)]
-    repeated = len(rows) - len({(row.reader, row.study, row.case) for row in rows})
-    if repeated:
-        raise MedvitError(f"{repeated} cases are there twice for the same reader. Name each file once.")
     summary = summarize(rows, positive_classes(rows, args.positive))
     print(report.to_text(summary), end="")
     if args.html:

@@ -4,9 +4,11 @@ medvit sweep --subsets breastmnist retinamnist --seeds 5 --budget-minutes 60
 medvit sweep --jobs 8 --budget-minutes 28 --export best            # on a GPU
 medvit sweep --cross-validate 5 --repeats 2 --subsets breastmnist --models spt_lsa \\
     --variants '' '--set patch_dropout=0.5' --report cross_validation.csv
+medvit sweep --extend checkpoints --subsets bloodmnist --seeds 5 --export best   # the seeds that are missing
 medvit sweep --reproduce checkpoints                               # prints the commands; --run runs them
 
-Run the same command again to go on where it stopped. Any other option goes to `medvit train`.
+Run the same command again to go on where it stopped; results of other settings in --out are refused. Any
+other option goes to `medvit train`.
 """
 
 import argparse
@@ -16,13 +18,16 @@ import signal
 import statistics
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from medvit import checkpoint, models
 from medvit.checkpoint import Checkpoint
-from medvit.commands.dataset_options import DATA_HELP, add_size, open_requested, same_folder
+from medvit.commands import train
+from medvit.commands.dataset_options import DATA_HELP, add_size, open_requested, same_folder, source_size
 from medvit.data import medmnist
+from medvit.data.folder import open_dataset
 from medvit.errors import MedvitError
 from medvit.training import cross_validation, jobs, sweep
 from medvit.training.sweep import SweepJob
@@ -47,7 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="[the five]",
     )
-    add("--data", metavar="FOLDER", help=f"instead of --subsets: {DATA_HELP}")
+    add(
+        "--data",
+        metavar="FOLDER",
+        help=f"instead of --subsets, or, with --reproduce, of the folder in the cards: {DATA_HELP}",
+    )
     add_size(group)
     add("--models", nargs="+", choices=models.NAMES, default=models.NAMES, metavar="M", help="[all four]")
     add("--strategies", nargs="+", default=["full"], help="for vit_finetuned, see `medvit train` [full]")
@@ -64,6 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seeds",
         type=int,
         help="seeds 0 to N-1 [from the settings of the dataset, 2 to 5]",
+    )
+    add(
+        "--extend",
+        type=Path,
+        metavar="DIR",
+        help="do not train the seeds that the cards of the checkpoints below DIR list; the report and "
+        "--export have those and the new ones",
     )
     add(
         "--cross-validate",
@@ -130,6 +146,12 @@ def run(args: argparse.Namespace) -> int:
         raise MedvitError("--jobs, --repeats and --seeds must be at least 1.")
     if args.cross_validate is not None and args.cross_validate < 2:
         raise MedvitError("--cross-validate needs at least 2 folds.")
+    if args.run and not args.reproduce:
+        raise MedvitError("--run belongs to --reproduce DIR.")
+    if args.extend is not None and not args.extend.is_dir():
+        raise MedvitError(f"There is no folder {args.extend}.")
+    if args.extend is not None and (args.cross_validate or args.reproduce):
+        raise MedvitError("--extend adds seeds to checkpoints: not with --cross-validate or --reproduce.")
     options = list(args.unknown)
     if args.data_root:
         options += ["--data-root", args.data_root]
@@ -138,11 +160,13 @@ def run(args: argparse.Namespace) -> int:
         return _reproduce(args, options)
     combinations = sweep.combine(args.subsets, args.models, args.strategies, args.variants)
     if args.cross_validate:
+        if args.report:
+            cross_validation.read_csv(args.report)  # before hours of training
         planned = sweep.plan_folds(combinations, args.cross_validate, args.repeats, args.out, options)
         _run_jobs(planned, args)
         _report_folds(planned, args.report)
     else:
-        planned = sweep.plan(combinations, args.seeds, args.out, options)
+        planned = sweep.plan(combinations, args.seeds, args.out, options, args.extend)
         _run_jobs(planned, args)
         _report_runs(planned, args)
     return _status(planned)
@@ -151,16 +175,45 @@ def run(args: argparse.Namespace) -> int:
 def _data_options(args: argparse.Namespace) -> list[str]:
     """The options of `medvit train` that name pictures and source size; pictures are prepared before."""
     options = [] if args.size is None else ["--size", str(args.size)]
+    if args.skip_unreadable:
+        options.append("--skip-unreadable")
     if args.data and not args.reproduce:
         args.subsets = [open_requested(args).name]
         options.append(same_folder(args.data))
-        if args.skip_unreadable:
-            options.append("--skip-unreadable")
     return options
+
+
+def _refuse_other_results(planned: Sequence[SweepJob]) -> None:
+    """Raise a MedvitError where a result that exists already is of a run with other settings."""
+    opened = cache(open_dataset)
+    for job in planned:
+        if job.result.is_file():
+            args = train.parse(job.options)
+            if args.data:
+                dataset = opened(
+                    args.data, source_size(args), skip_unreadable=args.skip_unreadable, announce=False
+                )
+            else:
+                dataset = medmnist.get(args.subset)
+            expected, actual = train.describe_run(args, dataset), json.loads(job.result.read_text())
+            expected.pop("command", None)  # it repeats the recipe
+            expected, actual = (facts | facts.pop("recipe") for facts in (expected, actual))
+            if names := [name for name, value in expected.items() if actual.get(name) != value]:
+                raise MedvitError(
+                    f"{job.result} is of a run with other settings ({', '.join(names)}). Choose another "
+                    "--out or --extend, or move it away."
+                )
 
 
 def _run_jobs(planned: list[SweepJob], args: argparse.Namespace) -> None:
     """Run the jobs; a SIGTERM stops them as the end of the budget does."""
+    _refuse_other_results(planned)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MedvitError(
+            f"{args.out} cannot be written ({error.strerror}). Choose another --out."
+        ) from error
     before = signal.signal(
         signal.SIGTERM, lambda *_: sys.exit("medvit sweep: stopped; run it again to go on")
     )
@@ -242,13 +295,15 @@ def _reproduce(args: argparse.Namespace, options: list[str]) -> int:
     checkpoints, problems = checkpoint.discover(args.reproduce)
     for problem in problems.values():
         print(f"medvit sweep: left out: {problem}", file=sys.stderr)
+    if not checkpoints:
+        raise MedvitError(f"There is no usable checkpoint below {args.reproduce}.")
     for item in checkpoints:
         place = f"{item.dataset.name}/{item.model_name}"
-        command = item.card.get("command") or f"# {place}: not reproducible by one command"
+        command = sweep.card_command(item, args.data) or f"# {place}: not reproducible by one command"
         print(f"{command}\n#   {place}: {_reached(item)}")
     if not args.run:
         return 0
-    planned = sweep.plan_reproduction(checkpoints, args.out / "reproduced", options)
+    planned = sweep.plan_reproduction(checkpoints, args.out / "reproduced", options, args.data)
     _run_jobs(planned, args)
     cards = {(item.dataset.name, item.model_name): item for item in checkpoints}
     for job in planned:

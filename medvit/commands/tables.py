@@ -12,7 +12,7 @@ from pathlib import Path
 from medvit import checkpoint
 from medvit.data import medmnist
 from medvit.errors import MedvitError
-from medvit.evaluation.architectures import comparison_table
+from medvit.evaluation.architectures import ablation_table, comparison_table
 from medvit.evaluation.report import below_expected_coverage, results_table
 from medvit.explain import METHODS
 from medvit.files import atomic_file
@@ -37,8 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Rewrite one file."""
-    text = fill(args.file.read_text(), args.results)
-    with atomic_file(args.file, "w") as file:
+    try:
+        text = args.file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise MedvitError(f"{args.file} cannot be read ({reason}). Name a Markdown file.") from error
+    text = fill(text, args.results)
+    with atomic_file(args.file, "w", encoding="utf-8") as file:
         file.write(text)
 
 
@@ -46,7 +51,7 @@ def fill(text: str, results: Path) -> str:
     """Return Markdown with the content between `<!-- NAME -->` and `<!-- end -->` generated anew.
 
     Args:
-        results: the folder of faithfulness.csv, map_costs.csv and robustness.csv.
+        results: the folder of ablation.csv, faithfulness.csv, map_costs.csv and robustness.csv.
 
     Raises:
         MedvitError: a marker with an unknown name.
@@ -54,6 +59,7 @@ def fill(text: str, results: Path) -> str:
     tables = {
         "results": _results,
         "architectures": lambda: comparison_table(checkpoint.discover()[0]),
+        "ablation": lambda: ablation_table(_read(results / "ablation.csv")),
         "coverage": _coverage,
         "maps": lambda: _maps(results),
         "robustness": lambda: _robustness(results),
@@ -114,5 +120,7 @@ def _robustness(results: Path) -> str:
 
 
 def _read(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise MedvitError(f"There is no {path}. Name the folder of the results with --results.")
     with path.open(newline="") as file:
         return list(csv.DictReader(file))

@@ -12,18 +12,27 @@ import dataclasses
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from medvit import checkpoint, models
-from medvit.commands.dataset_options import add_dataset, add_size, name_of, open_requested, source_size
+from medvit.commands.dataset_options import (
+    add_dataset,
+    add_size,
+    card_options,
+    name_of,
+    open_requested,
+    source_size,
+)
 from medvit.data import Dataset
 from medvit.data import duplicates as duplicate_pictures
 from medvit.errors import MedvitError
 from medvit.training import cross_validation, recipes
 from medvit.training.fit_model import TrainingSetup
-from medvit.training.train import train
+from medvit.training.train import describe, train
 from medvit.training.trainer import ENGINES
 
 
@@ -82,8 +91,7 @@ def _add_recipe(group: argparse._ArgumentGroup) -> None:
         "--strategy",
         default="full",
         help="which parameters of a pretrained ViT are trained: full, last-K (the last K blocks), linear "
-        "(the head), lora or rlrr. The last two learn few parameters, merged when saved; on small datasets "
-        "last-K is known to beat full [full]",
+        "(the head), lora or rlrr. The last two learn few parameters, merged when saved [full]",
     )
     add("--epochs", type=int, help="fewer for a quick look [the recipe's]")
     add("--batch-size", type=int, help="lower it when memory runs out [the recipe's]")
@@ -148,8 +156,10 @@ def parse_recipe(args: argparse.Namespace) -> recipes.Recipe:
 
     Raises:
         MedvitError: --set has something that is not FIELD=VALUE, or a value of another type than the field's;
-            the initial checkpoint is damaged.
+            the initial checkpoint is damaged; or --strategy is for another model.
     """
+    if args.model != "vit_finetuned" and args.strategy != "full":
+        raise MedvitError(f"--strategy is for vit_finetuned: all parameters of a {args.model} are trained.")
     recipe = recipes.recipe(name_of(args), args.model, source_size(args), args.strategy, args.preset)
     if args.initial_checkpoint:
         size = checkpoint.load(args.initial_checkpoint).preprocessing.size
@@ -163,14 +173,29 @@ def parse_command(command: str) -> argparse.Namespace:
     program, name, *arguments = shlex.split(command)
     if (program, name) != ("medvit", "train"):
         raise MedvitError(f"{command!r} is not a `medvit train` command.")
+    return parse(arguments)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the options of `medvit train`."""
     parser = argparse.ArgumentParser("medvit train", exit_on_error=False)
     add_arguments(parser)
-    return parser.parse_args(arguments)
+    try:
+        return parser.parse_args(arguments)
+    except argparse.ArgumentError as error:
+        raise MedvitError(f"These are no options of `medvit train`: {error}.") from error
+
+
+def describe_run(args: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
+    """Return what identifies the run of the arguments: what its card, or the file of its fold, will say."""
+    setup = _setup(args, dataset, parse_recipe(args))
+    return cross_validation.describe_fold(setup, *_fold(args)) if args.fold else describe(setup)
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, and write the checkpoint folder or, with --fold, the metrics of the fold."""
     recipe = parse_recipe(args)
+    models.check_image_size(args.model, recipe.image_size or 0, recipe.config.get("patch_size"))
     is_first = os.environ.get("RANK", "0") == "0"
     dataset = open_requested(args, announce=is_first)
     if dataset.own and is_first:
@@ -193,6 +218,7 @@ def run(args: argparse.Namespace) -> None:
             resume=args.resume,
             engine=args.engine,
             trust=not args.no_trust,
+            data_options=card_options(args),
         )
     if torch.distributed.is_initialized():  # its remaining threads can crash the end of a process
         torch.distributed.destroy_process_group()
@@ -201,11 +227,22 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _run_fold(args: argparse.Namespace, dataset: Dataset, recipe: recipes.Recipe) -> Path:
+    fold, folds = _fold(args)
+    out = args.out or Path("runs") / f"folds{folds}" / dataset.name / args.model / f"fold{fold}.json"
+    return cross_validation.evaluate_fold(_setup(args, dataset, recipe), fold, folds, out, args.resume)
+
+
+def _fold(args: argparse.Namespace) -> tuple[int, int]:
+    """The fold and the number of folds of --fold."""
     try:
         fold, folds = map(int, args.fold.split("/"))
     except ValueError as error:
         raise MedvitError(f"--fold must be I/K, such as 0/5, not {args.fold!r}.") from error
-    setup = TrainingSetup(
+    return fold, folds
+
+
+def _setup(args: argparse.Namespace, dataset: Dataset, recipe: recipes.Recipe) -> TrainingSetup:
+    return TrainingSetup(
         dataset,
         args.model,
         recipe,
@@ -216,6 +253,5 @@ def _run_fold(args: argparse.Namespace, dataset: Dataset, recipe: recipes.Recipe
         source_size(args),
         args.data_root,
         args.engine,
+        data_options=tuple(card_options(args)),
     )
-    out = args.out or Path("runs") / f"folds{folds}" / dataset.name / args.model / f"fold{fold}.json"
-    return cross_validation.evaluate_fold(setup, fold, folds, out, args.resume)

@@ -38,8 +38,8 @@ def load_split(dataset: Dataset, split: str) -> tuple[np.ndarray, np.ndarray]:
     folder = folder_of(dataset)
     if not folder.is_dir():
         raise MedvitError(
-            f"The pictures of {dataset.title} are not prepared on this machine. Name their "
-            "folder with --data."
+            f"The pictures of {dataset.title} are not prepared on this machine. `medvit evaluate CHECKPOINT "
+            "--data FOLDER` prepares them."
         )
     try:
         images = np.load(folder / f"{split}_images.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)

@@ -33,7 +33,7 @@ def open_dataset(
         source_size: side in pixels of the prepared pictures; the centre square of each is resized to it.
         skip_unreadable: leave pictures out that cannot be decoded, instead of refusing.
         seed: of the random splits, where none are given.
-        announce: print which files are left out, as they are no pictures of a class.
+        announce: print which files are left out, as they are no pictures of a class or cannot be decoded.
 
     Raises:
         MedvitError: the pictures, their labels or their splits are not usable, or the disk is too small. The
@@ -47,8 +47,8 @@ def open_dataset(
     if announce and listing.left_out:
         print(f"Left out of {listing.title}, as they are no pictures of a class: {few(listing.left_out)}")
     request = prepare.Request(
-        listing, dataset_name(path), assign(listing, seed), source_size, skip_unreadable
-    )  # fmt: skip
+        listing, dataset_name(path), assign(listing, seed), source_size, skip_unreadable, announce
+    )
     return prepare.prepare(request)
 
 

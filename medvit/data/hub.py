@@ -39,19 +39,22 @@ def list_pictures(path: str) -> Listing:
         MedvitError: the library is missing, it cannot open the dataset, or there is no column of pictures or
             none of labels.
     """
+    name = escaped(path)
+    if not Path(path).expanduser().exists():
+        name = f"There is no folder {name}, and a dataset of the hub with this name"
     if importlib.util.find_spec("datasets") is None:
-        raise MedvitError(
-            f"{escaped(path)} needs a library that is missing. Install it: pip install datasets"
-        )
+        raise MedvitError(f"{name} needs a library that is missing. Install it: pip install datasets")
     try:
         splits = _open(path)
+    except MedvitError:
+        raise
     except Exception as error:  # the library raises all kinds, for the network, the hub and the files
         raise MedvitError(
-            f"{escaped(path)} cannot be opened with the library datasets: {first_line(error)[:200]}."
+            f"{name} cannot be opened with the library datasets: {first_line(error)[:200]}."
         ) from error
     pictures: list[Picture] = []
-    for name, split in splits.items():
-        pictures += _pictures(path, name, split, len(splits) > 1)
+    for split_name, split in splits.items():
+        pictures += _pictures(path, split_name, split, len(splits) > 1)
     return make_listing(Path(path.rsplit(":", 1)[-1]).name.removesuffix(".parquet"), pictures, [])
 
 
@@ -71,20 +74,36 @@ def _open(path: str) -> dict[str, Any]:
 
 
 def _parquet_files(local: Path) -> dict[str, list[str]]:
-    """Files by split, which the beginning of a file's name tells, as on the hub: ``train-00000.parquet``."""
+    """Files by split, which a part of a file's name tells, as on the hub: ``train-00000.parquet``.
+
+    Raises:
+        MedvitError: some names tell a split and others do not, or one tells two.
+    """
     files = sorted(local.glob("*.parquet")) if local.is_dir() else [local]
     by_split: dict[str, list[str]] = {}
     for file in files:
-        name = re.split(r"[-_.]", file.name)[0].lower()
-        by_split.setdefault(name if name in SPLIT_NAMES else "train", []).append(str(file))
-    return by_split
+        named = {SPLIT_NAMES[part] for part in re.split(r"[-_.]", file.stem.lower()) if part in SPLIT_NAMES}
+        if len(named) > 1:
+            raise MedvitError(f"The name of the file {escaped(file.name)} has two splits.")
+        by_split.setdefault(next(iter(named), ""), []).append(str(file))
+    if "" in by_split and len(by_split) > 1:
+        unnamed = Path(by_split[""][0]).name
+        raise MedvitError(f"The name of the file {escaped(unnamed)} has no split; those of others have one.")
+    return {name or "train": paths for name, paths in by_split.items()}
 
 
 def _undecoded(split: Any) -> Any:
     for name, feature in split.features.items():
-        if isinstance(feature, datasets.Image):
+        if isinstance(feature, datasets.Image) or (name == "image" and _is_bytes_of_files(feature)):
             split = split.cast_column(name, datasets.Image(decode=False))
     return split
+
+
+def _is_bytes_of_files(feature: Any) -> bool:
+    """Whether a column has bytes, or structures with them, as other libraries write pictures to parquet."""
+    if isinstance(feature, dict):
+        feature = feature.get("bytes")
+    return isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
 
 
 def _pictures(path: str, split_name: str, split: Any, several: bool) -> list[Picture]:
@@ -97,6 +116,12 @@ def _pictures(path: str, split_name: str, split: Any, several: bool) -> list[Pic
         raise MedvitError(
             f"{escaped(path)} has no column of {'labels' if images else 'pictures'}: its columns are "
             f"{escaped(', '.join(columns))}. They must be image and label."
+        )
+    column = "image" if "image" in images else images[0]
+    if len(images) > 1 and column != "image":
+        raise MedvitError(
+            f"{escaped(path)} has several columns of pictures, {escaped(', '.join(images))}: one must be "
+            "image."
         )
     known = SPLIT_NAMES.get(split_name.lower())
     if several and known is None:
@@ -111,8 +136,9 @@ def _pictures(path: str, split_name: str, split: Any, several: bool) -> list[Pic
         label = _label(path, value, names)
         name = f"{split_name} {i:07}"
         stamp = f"{split._fingerprint}-{i}"
-        source = _reader(split, i, images[0])
-        pictures.append(Picture(name, label, known if several else None, group and str(group), stamp, source))
+        source = _reader(split, i, column)
+        group = None if group in (None, "") else str(group)  # 0 is a group too
+        pictures.append(Picture(name, label, known if several else None, group, stamp, source))
     return pictures
 
 

@@ -2,7 +2,8 @@
 
 scans/benign/1.png                        classes; the splits are drawn
 scans/train/benign/1.png                  splits and classes; a split without a folder is drawn from train
-scans/metadata.csv                        columns file_name, label and, where known, split and group
+scans/metadata.csv                        columns file_name, label and, where known, split and group; without
+                                          split, that of the first folders, if all are named after one
 
 Nothing is decoded here. Names are those of someone's files, so they are escaped before they are displayed.
 """
@@ -11,7 +12,7 @@ import csv
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from medvit.data.dataset import MAX_CLASSES, MAX_TEXT, SPLITS, is_plain_text
@@ -67,9 +68,9 @@ def few(names: Iterable[str], most: int = 3) -> str:
 
 
 def escaped(name: str, most: int = 80) -> str:
-    """Return a name in printable characters, shortened in the middle."""
+    """Return a name in printable characters, shortened in the middle to `most` characters."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in name)
-    return text if len(text) <= most else f"{text[: most // 2]}…{text[-most // 2 :]}"
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[most // 2 + 1 - most :]}"
 
 
 def make_listing(title: str, pictures: list[Picture], left_out: list[str]) -> Listing:
@@ -78,7 +79,7 @@ def make_listing(title: str, pictures: list[Picture], left_out: list[str]) -> Li
     Raises:
         MedvitError: no picture, fewer than two classes, too many, or a class name that cannot be displayed.
     """
-    title = escaped(title, MAX_TEXT)
+    title = escaped(title.strip(), MAX_TEXT) or "pictures"
     if not pictures:
         raise MedvitError(
             f"There is no labelled picture in {title}. Put the pictures of each class into a folder of its "
@@ -112,11 +113,10 @@ def list_folder(root: Path) -> Listing:
         MedvitError: the folder has no metadata.csv and no class folders, or they are not usable.
     """
     root = root.resolve()
-    title = root.name or "pictures"
     try:
         if (root / METADATA).is_file():
-            return make_listing(title, _from_metadata(root), [])
-        return make_listing(title, *_from_folders(root))
+            return make_listing(root.name, _from_metadata(root), [])
+        return make_listing(root.name, *_from_folders(root))
     except OSError as error:
         raise MedvitError(
             f"{escaped(str(root))} cannot be read ({error.strerror}: "
@@ -171,10 +171,12 @@ def _files(folder: Path) -> list[str]:
 def _pictures_below(
     root: Path, folder: PurePosixPath, label: str, split: str | None
 ) -> tuple[list[Picture], list[str]]:
-    """Pictures of a class folder, of any depth, and its other files. Links to folders are not followed."""
+    """Pictures of a class folder, of any depth, and what else is in it, such as links to folders."""
     pictures, others, outside = [], [], []
-    for parent, names, files in os.walk(root / folder):
+    for parent, names, files in os.walk(root / folder, onerror=_raise):
         names[:] = sorted(name for name in names if not name.startswith((".", "__MACOSX")))
+        links = [path for path in (Path(parent, name) for name in names) if path.is_symlink()]
+        others += [path.relative_to(root).as_posix() for path in links]
         for name in sorted(files):
             path = Path(parent, name)
             relative = path.relative_to(root).as_posix()
@@ -192,6 +194,10 @@ def _pictures_below(
             "themselves there."
         )
     return pictures, others
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def is_picture(path: Path) -> bool:
@@ -243,19 +249,36 @@ def _from_metadata(root: Path) -> list[Picture]:
         raise MedvitError(
             f"{len(splits):,} rows of {METADATA} have no split: {few(splits)}. Name all or none."
         )
-    return list(pictures.values())
+    return list(pictures.values()) if not splits else _with_splits_of_folders(list(pictures.values()))
+
+
+def _with_splits_of_folders(pictures: list[Picture]) -> list[Picture]:
+    """The pictures with the splits that their first folders are named after, if all are and one is train."""
+    splits = [SPLIT_NAMES.get(PurePosixPath(picture.name).parts[0].lower()) for picture in pictures]
+    if None in splits or "train" not in splits:
+        return pictures
+    return [replace(picture, split=split) for picture, split in zip(pictures, splits, strict=True)]
 
 
 def _rows(file: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
     reader = csv.DictReader(file)
-    columns = [(name or "").strip() for name in reader.fieldnames or ()]
+    columns = [(name or "").strip().lower() for name in reader.fieldnames or ()]
+    if repeated := {name for name in columns if name and columns.count(name) > 1}:
+        raise MedvitError(f"{METADATA} has columns twice: {few(sorted(repeated))}.")
     if missing := {"file_name", "label"} - set(columns):
+        separators = {";": "semicolons", "\t": "tabs"}
+        used = [name for character, name in separators.items() if character in "".join(columns)]
         raise MedvitError(
             f"{METADATA} has no column {few(sorted(missing))}. Its columns must be file_name and label and, "
-            "where known, split and group."
+            f"where known, split and group{f', separated by commas and not by {used[0]}' if used else ''}."
         )
     reader.fieldnames = columns
     for row in reader:
+        if None in row:
+            raise MedvitError(
+                f"Line {reader.line_num} of {METADATA} has more cells than there are columns: a text with a "
+                "comma belongs in quotation marks."
+            )
         yield reader.line_num, {key: (value or "").strip() for key, value in row.items() if key in columns}
 
 

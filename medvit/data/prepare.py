@@ -6,17 +6,19 @@ is renamed when it is complete.
 
 import csv
 import hashlib
+import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from medvit import imaging
@@ -38,6 +40,7 @@ class Request:
     """What to prepare: pictures with their splits, at `size` pixels, under a name.
 
     `skip_unreadable`: leave pictures out that cannot be decoded, instead of refusing.
+    `announce`: print which these are.
     """
 
     listing: Listing
@@ -45,6 +48,7 @@ class Request:
     pictures: list[Picture]
     size: int
     skip_unreadable: bool = False
+    announce: bool = True
 
     @property
     def bytes(self) -> int:
@@ -67,7 +71,7 @@ def prepare(request: Request) -> Dataset:
 
     Raises:
         MedvitError: pictures that cannot be decoded, or too little disk space. What was decoded stays for the
-            next attempt.
+            next attempt with the same files; one with other files, of a dataset of this name, removes it.
     """
     root, key = cache_root(), request.key
     keys = root / "keys"
@@ -75,15 +79,18 @@ def prepare(request: Request) -> Dataset:
         keys.mkdir(parents=True, exist_ok=True)
         with FileLock(keys / f"{key}.lock"):
             for name in (key, f"{key}-partial")[: 1 + request.skip_unreadable]:
-                if dataset := _find(keys / name):
+                if dataset := _find(request, keys / name):
                     return dataset
-            part = root / f".{key}.part"
+            part = root / f".{request.name}.{key}.part"
+            _remove_stale(request, part)
             failures = _decode_all(request, part)
             _check_failures(request, failures)
             dataset = _finish(request, part)
             name = f"{key}-partial" if failures else key
+            left_out = [request.pictures[i].name for i in sorted(failures)]
             with atomic_file(keys / name, "w") as file:
-                json.dump(to_json(dataset), file)
+                json.dump(to_json(dataset) | {"left_out": left_out}, file)
+            _announce(request, left_out)
             return dataset
     except OSError as error:
         raise MedvitError(
@@ -92,15 +99,49 @@ def prepare(request: Request) -> Dataset:
         ) from error
 
 
-def _find(path: Path) -> Dataset | None:
+def load_groups(dataset: Dataset, split: str) -> list[str]:
+    """Return the group of each prepared picture of a split, in the order of its arrays; "" without one."""
+    with (folder_of(dataset) / "pictures.csv").open(newline="", encoding="utf-8") as file:
+        return [row["group"] for row in csv.DictReader(file) if row["split"] == split]
+
+
+def _find(request: Request, path: Path) -> Dataset | None:
     """The prepared dataset of a key."""
     try:
-        dataset = from_json(json.loads(path.read_text()))
+        facts = json.loads(path.read_text())
+        dataset = from_json(facts)
         for split in SPLITS:
             load_split(dataset, split)
     except (OSError, ValueError, MedvitError):
         return None
+    left_out = facts.get("left_out", [])
+    _update_names(request, dataset, set(left_out))
+    _announce(request, left_out)
     return dataset
+
+
+def _update_names(request: Request, dataset: Dataset, left_out: set[str]) -> None:
+    """Write names and groups anew where a later request gave the same pixels and labels other ones."""
+    path = folder_of(dataset) / "pictures.csv"
+    names = _names(picture for picture in request.pictures if picture.name not in left_out)
+    if not path.is_file() or path.read_bytes() != names:
+        with atomic_file(path) as file:
+            file.write(names)
+
+
+def _announce(request: Request, left_out: list[str]) -> None:
+    if request.announce and left_out:
+        print(f"Left out {len(left_out):,} pictures that cannot be decoded: {few(left_out)}", flush=True)
+
+
+def _remove_stale(request: Request, part: Path) -> None:
+    """Delete what other attempts at a dataset of this name have left behind, unless one is going on."""
+    for other in part.parent.glob(f".{request.name}.*.part"):
+        key = other.name.split(".")[-2]
+        with suppress(Timeout):
+            if other != part:
+                with FileLock(part.parent / "keys" / f"{key}.lock", timeout=0):
+                    shutil.rmtree(other, ignore_errors=True)
 
 
 def _decode_all(request: Request, part: Path) -> dict[int, str]:
@@ -230,7 +271,7 @@ def _finish(request: Request, part: Path) -> Dataset:
     kept = state != UNREADABLE
     grey = bool((state[kept] == GREY).all())
     digest = hashlib.sha256(json.dumps([request.size, request.listing.classes]).encode())
-    rows: list[tuple[str, int, Picture]] = []
+    samples = {}
     for split in SPLITS:
         members = np.flatnonzero([picture.split == split for picture in request.pictures])
         chosen = members[kept[members]]
@@ -240,13 +281,12 @@ def _finish(request: Request, part: Path) -> Dataset:
         np.save(part / f"{split}_labels.npy", labels)
         np.save(part / f"{split}_sha256.npy", hashes[chosen])
         digest.update(labels.tobytes() + hashes[chosen].tobytes())
-        rows += [(split, i, picture) for i, picture in enumerate(pictures)]
-    samples = {split: sum(row[0] == split for row in rows) for split in SPLITS}
+        samples[split] = len(pictures)
     dataset = own_dataset(
         request.name, request.listing.title, request.listing.classes, 1 if grey else 3, samples,
         digest.hexdigest(), request.size,
     )  # fmt: skip
-    _write_names(part / "pictures.csv", rows)
+    (part / "pictures.csv").write_bytes(_names(request.pictures[i] for i in np.flatnonzero(kept)))
     (part / "dataset.json").write_text(json.dumps(to_json(dataset), indent=1) + "\n")
     for name in ("state.npy", "hashes.npy"):
         (part / name).unlink()
@@ -271,9 +311,13 @@ def _rewrite(path: Path, kept: np.ndarray, grey: bool) -> None:
     path.with_suffix(".new").replace(path)
 
 
-def _write_names(path: Path, rows: Sequence[tuple[str, int, Picture]]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["split", "index", "file_name", "label", "group"])
-        for split, i, picture in rows:
-            writer.writerow([split, i, picture.name, picture.label, picture.group or ""])
+def _names(pictures: Iterable[Picture]) -> bytes:
+    """The content of pictures.csv: the name, label and group of each picture, by its place in its split."""
+    pictures = list(pictures)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["split", "index", "file_name", "label", "group"])
+    for split in SPLITS:
+        members = (picture for picture in pictures if picture.split == split)
+        writer.writerows([split, i, p.name, p.label, p.group or ""] for i, p in enumerate(members))
+    return text.getvalue().encode(errors="backslashreplace")

@@ -101,8 +101,8 @@ SETTINGS = {
         conformal_level=0.99,
         rotatable=True,
         augmentation=COLOUR,
-        from_scratch=FROM_SCRATCH | dict(epochs=90),
-        fine_tuning=FINE_TUNING | dict(epochs=30),
+        from_scratch=FROM_SCRATCH | dict(epochs=60),
+        fine_tuning=FINE_TUNING | dict(epochs=20),
         seeds=3,
         corruptions={
             "pixelate": (0.6, 0.5, 0.4, 0.3, 0.25),

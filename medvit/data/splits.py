@@ -1,7 +1,9 @@
 """Assign pictures to splits: as given, else drawn at random, stratified by class, with a fixed seed."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
@@ -11,7 +13,8 @@ from medvit.errors import MedvitError
 from medvit.slow_imports import sklearn_model_selection
 
 HELD_OUT = 0.15  # fraction of the pictures in each of val and test
-GROUP_FOLDS = 7  # of the pictures of groups, one fold is val and one is test
+GROUP_FOLDS = 7  # of the pictures of groups, one fold is val and one is test; fewer where that cannot be
+GROUP_ATTEMPTS = 5  # random divisions into as many folds
 
 
 def assign(listing: Listing, seed: int = 0) -> list[Picture]:
@@ -59,17 +62,37 @@ def _draw(labels: np.ndarray, _groups: Sequence[str | None], count: int, seed: i
 
 
 def _draw_groups(labels: np.ndarray, groups: Sequence[str | None], count: int, seed: int) -> list[list[int]]:
-    """As `_draw`, with whole groups; a picture without a group is one of its own."""
+    """As `_draw`, with whole groups; a picture without a group is one of its own.
+
+    Each part is a fold. Of several random divisions into folds, the first is taken where all classes are in
+    each part and in the rest.
+    """
     # A tuple for each group, as a group might be called like a number.
     keys = [(group, -1) if group else ("", i) for i, group in enumerate(groups)]
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     ids = np.array([numbers[key] for key in keys])
-    if len(numbers) < 3:
-        raise MedvitError(f"There are {len(numbers)} groups; three splits need at least three.")
-    folds = min(GROUP_FOLDS, len(numbers))
-    splitter = sklearn_model_selection.StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    parts = [held_out.tolist() for _, held_out in splitter.split(labels, labels, ids)]
-    return parts[:count]
+    if len(numbers) <= count:
+        raise MedvitError(f"There are {len(numbers)} groups to draw {count + 1} splits from; each needs one.")
+    labels = np.unique(labels, return_inverse=True)[1]
+    most_folds = min(GROUP_FOLDS, len(numbers), np.bincount(labels).max())
+    tries = [(n, seed + k) for n in range(most_folds, count, -1) for k in range(GROUP_ATTEMPTS)]
+    if min(len(np.unique(ids[labels == label])) for label in range(labels.max() + 1)) <= count:
+        tries = tries[:1]  # none can be complete
+    folds: list[np.ndarray] = [np.array([], int)] * count
+    for number, random_state in tries:
+        folds = _folds(labels, ids, number, random_state)
+        has = np.array([np.bincount(labels[fold], minlength=labels.max() + 1) > 0 for fold in folds])
+        for chosen in combinations(range(number), count):
+            if has[list(chosen)].all() and np.delete(has, chosen, 0).any(0).all():
+                return [folds[k].tolist() for k in chosen]
+    return [fold.tolist() for fold in folds[:count]]
+
+
+def _folds(labels: np.ndarray, ids: np.ndarray, number: int, seed: int) -> list[np.ndarray]:
+    splitter = sklearn_model_selection.StratifiedGroupKFold(number, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class has fewer pictures than there are folds
+        return [held_out for _, held_out in splitter.split(labels, labels, ids)]
 
 
 def _check_groups(listing: Listing, pictures: list[Picture]) -> None:

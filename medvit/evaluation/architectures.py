@@ -1,4 +1,4 @@
-"""Compare architectures that were trained from scratch with one recipe and the same seeds."""
+"""Tables that compare models from scratch with one recipe and the same seeds: architectures, ablation."""
 
 import math
 import statistics
@@ -8,9 +8,11 @@ from typing import Any
 from scipy import stats
 
 from medvit.checkpoint import Checkpoint
+from medvit.data import medmnist
 from medvit.models import TITLES
 
 ARCHITECTURES = ("cnn", "vit", "spt_lsa")
+NEITHER = "neither: plain ViT"  # the reference in ablation.csv
 MAY_DIFFER = {"learning_rate", "image_size"}  # between recipes of equal budget
 
 
@@ -72,10 +74,38 @@ def _row(models: Mapping[str, Checkpoint]) -> list[str]:
         auc = statistics.fmean(_per_seed(checkpoint, "test_auc"))
         mean, spread = statistics.fmean(accuracy[name]), statistics.stdev(accuracy[name])
         cells.append(f"{100 * mean:.1f} ± {100 * spread:.1f}, AUC {auc:.3f}")
-    for reference in ("vit", "cnn"):
-        mean, low, high = paired_difference(accuracy["spt_lsa"], accuracy[reference])
-        cells.append(f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})")
+    cells += [_difference_cell(accuracy["spt_lsa"], accuracy[reference]) for reference in ("vit", "cnn")]
     return cells
+
+
+def ablation_table(rows: Iterable[Mapping[str, str]]) -> str:
+    """Return a Markdown table of the variants of SPT-LSA, from the rows of ablation.csv.
+
+    One row for each dataset and variant. Differences are from the variant with neither part, in points of
+    test accuracy, paired over seeds.
+    """
+    rows = list(rows)
+    accuracy = {
+        (row["subset"], row["recipe"]): [float(value) / 100 for value in row["test_each_seed"].split()]
+        for row in rows
+    }
+    columns = ["", "variant", "seeds", "test accuracy", "AUC", "difference from neither"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for row in rows:
+        subset, variant = row["subset"], row["recipe"]
+        values = accuracy[subset, variant]
+        mean, spread = statistics.fmean(values), statistics.stdev(values)
+        difference = "" if variant == NEITHER else _difference_cell(values, accuracy[subset, NEITHER])
+        lines.append(
+            f"| {medmnist.get(subset).title} | {variant} | {len(values)} | "
+            f"{100 * mean:.1f} ± {100 * spread:.1f} | {float(row['test_auc']):.3f} | {difference} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _difference_cell(values: Sequence[float], reference: Sequence[float]) -> str:
+    mean, low, high = paired_difference(values, reference)
+    return f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def _per_seed(checkpoint: Checkpoint, key: str) -> list[float]:

@@ -22,6 +22,11 @@ from medvit.imaging.preprocess import to_tensor
 SIDE = 224  # pixels, for which the severities are defined
 
 
+def luminance(x: Tensor) -> Tensor:
+    """Grey values (B, 1, H, W), weighted as in Pillow's mode "L" (ITU-R BT.601)."""
+    return (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
 def pixelate(x: Tensor, factor: float) -> Tensor:
     small = F.interpolate(x, scale_factor=factor, mode="area", recompute_scale_factor=True)
     return F.interpolate(small, x.shape[-2:], mode="nearest-exact")
@@ -90,7 +95,7 @@ def brightness(x: Tensor, factor: float) -> Tensor:
 
 
 def contrast(x: Tensor, factor: float) -> Tensor:
-    grey = (x * x.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1).mean((1, 2)).view(-1, 1, 1, 1)
+    grey = luminance(x)[:, 0].mean((1, 2)).view(-1, 1, 1, 1)
     return grey + factor * (x - grey)
 
 

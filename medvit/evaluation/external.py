@@ -31,7 +31,7 @@ from medvit.errors import MedvitError
 from medvit.evaluation.inference import hardware, predict
 from medvit.evaluation.metrics import evaluate
 from medvit.explain.model_folder import find_folder
-from medvit.imaging import Preprocessing, to_tensor
+from medvit.imaging import Preprocessing, resize, to_tensor
 from medvit.models import folder_check, timm_models
 from medvit.models.features import classifier, forward_with_features
 
@@ -67,15 +67,20 @@ def open_external(source: str, dataset: Dataset) -> MatchedModel:
     """Open a model by folder, hub id or name of timm, and match its classes with those of a dataset.
 
     Raises:
-        MedvitError: it is no usable image classifier, or it lacks classes of the dataset.
+        MedvitError: it is no usable image classifier, it prepares its pictures by more than resizing and
+            normalising, or it lacks classes of the dataset.
     """
     explainer = explain.Explainer(source)
+    explainer.preparation.check(source)
     columns, left_out = match_classes(dataset.classes, explainer.classes, source)
     return MatchedModel(source, explainer, columns, left_out)
 
 
 def match_classes(wanted: Sequence[str], classes: Sequence[str], source: str) -> tuple[list[int], list[str]]:
     """Match class names, without regard to case, spaces, hyphens and underscores.
+
+    A whole name comes before a part of one between commas: ImageNet's "partridge" is not its "ruffed grouse,
+    partridge, Bonasa umbellus".
 
     Returns:
         the index in `classes` of each wanted class, and the classes that none was matched with.
@@ -85,7 +90,10 @@ def match_classes(wanted: Sequence[str], classes: Sequence[str], source: str) ->
     """
     places: dict[str, list[int]] = {}
     for i, name in enumerate(classes):
-        for alias in {_plain(name), *(map(_plain, name.split(",")) if len(classes) > 500 else ())}:
+        places.setdefault(_plain(name), []).append(i)
+    whole = set(places)
+    for i, name in enumerate(classes if len(classes) > 500 else ()):
+        for alias in set(map(_plain, name.split(","))) - whole:
             places.setdefault(alias, []).append(i)
     missing = [name for name in wanted if _plain(name) not in places]
     if missing:
@@ -109,31 +117,32 @@ def _plain(name: str) -> str:
 def predict_split(
     model: MatchedModel, dataset: Dataset, split: str, size: int, data_root: str | Path | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits (N, C of the model) of a split by the model as it is, and labels (N,) of the dataset."""
+    """Return logits (N, C of the model) of a split by the model as it is, and labels (N,) of the dataset.
+
+    The square images are resized to the input of the model, which need not be square.
+    """
     images, labels = load_split(dataset, split, size, data_root)
-    explainer = explain.Explainer(model.explainer.model, preprocessing_of(model))
-    bgr = model.explainer.preparation.normalization.bgr
+    explainer = model.explainer
+    input_size = explainer.preparation.input_size
     parts = []
     for start in tqdm(range(0, len(images), BATCH), model.name, leave=False, disable=None, unit="batch"):
-        pixels = to_tensor(images[start : start + BATCH])
-        parts.append(explainer.logits(pixels.flip(1) if bgr else pixels).numpy())
+        pixels = to_tensor(images[start : start + BATCH]).float()
+        if pixels.shape[-2:] != input_size:
+            pixels = 255 * resize(pixels / 255, input_size)
+        parts.append(explainer.logits(pixels).numpy())
     return np.concatenate(parts), labels
 
 
 def preprocessing_of(model: MatchedModel) -> Preprocessing:
-    """Return the preprocessing of the model for source images, for blue, green, red where it wants these.
+    """Return the preprocessing of a checkpoint folder that holds the model.
 
     Raises:
-        MedvitError: its input is not square, or it does more than resize and normalise.
+        MedvitError: as `restrict`.
     """
     preparation = model.explainer.preparation
     height, width = preparation.input_size
     if height != width:
-        raise MedvitError(
-            f"The model {model.source} takes inputs of {width} x {height} pixels; models of square inputs "
-            "can be measured."
-        )
-    preparation.check(model.source)
+        raise MedvitError(f"its input of {width} x {height} pixels is not square")
     normalization = preparation.normalization
     return Preprocessing(height, normalization.mean, normalization.std, normalization.rescale_factor)
 

@@ -33,14 +33,14 @@ def cross_entropy(labels: np.ndarray, probs: np.ndarray) -> float:
     return float(-np.log(probs[np.arange(len(labels)), labels]).mean())
 
 
-def wilson(successes: int, total: int) -> Interval:
+def wilson(successes: float, total: int) -> Interval:
     """The 95 % Wilson score interval of a proportion."""
     low, high = wilson_intervals(np.array(successes), np.array(total))
     return float(low), float(high)
 
 
-def auc(labels: np.ndarray, scores: np.ndarray, task: str) -> tuple[float, Interval]:
-    """Area under the ROC curve as medmnist's Evaluator has it, and its 95 % DeLong interval.
+def auc(labels: np.ndarray, scores: np.ndarray, task: str) -> tuple[float, Interval | None]:
+    """Area under the ROC curve as medmnist's Evaluator has it, and its 95 % DeLong interval, if it has one.
 
     For two classes it is that of the last class, else the mean over the classes that have a curve.
     """
@@ -90,6 +90,17 @@ def _correct(each: OneVsRest, multi_label: bool) -> np.ndarray:
     return right if multi_label else right.all(1)
 
 
+def _quadratic_kappa(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    """Cohen's kappa with quadratic weights, NaN where there is one grade only.
+
+    scikit-learn takes the distance of two grades from all of them, whether or not they occur.
+    """
+    if len({*labels.tolist(), *predicted.tolist()}) == 1:
+        return np.nan
+    grades = list(range(classes))
+    return float(sklearn_metrics.cohen_kappa_score(labels, predicted, labels=grades, weights="quadratic"))
+
+
 def evaluate(logits: np.ndarray, labels: np.ndarray, task: str, classes: tuple[str, ...]) -> dict[str, Any]:
     """All metrics of one split, as card.json holds them.
 
@@ -98,8 +109,9 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, task: str, classes: tuple[s
 
     Returns:
         accuracy (for a multi-label task the mean over labels, as medmnist has it) with its Wilson interval,
-        balanced accuracy, macro precision, recall and F1, AUC with its DeLong interval, loss, and `per_class`
-        with the same for each class and its support. Ordinal tasks add quadratic weighted kappa and mean
+        for which an image is one observation, balanced accuracy, macro precision, recall and F1, AUC with its
+        DeLong interval (None where it cannot be estimated), loss, and `per_class` with the same for each
+        class and its support. Ordinal tasks add quadratic weighted kappa and mean
         absolute error.
     """
     multi_label = task == "multi-label, binary-class"
@@ -111,7 +123,7 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, task: str, classes: tuple[s
     metrics = {
         "n": len(labels),
         "accuracy": float(correct.mean()),
-        "accuracy_interval": wilson(correct.sum(), correct.size),
+        "accuracy_interval": wilson(correct.mean() * len(labels), len(labels)),
         "balanced_accuracy": float(balanced.mean()),
         "macro_precision": float(each.precision.mean()),
         "macro_recall": float(each.recall.mean()),
@@ -122,8 +134,7 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, task: str, classes: tuple[s
     }
     if task == "ordinal-regression":
         predicted = logits.argmax(1)
-        kappa = sklearn_metrics.cohen_kappa_score(labels, predicted, weights="quadratic")
-        metrics["quadratic_kappa"] = float(kappa)
+        metrics["quadratic_kappa"] = _quadratic_kappa(labels, predicted, logits.shape[1])
         metrics["mean_absolute_error"] = float(np.abs(predicted - labels).mean())
     metrics["per_class"] = {
         row.name: {key: getattr(row, key) for key in PER_CLASS} for row in per_class(labels, probs, classes)

@@ -33,7 +33,7 @@ class OneVsRest:
     """Metrics of each class (C,) and their 95 % intervals (C, 2), each computed when it is first read.
 
     Precision, recall and F1 are 0 where nothing is predicted or true. The AUC and the average precision of a
-    class that has no images, or all of them, are NaN, and so is every interval that rests on no image.
+    class that has no images, or all of them, are NaN, and so is every interval that cannot be estimated.
 
     `truth`, `predicted`: bool (N, C). `scores`: (N, C).
     """
@@ -105,12 +105,16 @@ class OneVsRest:
 
     @cached_property
     def f1_interval(self) -> np.ndarray:
-        """Percentiles of 2,000 bootstrap draws of the images, always the same ones."""
+        """Percentiles of 2,000 bootstrap draws of the images, always the same ones.
+
+        NaN where all draws are equal, as at an F1 of 0 or 1, which says nothing about other images.
+        """
         fractions = self.counts.T / len(self.truth)  # (C, 4)
         rng = np.random.default_rng(0)
         draws = rng.multinomial(len(self.truth), fractions, (BOOTSTRAP_DRAWS, len(fractions)))
         low_high = np.percentile(_f1(np.moveaxis(draws, -1, 0)), [2.5, 97.5], axis=0).T
-        return np.where(self.support[:, None] > 0, low_high, np.nan)
+        varies = (self.support > 0) & (low_high[:, 0] < low_high[:, 1])
+        return np.where(varies[:, None], low_high, np.nan)
 
     @cached_property
     def has_curve(self) -> np.ndarray:
@@ -147,21 +151,33 @@ class OneVsRest:
         return result
 
     @cached_property
+    def _has_variance(self) -> np.ndarray:
+        """Which classes have at least two images on either side of their curve, bool (C,)."""
+        return (self.support >= 2) & (self.support <= len(self.truth) - 2)
+
+    @cached_property
     def auc_interval(self) -> np.ndarray:
-        """By the method of DeLong et al. (1988), on the logit scale."""
-        return _logit_interval(self.auc, np.sqrt((self._auc_deviations**2).sum(0)))
+        """By the method of DeLong et al. (1988), on the logit scale.
 
-    def mean_auc(self) -> tuple[float, Interval]:
-        """The mean AUC over the classes that have a curve, and its DeLong interval; NaN where none has one.
+        NaN where the variance cannot be estimated: for a class that has one image, or all but one, and for a
+        perfect ranking.
+        """
+        intervals = _logit_interval(self.auc, np.sqrt((self._auc_deviations**2).sum(0)))
+        return np.where(self._has_variance[:, None], intervals, np.nan)
 
-        The deviations are averaged image by image, so that their correlation between classes counts.
+    def mean_auc(self) -> tuple[float, Interval | None]:
+        """The mean AUC over the classes that have a curve, NaN where none has one, and its DeLong interval.
+
+        The deviations are averaged image by image, so that their correlation between classes counts. The
+        interval is None where the variance of one of the classes, or of the mean, cannot be estimated.
         """
         if not self.has_curve.any():
-            return np.nan, (np.nan, np.nan)
+            return np.nan, None
         mean = self.auc[self.has_curve].mean()
         deviations = self._auc_deviations[:, self.has_curve].mean(1)
-        low, high = _logit_interval(mean, np.sqrt((deviations**2).sum()))
-        return float(mean), (float(low), float(high))
+        low, high = _logit_interval(mean, np.sqrt((deviations**2).sum())).tolist()
+        known = self._has_variance[self.has_curve].all() and np.isfinite(low)
+        return float(mean), (low, high) if known else None
 
     @cached_property
     def average_precision(self) -> np.ndarray:
@@ -179,7 +195,11 @@ def _f1(counts: np.ndarray) -> np.ndarray:
 
 
 def _logit_interval(area: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """The 95 % interval (..., 2) of an area (...,) and its standard deviation, symmetric in log odds."""
+    """The 95 % interval (..., 2) of an area (...,) and its standard deviation, symmetric in log odds.
+
+    NaN where the deviation is zero, which says that it cannot be estimated.
+    """
+    deviation = np.where(deviation > 0, deviation, np.nan)
     inside = np.clip(area, 1e-6, 1 - 1e-6)
     spread = Z * deviation / (inside * (1 - inside))
     centre = scipy_special.logit(inside)
@@ -188,7 +208,7 @@ def _logit_interval(area: np.ndarray, deviation: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Metrics of one class against the rest; an interval is None where it rests on no image."""
+    """Metrics of one class against the rest; an interval is None where it cannot be estimated."""
 
     name: str
     support: int

@@ -56,7 +56,7 @@ def recompute(
 def csv_row(checkpoint: Checkpoint, test: dict[str, Any]) -> dict[str, Any]:
     """One row of metrics.csv."""
     accuracy_low, accuracy_high = test["accuracy_interval"]
-    auc_low, auc_high = test["auc_interval"]
+    auc_low, auc_high = test["auc_interval"] or ("", "")
     seeds = checkpoint.seed_accuracies or [test["accuracy"]]
     return {
         **checkpoint.card,

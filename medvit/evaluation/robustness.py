@@ -92,7 +92,7 @@ def _corrupt(images: np.ndarray, subset: str, name: str, severity: int) -> np.nd
         large = F.interpolate(small, (corruptions.SIDE,) * 2, mode="bicubic").clamp(0, 1)
         large = corruptions.corrupt(large, subset, name, severity)
         if images.ndim == 3:
-            large = large.mean(1, keepdim=True).expand_as(large)
+            large = corruptions.luminance(large).expand_as(large)
         small = F.interpolate(large, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
         parts.append((small * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(parts)

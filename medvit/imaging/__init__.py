@@ -1,7 +1,7 @@
 """From any image file to the tensor that a model takes."""
 
 from medvit.imaging.decode import FORMATS, ImageInput, open_image, read_source
-from medvit.imaging.preprocess import Preprocessing, to_source, to_tensor
+from medvit.imaging.preprocess import Preprocessing, resize, to_source, to_tensor
 
 __all__ = [
     "FORMATS",
@@ -9,6 +9,7 @@ __all__ = [
     "Preprocessing",
     "open_image",
     "read_source",
+    "resize",
     "to_source",
     "to_tensor",
 ]

@@ -3,6 +3,7 @@
 import errno
 import io
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from medvit import limits
-from medvit.errors import MedvitError
+from medvit.errors import MedvitError, reason
 from medvit.imaging import dicom, sanitize
 from medvit.imaging.preprocess import to_source
 from medvit.memory import LargeImageLock
@@ -19,7 +20,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 # Everything that Pillow's decoders raise on damaged files.
 DECODER_ERRORS = (
     OSError, ValueError, SyntaxError, EOFError, MemoryError, IndexError, KeyError, TypeError, OverflowError,
+    struct.error,
 )  # fmt: skip
+WHITES = (1, *(2**bits - 1 for bits in (8, 10, 12, 14, 16)))  # of grey values in the usual ranges
+TIFF_PHOTOMETRIC = 262  # the tag PhotometricInterpretation
 STRIP_PIXELS = 1_000_000  # converted at a time
 
 ImageInput = str | Path | bytes | Image.Image | np.ndarray
@@ -28,9 +32,12 @@ ImageInput = str | Path | bytes | Image.Image | np.ndarray
 def open_image(source: ImageInput) -> Image.Image:
     """Decode an image of unknown origin into an upright 8-bit RGB image.
 
-    Of an animation the first frame is taken; transparent pixels are blended with white; 16-bit grey is scaled
-    to 8 bits and not clipped; the EXIF orientation is applied. Single-frame DICOM files are read if pydicom
-    is installed.
+    Of an animation the first frame is taken; transparent pixels are blended with white; the EXIF orientation
+    is applied. Single-frame DICOM files are read if pydicom is installed.
+
+    Grey values of more than 8 bits are scaled to 0..255: from 0..1 where none is larger, else from the range
+    of the fewest of 8, 10, 12, 14 or 16 bits that their maximum fits into, or from 0 to a larger maximum.
+    Where some are negative, the minimum becomes black and the maximum white.
 
     Args:
         source: a path, the bytes of a file, a Pillow image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
@@ -55,7 +62,12 @@ def _open(source: ImageInput, lock: LargeImageLock) -> Image.Image:
     if isinstance(source, np.ndarray):
         source = _from_array(source)
     if isinstance(source, Image.Image):
-        return _to_rgb(ImageOps.exif_transpose(source))
+        if 0 in source.size:
+            raise MedvitError("The image has no pixels.")
+        try:
+            return _to_rgb(ImageOps.exif_transpose(source))  # a file that Pillow opened is read here
+        except DECODER_ERRORS as error:
+            raise _damaged(error) from error
     data = _read(source)
     if dicom.is_dicom(data):
         return dicom.open_dicom(data, lock)
@@ -71,7 +83,11 @@ def _open(source: ImageInput, lock: LargeImageLock) -> Image.Image:
             f"The image is too large; at most {limits.IMAGE_PIXELS // 10**6} million pixels are accepted."
         ) from None
     except DECODER_ERRORS as error:
-        raise MedvitError(f"The image is damaged and cannot be decoded ({type(error).__name__}).") from error
+        raise _damaged(error) from error
+
+
+def _damaged(error: Exception) -> MedvitError:
+    return MedvitError(f"The image is damaged and cannot be decoded ({type(error).__name__}).")
 
 
 def _read(source: str | Path | bytes) -> bytes:
@@ -85,8 +101,8 @@ def _read(source: str | Path | bytes) -> bytes:
             if not stat.S_ISREG(status.st_mode):  # reading a device or a pipe might never end
                 raise OSError(errno.EINVAL, "not a file")
             size = status.st_size
-        except OSError as error:
-            raise MedvitError(f"The image {source.name!r} cannot be opened ({error.strerror}).") from error
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            raise MedvitError(f"The image {source.name!r} cannot be opened ({reason(error)}).") from error
     if size > limits.IMAGE_BYTES:
         raise MedvitError(
             f"The file has {size >> 20} MB; at most {limits.IMAGE_BYTES >> 20} MB are accepted."
@@ -108,6 +124,9 @@ def _decode(data: bytes, lock: LargeImageLock) -> Image.Image:
         sanitize.check_scans(data, pixels)
         if pixels > limits.LARGE_IMAGE_PIXELS:
             lock.acquire()
+        image.getexif()  # keeps the orientation
+        for name in ("exif", "xmp"):  # else Pillow writes them anew, which fails for a tag of another type
+            image.info.pop(name, None)
         ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image)
 
@@ -126,11 +145,18 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     deep = image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
     if not deep and not image.has_transparency_data:
         return image.convert("RGB")
-    scale = _scale_to_8_bit(image) if deep else 1.0
+    low, high = _grey_range(image) if deep else (0.0, 255.0)
+    if getattr(image, "tag_v2", {}).get(TIFF_PHOTOMETRIC) == 0:  # white is 0; of 8 bits Pillow inverts it
+        low, high = high, low
+    scale = 255 / (high - low or 1)
+    transparent = image.info.get("transparency") if deep else None
     result = Image.new("RGB", image.size)
     for top, strip in _strips(image):  # all at once, forty million pixels would take a gigabyte
         if deep:
-            grey = np.clip(np.rint(_finite(strip) * scale), 0, 255).astype(np.uint8)
+            values = _finite(strip)
+            grey = np.clip(np.rint((values - low) * scale), 0, 255).astype(np.uint8)
+            if transparent is not None:
+                grey[values == transparent] = 255
             strip = Image.fromarray(grey)
         else:
             strip = strip.convert("RGBA")
@@ -149,7 +175,10 @@ def _finite(grey: Image.Image) -> np.ndarray:
     return np.nan_to_num(np.asarray(grey).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _scale_to_8_bit(image: Image.Image) -> float:
-    """The factor from grey values of more than 8 bits to 0..255; their maximum tells which range they use."""
-    largest = max(_finite(strip).max() for _, strip in _strips(image))
-    return 255.0 if largest <= 1 else 1.0 if largest <= 255 else 255.0 / 65535.0
+def _grey_range(image: Image.Image) -> tuple[float, float]:
+    """The grey values that become 0 and 255; see `open_image`."""
+    extremes = [(grey.min(), grey.max()) for grey in (_finite(strip) for _, strip in _strips(image))]
+    low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
+    if low < 0:
+        return low, high
+    return 0.0, next((float(white) for white in WHITES if high <= white), high)

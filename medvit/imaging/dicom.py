@@ -165,15 +165,17 @@ def _to_8_bit(dataset: Any) -> np.ndarray:
     if pixels.ndim == 3:
         return (pixels >> max(0, int(dataset.BitsStored) - 8)).astype(np.uint8)
     values = pydicom_pixels.apply_modality_lut(pixels, dataset)
-    if "WindowWidth" in dataset or "VOILUTSequence" in dataset:
-        # The window maps values far below and far above it to its black and its white.
-        ends = np.array([[values.min() - 1e6, values.max() + 1e6]])
-        if "VOILUTSequence" in dataset:
-            ends = ends.astype(values.dtype)
-        low, high = np.ravel(pydicom_pixels.apply_voi_lut(ends, dataset))
+    if dataset.get("VOILUTSequence"):
+        low, high = 0.0, 2.0 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1
         values = pydicom_pixels.apply_voi_lut(values, dataset)
+    elif all(dataset.get(name) not in (None, "") for name in ("WindowCenter", "WindowWidth")):
+        # The window maps values far below and far above it to its black and its white.
+        ends = np.array([[float(values.min()) - 1e6, float(values.max()) + 1e6]])
+        low, high = np.ravel(pydicom_pixels.apply_voi_lut(ends, dataset, prefer_lut=False))
+        values = pydicom_pixels.apply_voi_lut(values, dataset, prefer_lut=False)
     else:
-        low, high = values.min(), values.max()
+        inside = values[pixels != dataset.get("PixelPaddingValue")]
+        low, high = (float(end(inside if inside.size else values)) for end in (np.min, np.max))
     fraction = (values.astype(np.float32) - low) / (high - low if high > low else 1)
     grey = np.rint(fraction.clip(0, 1) * 255).astype(np.uint8)
     return 255 - grey if interpretation == "MONOCHROME1" else grey

@@ -70,7 +70,7 @@ class Row:
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
-def list_files(paths: Iterable[Path], limited: bool = True) -> list[File]:
+def list_files(paths: Iterable[Path], limited: bool = True, full_names: bool = False) -> list[File]:
     """List the files among `paths`: files themselves, those in folders, and those inside zips.
 
     Hidden ones (names that start with a dot, macOS's ``__MACOSX``) and the folders in a zip are left out, but
@@ -78,13 +78,14 @@ def list_files(paths: Iterable[Path], limited: bool = True) -> list[File]:
 
     Args:
         limited: refuse more than BULK_FILES files or BULK_BYTES bytes, as the app does.
+        full_names: begin the names with the paths, which tells equal names in several folders apart.
 
     Raises:
         MedvitError: no file, a limit exceeded, or a zip without a readable table of contents.
     """
     files: list[File] = []
     most = limits.BULK_FILES if limited else None
-    size, entries = 0, (entry for path in paths for entry in _files_in(path, most))
+    size, entries = 0, (entry for path in paths for entry in _files_in(path, most, full_names))
     for count, (file, skipped) in enumerate(entries, start=1):
         size += file.bytes
         if limited and (count > limits.BULK_FILES or size > limits.BULK_BYTES):
@@ -104,26 +105,35 @@ def _too_many() -> MedvitError:
     )
 
 
-def _files_in(path: Path, most: int | None) -> Iterator[tuple[File, bool]]:
+def _files_in(path: Path, most: int | None, full_names: bool) -> Iterator[tuple[File, bool]]:
     """Files of a path, and all entries of a zip, each with whether it is to be skipped.
 
     A zip with more than `most` entries is refused before they are parsed, which takes long.
     """
-    if path.is_dir():
+
+    def displayed(name: str) -> str:
+        return display_name((path / name).as_posix() if full_names else name)
+
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # such as a name that is too long
+        raise MedvitError(f"{display_name(str(path))} cannot be opened ({error.strerror}).") from error
+    if is_folder:
         for file in sorted(path.rglob("*")):
             if file.is_file():
                 name = file.relative_to(path).as_posix()
-                yield File(display_name(name), file, None, file.stat().st_size), _is_hidden(name)
-    elif not path.is_file():
+                yield File(displayed(name), file, None, file.stat().st_size), _is_hidden(name)
+    elif not is_file:
         raise MedvitError(f"There is no file or folder {display_name(str(path))}.")
     elif path.suffix.lower() == ".zip":
         with _open_zip(path, most) as archive:
             for number, member in enumerate(archive.infolist()):
                 name = member.filename
                 skipped = member.is_dir() or _is_hidden(name)
-                yield File(display_name(name), path, number, member.file_size), skipped
+                yield File(displayed(name), path, number, member.file_size), skipped
     else:
-        yield File(display_name(path.name), path, None, path.stat().st_size), False
+        name = path.as_posix() if full_names else path.name
+        yield File(display_name(name), path, None, path.stat().st_size), False
 
 
 def _is_hidden(name: str) -> bool:

@@ -121,7 +121,7 @@ def _open(source: str, name: str) -> ExternalPredictor:
         given=source,
         name=name,
         classes=classes,
-        multi_label=explainer.multi_label,
+        multi_label=explainer.multi_label or len(classes) == 1,
         facts=_facts(source, explainer),
     )
     return ExternalPredictor(item, explainer)

@@ -32,7 +32,7 @@ def prepare(
 
 
 def of_one_dataset(checkpoints: Iterable[Checkpoint]) -> tuple[list[Checkpoint], dict[str, str]]:
-    """Leave out checkpoints whose pictures have the same name as others, and are not these.
+    """Leave out checkpoints whose pictures have the name of others, and are not these or not of their size.
 
     Returns:
         the rest, and {folder: why it was left out}.
@@ -42,7 +42,8 @@ def of_one_dataset(checkpoints: Iterable[Checkpoint]) -> tuple[list[Checkpoint],
     first: dict[str, Checkpoint] = {}
     for item in checkpoints:
         other = first.setdefault(item.dataset.name, item)
-        if other.dataset.digest == item.dataset.digest:
+        same_size = other.card["source_size"] == item.card["source_size"]
+        if same_size and other.dataset.digest == item.dataset.digest:
             kept.append(item)
         else:
             problems[str(item.folder)] = (

@@ -5,6 +5,7 @@ from typing import Any
 
 from medvit import explain, plots
 from medvit.errors import MedvitError
+from medvit.inference.explanations import check_method
 from medvit.inference.predictor import Predictor
 from medvit.inference.registry import Registry
 
@@ -30,7 +31,7 @@ def explain_image(
     model: str,
     image: str | None,
     method: str,
-    layer: int,
+    layer: int | None,
     head: int | None,
     target: str,
 ) -> dict[str, Any]:
@@ -48,8 +49,9 @@ def explain_image(
     if target and target not in prediction.classes:
         raise MedvitError(f"There is no class {target!r}. There are: {'; '.join(prediction.classes)}.")
     target_index = prediction.classes.index(target) if target else prediction.top
-    head_index = None if head is None else int(head)
-    heatmap = predictor.heatmap(prediction, method, explain.MapOptions(target_index, int(layer), head_index))
+    layer_index, head_index = -1 if layer is None else int(layer), None if head is None else int(head)
+    method = check_method(predictor, method)
+    heatmap = predictor.heatmap(prediction, method, explain.MapOptions(target_index, layer_index, head_index))
     scaled = explain.scale(heatmap, explain.METHODS[method].signed)
     return {
         "label": prediction.label,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING
 
 from medvit.data import Dataset
@@ -20,6 +21,7 @@ TITLES = {
     "vit_finetuned": "ViT, fine-tuned",
 }
 NAMES = tuple(TITLES)
+MIN_PATCH = 4  # pixels
 DEFAULT_BACKBONE = "WinKawaks/vit-tiny-patch16-224"
 configs = slow_module("medvit.models.configs")
 pretrained = slow_module("medvit.models.pretrained")
@@ -80,12 +82,41 @@ def build(
     if name == "vit_finetuned":
         return pretrained.from_backbone(backbone, image_size, **config_kwargs)
     if image_size:
+        check_image_size(name, image_size, config_kwargs.get("patch_size"))
         config_kwargs["image_size"] = image_size
-        if name != "cnn":  # a grid of 7 or 8 patches a side, as patches of 4 pixels give it at 28
-            config_kwargs.setdefault("patch_size", max(4, image_size // (8 if image_size % 7 else 7)))
+        if name != "cnn":
+            config_kwargs.setdefault("patch_size", _patch_size(image_size))
     model_class = architectures()[name]
     try:
         config = model_class.config_class(**config_kwargs)
     except ValueError as error:
         raise MedvitError(f"There is no such {name}: {error}.") from error
     return model_class(config), Preprocessing(config.image_size)
+
+
+def check_image_size(name: str, image_size: int, patch_size: int | None = None) -> None:
+    """Raise a MedvitError where a ViT from scratch cannot have this input; the text names sizes that it can.
+
+    Args:
+        name: one of `NAMES`.
+        image_size, patch_size: in pixels; None: the patch size that `build` chooses.
+    """
+    if name not in ("vit", "spt_lsa") or image_size <= 0 or not isinstance(patch_size, int | None):
+        return
+
+    def remainder(size: int) -> int:
+        return size % (patch_size or _patch_size(size))
+
+    if remainder(image_size):
+        smaller, larger = range(image_size, 0, -1), count(image_size)
+        sizes = [next((size for size in sizes if not remainder(size)), 0) for sizes in (smaller, larger)]
+        raise MedvitError(
+            f"The image_size {image_size} of {name} is not a multiple of patch_size "
+            f"{patch_size or _patch_size(image_size)}. The nearest sizes that are possible: "
+            f"{' and '.join(str(size) for size in sizes if size)}. Choose one with --image-size or --size."
+        )
+
+
+def _patch_size(image_size: int) -> int:
+    """Of a grid of 7 or 8 patches a side where these have 4 pixels, as at 28; of 4 to 9 patches elsewhere."""
+    return max(MIN_PATCH, image_size // (8 if image_size % 7 else 7))

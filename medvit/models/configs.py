@@ -1,6 +1,12 @@
 """Configurations of the architectures, apart from the models so that AutoConfig loads nothing else."""
 
+import json
+from collections.abc import Callable
+from typing import Any
+
 from transformers.configuration_utils import PretrainedConfig
+
+from medvit.errors import MedvitError
 
 
 class CnnConfig(PretrainedConfig):
@@ -72,3 +78,39 @@ class SptLsaConfig(VitConfig):
         self.spt = spt
         self.lsa = lsa
         super().__init__(**kwargs)
+
+
+Rule = tuple[Callable[[Any], bool], str]  # whether a value is allowed, and which values are
+COUNT: Rule = (lambda value: type(value) is int and 1 <= value <= 4096, "a whole number from 1 to 4096")
+COUNTS: Rule = (
+    lambda value: isinstance(value, list | tuple) and 1 <= len(value) <= 8 and all(map(COUNT[0], value)),
+    "a list of 1 to 8 whole numbers above zero",
+)
+FLAG: Rule = (lambda value: type(value) is bool, "true or false")
+FRACTION: Rule = (lambda value: type(value) in (int, float) and 0 <= value < 1, "a number from 0 to below 1")
+RATIO: Rule = (lambda value: type(value) in (int, float) and 0.5 <= value <= 16, "a number from 0.5 to 16")
+TRANSFORMER = {
+    "patch_size": COUNT,
+    "hidden_size": COUNT,
+    "num_hidden_layers": COUNT,
+    "num_attention_heads": COUNT,
+    "mlp_ratio": RATIO,
+    "drop_path": FRACTION,
+}
+FIELDS: dict[str, dict[str, Rule]] = {  # what a recipe may set
+    "cnn": {"width": COUNT, "depths": COUNTS},
+    "vit": TRANSFORMER,
+    "spt_lsa": TRANSFORMER | {"spt": FLAG, "lsa": FLAG},
+    "vit_finetuned": {"hidden_dropout_prob": FRACTION, "attention_probs_dropout_prob": FRACTION},
+}
+
+
+def check_fields(model: str, fields: dict[str, Any]) -> None:
+    """Raise a MedvitError for a field that a recipe cannot set in an architecture, or for its value."""
+    known = FIELDS[model]
+    if unknown := [name for name in fields if name not in known]:
+        raise MedvitError(f"Neither a recipe nor the architecture of {model} has {', '.join(unknown)}.")
+    for name, value in fields.items():
+        allowed, text = known[name]
+        if not allowed(value):
+            raise MedvitError(f"{name} of {model} must be {text}, not {json.dumps(value)}.")

@@ -1,7 +1,9 @@
 """A pretrained Hugging Face ViT with a new head and, optionally, another input size."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,9 +41,16 @@ def from_backbone(
             )
         if type(config.image_size) is not int or type(config.patch_size) is not int:
             raise ValueError("its images or patches are not square")
-        model = ViTForImageClassification.from_pretrained(
-            backbone, dtype=torch.float32, ignore_mismatched_sizes=True, use_safetensors=True, **config_kwargs
+        loaded: Any = ViTForImageClassification.from_pretrained(
+            backbone,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            **config_kwargs,
         )
+        model, report = loaded
+        _check_report(report)
         folder_check.check_finite(model)
         mean, std = _mean_and_std(backbone)
     except Exception as error:  # whatever a damaged folder makes the library raise
@@ -53,6 +62,13 @@ def from_backbone(
     if image_size:
         resize(model, image_size)
     return model, Preprocessing(model.config.image_size, mean, std)
+
+
+def _check_report(report: Mapping[str, Any]) -> None:
+    """Raise ValueError where weights other than the classifier's did not come from the file."""
+    names = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    if lost := sorted(name for name in names if not name.startswith("classifier.")):
+        raise ValueError(f"its weights lack {lost[0]}, or have another shape than its config.json says")
 
 
 def resize(model: ViTForImageClassification, image_size: int) -> None:

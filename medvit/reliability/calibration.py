@@ -60,12 +60,16 @@ def calibrated(logits: np.ndarray, fitted: np.ndarray, multi_label: bool = False
 def calibrated_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the log-loss after temperature scaling; each half of the images is scaled as fits the other.
 
+    A single image is not scaled.
+
     Smoothed targets, such as those of MixUp, raise the log-loss before it, and this one less.
 
     Args:
         logits: (N, C).
         labels: (N,), or (N, C) of 0 and 1 for a multi-label task.
     """
+    if len(labels) < 2:
+        return cross_entropy(labels, probabilities(logits, labels.ndim == 2))
     first, second = halves(labels)
     probs = np.empty(logits.shape)
     for half, other in ((first, second), (second, first)):

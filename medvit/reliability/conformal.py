@@ -42,12 +42,18 @@ def images_needed(level: float) -> int:
     return math.ceil(level / (1 - level) - 1e-9)
 
 
-def expected_coverage(level: float, count: int) -> tuple[float, float]:
-    """The range that holds the coverage of sets fitted on `count` images in 95 of 100 cases."""
-    rank = math.ceil((count + 1) * level - 1e-9)
-    if rank > count:
+def expected_coverage(level: float, fitted: int, tested: int) -> tuple[float, float]:
+    """The range that holds the coverage of sets in at least 95 of 100 cases.
+
+    The number of covered images follows a beta-binomial distribution (Angelopoulos and Bates, 2023).
+
+    Args:
+        fitted: images that the sets were fitted on. tested: images whose coverage is measured.
+    """
+    rank = math.ceil((fitted + 1) * level - 1e-9)
+    if rank > fitted:
         return 1.0, 1.0
-    low, high = scipy_stats.beta.ppf([0.025, 0.975], rank, count + 1 - rank)
+    low, high = scipy_stats.betabinom.ppf([0.025, 0.975], tested, rank, fitted + 1 - rank) / tested
     return float(low), float(high)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from medvit.checkpoint import DEFAULT_ROOT
+from medvit.checkpoint_files import MAX_VALUE
 from medvit.data import Dataset, halves, load_split, stratified_sample
 from medvit.evaluation.inference import predict
 from medvit.imaging.preprocess import Preprocessing, to_tensor
@@ -120,7 +121,8 @@ def fit_ood(
 
     Returns:
         the arrays whose names begin with ood; and {kind of outlier: {auroc, accepted}} of
-        `outliers.validation_outliers`, with their mean as "mean". Both are empty without a reference model.
+        `outliers.validation_outliers`, with their mean as "mean". Both are empty without a reference
+        model, and where the training images of a class do not differ.
     """
     reference = ood.reference(root)
     if reference is None:
@@ -130,6 +132,8 @@ def fit_ood(
     arrays = ood.fit(reference.features(training[chosen]), labels[chosen])
     inside = ood.score(reference.features(images), arrays)
     threshold = np.quantile(inside, 1 - ACCEPTED).astype(np.float32)
+    if not abs(threshold) <= MAX_VALUE:  # no spread, as of one training image a class
+        return {}, {}
     arrays |= {"ood_threshold": threshold, "ood_reference": np.array(reference.sha256)}
     validation = {}
     for kind, pictures in outliers.validation_outliers(dataset, size, data_root).items():

@@ -11,6 +11,7 @@ from torch import nn
 from medvit import checkpoint as checkpoints
 from medvit.checkpoint import Checkpoint
 from medvit.data import as_rgb, load_split, stratified_sample
+from medvit.errors import MedvitError
 from medvit.evaluation.calibration_error import calibration_metrics, confidence
 from medvit.evaluation.metrics import evaluate, mcnemar, probabilities, wilson
 from medvit.imaging.jpeg import jpeg_round_trip
@@ -81,7 +82,8 @@ def measure(checkpoint: Checkpoint, data_root: str | Path | None = None) -> dict
         MedvitError: the data are absent.
     """
     reliability = Reliability.of(checkpoint)
-    assert reliability is not None, checkpoint.trust_problem
+    if reliability is None:
+        raise MedvitError(checkpoint.trust_problem or f"{checkpoint.folder} has no trust.npz.")
     dataset, logits, labels = (
         checkpoint.dataset,
         checkpoint.test_logits.astype(np.float64),
@@ -128,7 +130,7 @@ def measure_prediction_sets(
     for level in sorted({*conformal.LEVELS, default}):
         members = reliability.prediction_sets(probs, level)
         metrics = conformal.coverage_metrics(members, checkpoint.test_labels)
-        expected = conformal.expected_coverage(level, fitted_on)
+        expected = conformal.expected_coverage(level, fitted_on, len(checkpoint.test_labels))
         levels[f"{level:.2f}"] = metrics | {
             "possible": fitted_on >= conformal.images_needed(level),
             "expected": expected,
@@ -155,8 +157,8 @@ def measure_tta(checkpoint: Checkpoint, reliability: Reliability, images: np.nda
         "n": len(labels),
         "accuracy_before": float(right_before.mean()),
         "accuracy": float(right.mean()),
-        "accuracy_interval": wilson(right.sum(), right.size),
-        "mcnemar_p": mcnemar(right, right_before)[2],
+        "accuracy_interval": wilson(right.mean() * len(labels), len(labels)),  # an image is one observation
+        "mcnemar_p": None if multi_label else mcnemar(right, right_before)[2],
         "before": calibration_metrics(before, labels),
         "after": calibration_metrics(after, labels),
         "tta_agreement": float(agreement.mean()),
@@ -171,6 +173,8 @@ def measure_ood(
     checkpoint: Checkpoint, reliability: Reliability, images: np.ndarray, data_root: str | Path | None
 ) -> dict[str, Any]:
     """The OOD check on test images, in several file forms, and on outliers."""
+    if "ood_reference" not in reliability.arrays:
+        return {"missing": "There is no OOD score: no reference model, or too few training images."}
     if reliability.ood_reference is None:
         return {"missing": "The OOD reference model that trust.npz was fitted with is absent."}
     dataset, size, labels = checkpoint.dataset, checkpoint.card["source_size"], checkpoint.test_labels
@@ -239,7 +243,7 @@ def csv_row(checkpoint: Checkpoint, section: dict[str, Any]) -> dict[str, Any]:
         areas = section["operating"]
         row |= {key: areas[key] for key in ("auroc", "auprc", "prevalence")}
         for key in ("auroc", "auprc"):
-            row[f"{key}_low"], row[f"{key}_high"] = areas[f"{key}_interval"]
+            row[f"{key}_low"], row[f"{key}_high"] = areas[f"{key}_interval"] or ("", "")
     return row
 
 

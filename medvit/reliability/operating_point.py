@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from medvit.evaluation.metrics import wilson
-from medvit.evaluation.one_vs_rest import OneVsRest, Z, average_precision_interval
+from medvit.evaluation.one_vs_rest import Interval, OneVsRest, Z, average_precision_interval
 from medvit.slow_imports import scipy_special, sklearn_metrics
 
 PRESETS = ("90 % sensitivity", "Youden")
@@ -36,7 +36,8 @@ def at(
 
     Returns:
         sensitivity and specificity with Wilson intervals, ppv and npv at the prevalence with intervals on the
-        logit scale (Mercaldo, Lau and Zhou, 2007), and the counts tp, fn, fp, tn.
+        logit scale (Mercaldo, Lau and Zhou, 2007), and the counts tp, fn, fp, tn. A ppv or npv that no image
+        has is NaN and has no interval.
     """
     tp, fp, fn, tn = OneVsRest.binary(truth, score, threshold).counts[:, 0].tolist()
     prevalence = float(truth.mean()) if prevalence is None else prevalence
@@ -47,15 +48,15 @@ def at(
         "specificity": tn / (tn + fp),
         "specificity_interval": wilson(tn, tn + fp),
         "ppv": ppv[0],
-        "ppv_interval": ppv[1:],
+        "ppv_interval": ppv[1],
         "npv": npv[0],
-        "npv_interval": npv[1:],
+        "npv_interval": npv[1],
         "prevalence": prevalence,
     } | {"tp": tp, "fn": fn, "fp": fp, "tn": tn}
 
 
 def _predictive_values(tp: int, fn: int, fp: int, tn: int, prevalence: float) -> tuple[tuple, tuple]:
-    """(value, low, high) of PPV and of NPV. For the variance alone, half an image is added to each count."""
+    """(value, interval) of PPV and of NPV. For the interval alone, half an image is added to each count."""
     sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
     true_positive, false_positive = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
     true_negative, false_negative = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
@@ -69,19 +70,24 @@ def _predictive_values(tp: int, fn: int, fp: int, tn: int, prevalence: float) ->
     )
 
 
-def _with_interval(right: float, wrong: float, centre: float, variance: float) -> tuple[float, float, float]:
-    """right / (right + wrong), and its interval from its log odds and their variance."""
-    value = right / (right + wrong) if right + wrong else np.nan
-    low, high = scipy_special.expit(centre + np.array([-Z, Z]) * np.sqrt(variance))
-    return float(value), float(low), float(high)
+def _with_interval(
+    right: float, wrong: float, centre: float, variance: float
+) -> tuple[float, Interval | None]:
+    """right / (right + wrong), and its interval from its log odds and their variance; it holds 0 and 1."""
+    if right + wrong == 0:
+        return float("nan"), None
+    value = right / (right + wrong)
+    low, high = scipy_special.expit(centre + np.array([-Z, Z]) * np.sqrt(variance)).tolist()
+    return value, (0.0 if value == 0 else low, 1.0 if value == 1 else high)
 
 
 def areas(score: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """AUROC with its DeLong interval, AUPRC with its bootstrap interval, and the prevalence."""
+    """AUROC with its DeLong interval or None, AUPRC with its bootstrap interval, and the prevalence."""
     curves = OneVsRest.binary(truth, score)
+    area, interval = curves.mean_auc()
     return {
-        "auroc": float(curves.auc[0]),
-        "auroc_interval": tuple(curves.auc_interval[0].tolist()),
+        "auroc": area,
+        "auroc_interval": interval,
         "auprc": float(curves.average_precision[0]),
         "auprc_interval": average_precision_interval(truth, score),
         "prevalence": float(truth.mean()),

@@ -84,7 +84,7 @@ NO_AUGMENTATION = Augmentation(flip_x=False, degrees=0, scale=0, translate=0, br
 
 def _blur(x: Tensor, largest: float) -> Tensor:
     """Blur half of the images (B, 3, H, W), each by a Gaussian of its own length, width and direction."""
-    batch, reach = len(x), math.ceil(2 * largest)
+    batch, reach = len(x), min(math.ceil(2 * largest), min(x.shape[-2:]) - 1)
     along, across, angle = torch.rand(3, batch, 1, 1, device=x.device)
     along, angle = (2 * along - 1).clamp(min=1e-3) * largest, angle * math.pi
     across = across * along / 2 + 1e-3

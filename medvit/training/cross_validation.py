@@ -1,7 +1,8 @@
 """Repeated stratified cross-validation of recipes over the training and validation images together.
 
 A validation split of 78 images cannot tell recipes apart. Here each fold is a run of its own: it trains on
-the other folds, predicts its fold after the last epoch, and writes its metrics. The test split is not read.
+the other folds, predicts its fold after the last epoch, and writes its metrics. Pictures of one group are in
+one fold. The test split is not read.
 """
 
 import csv
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from medvit import files
-from medvit.errors import MedvitError
+from medvit.errors import MedvitError, first_line
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import summary
 from medvit.reliability import calibration
@@ -25,7 +26,7 @@ from medvit.training.distillation import fit_with_distillation, stratified_folds
 from medvit.training.fit_model import TrainingSetup, build
 from medvit.training.train import describe, sample
 from medvit.training.trainer import training_arguments
-from medvit.training.work import already_exists, prepare_work, work_folder
+from medvit.training.work import already_exists, prepared_work, work_folder
 
 COLUMNS = (
     "date", "dataset", "model", "variant", "learning_rate", "folds",
@@ -49,17 +50,19 @@ def evaluate_fold(setup: TrainingSetup, fold: int, folds: int, out: Path, resume
     out = Path(out).resolve()
     built = build(setup)
     setup = replace(setup, recipe=replace(setup.recipe, image_size=built.preprocessing.size))
-    description = describe(setup, built) | {"fold": fold, "folds": folds}
+    description, groups = describe_fold(setup, fold, folds), setup.load_groups("train", "val")
     if out.exists():
         if resume and description.items() <= json.loads(out.read_text()).items():
             return out
         raise already_exists(out)
     images, labels = map(np.concatenate, zip(setup.load("train"), setup.load("val"), strict=True))
-    rest, held_out = list(stratified_folds(labels, folds, seed=fold // folds))[fold % folds]
-    training = sample((images[rest], labels[rest]), setup.recipe, setup.seed)
+    rest, held_out = list(stratified_folds(labels, folds, fold // folds, groups))[fold % folds]
+    chosen = rest[sample(labels[rest], setup.recipe, setup.seed)]
+    training = images[chosen], labels[chosen]
+    groups = None if groups is None else groups[chosen]
     work = work_folder(out)
-    prepare_work(work, training_arguments(setup.recipe, work, setup.seed), description, resume)
-    fitted, seconds = fit_with_distillation(setup, built, training, None, work)
+    with prepared_work(work, training_arguments(setup.recipe, work, setup.seed), description, resume):
+        fitted, seconds = fit_with_distillation(setup, built, training, None, work, groups)
     if fitted.args.process_index == 0:
         logits, _ = predict(fitted.model, fitted.preprocessing, images[held_out])
         metrics = summary(logits, labels[held_out], setup.dataset.task)
@@ -70,6 +73,13 @@ def evaluate_fold(setup: TrainingSetup, fold: int, folds: int, out: Path, resume
             file.write(json.dumps(result, indent=1).encode())
         shutil.rmtree(work)
     return out
+
+
+def describe_fold(setup: TrainingSetup, fold: int, folds: int) -> dict[str, Any]:
+    """Return what identifies the run of one fold, as `medvit.training.train.describe` does."""
+    groups = setup.load_groups("train", "val")
+    counted = {} if groups is None else {"groups": len(np.unique(groups))}
+    return describe(setup) | {"fold": fold, "folds": folds} | counted
 
 
 def mean_and_error(values: Sequence[float], folds: int) -> tuple[float, float]:
@@ -117,14 +127,34 @@ def difference(results: Sequence[dict[str, Any]], reference: Sequence[dict[str, 
     return f"{mean:+.4f} ± {error:.4f}"
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a csv file that `update_csv` wrote; none where there is no such file.
+
+    Raises:
+        MedvitError: it cannot be read, or has other columns.
+    """
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            names, rows = set(reader.fieldnames or ()), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise MedvitError(f"{path} cannot be read as a table ({first_line(error)}).") from error
+    if not set(KEY) <= names <= set(COLUMNS):
+        raise MedvitError(f"{path} has other columns than a table of cross-validations. Name another file.")
+    return rows
+
+
 def update_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows to a csv file; rows of the same dataset, model and variant are replaced, all others kept."""
+    """Write rows to a csv file; rows of the same dataset, model and variant are replaced, all others kept.
+
+    Raises:
+        MedvitError: see `read_csv`.
+    """
     rows = list(rows)
     replaced = {tuple(str(row[key]) for key in KEY) for row in rows}
-    kept = []
-    if path.is_file():
-        with path.open(newline="") as file:
-            kept = [old for old in csv.DictReader(file) if tuple(old[key] for key in KEY) not in replaced]
+    kept = [old for old in read_csv(path) if tuple(old[key] for key in KEY) not in replaced]
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.atomic_file(path, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)

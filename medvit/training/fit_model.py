@@ -13,9 +13,10 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from medvit import checkpoint, models
 from medvit.checkpoint import Checkpoint
-from medvit.data import Dataset, load_split
+from medvit.data import Dataset, load_split, prepare
 from medvit.errors import MedvitError
-from medvit.imaging.preprocess import Preprocessing
+from medvit.imaging.preprocess import MAX_SIZE, Preprocessing
+from medvit.models import configs
 from medvit.models.fast_training import optimize_for_training
 from medvit.models.finetune import apply_strategy, merge_strategy
 from medvit.training.dataset import BatchLoader, DeviceDataset
@@ -34,7 +35,8 @@ class TrainingSetup:
     checkpoint folder of the same architecture whose weights are the start; its head too where the classes
     are the same.
     `teachers`: checkpoint folders of the same dataset whose mean prediction is learned too.
-    `size`: source size of the images in pixels. `engine`, `save_seconds`: see `medvit.training.trainer`.
+    `size`: source size of the images in pixels. `data_options`: the options of `medvit train` that name one's
+    own pictures, for the command in the card. `engine`, `save_seconds`: see `medvit.training.trainer`.
     """
 
     dataset: Dataset
@@ -48,6 +50,7 @@ class TrainingSetup:
     data_root: str | Path | None = None
     engine: str = "auto"
     save_seconds: float = 30.0
+    data_options: tuple[str, ...] = ()
 
     @property
     def fine_tunes(self) -> bool:
@@ -57,6 +60,19 @@ class TrainingSetup:
     def load(self, split: str) -> Split:
         """Read the images and labels of a split, "train", "val" or "test"."""
         return load_split(self.dataset, split, self.size, self.data_root)
+
+    def load_groups(self, *splits: str) -> np.ndarray | None:
+        """Read the groups of one's own pictures of these splits, one after the other, as numbers (N,).
+
+        A picture without a group is one of its own. None where no picture has a group.
+        """
+        if not self.dataset.own:
+            return None
+        names = [name for split in splits for name in prepare.load_groups(self.dataset, split)]
+        if not any(names):
+            return None
+        keys = [f"group {name}" if name else f"picture {i}" for i, name in enumerate(names)]
+        return np.unique(keys, return_inverse=True)[1]
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,9 @@ def build(setup: TrainingSetup) -> BuiltModel:
     """
     recipe = setup.recipe
     check(recipe)
+    if not 0 <= setup.seed < 2**32:
+        raise MedvitError(f"The seed must be from 0 to {2**32 - 1:,}, not {setup.seed:,}.")
+    configs.check_fields(setup.model_name, recipe.config)
     if recipe.wise_ft_alpha < 1 and setup.initial_checkpoint is None:
         raise MedvitError("wise_ft_alpha below 1 needs the weights to mix in: name --initial-checkpoint.")
     if recipe.distill_folds and (setup.teachers or setup.initial_checkpoint):
@@ -101,10 +120,8 @@ def build(setup: TrainingSetup) -> BuiltModel:
         recipe.image_size,
         **_config(setup),
     )
-    known = type(model.config)()
-    if unknown := [name for name in recipe.config if not hasattr(known, name)]:
-        names = ", ".join(unknown)
-        raise MedvitError(f"Neither a recipe nor the architecture of {setup.model_name} has {names}.")
+    if preprocessing.size > MAX_SIZE:
+        raise MedvitError(f"An input has at most {MAX_SIZE} pixels a side, not {preprocessing.size}.")
     initial = _load_initial(setup, model) if setup.initial_checkpoint else None
     teachers = [_load_teacher(folder, setup.dataset) for folder in setup.teachers]
     return BuiltModel(model, preprocessing, initial, teachers)
@@ -128,6 +145,7 @@ def fit_model(
     images, labels = training
     args = training_arguments(recipe, work, setup.seed, evaluate=validation is not None)
     optimize_for_training(built.model, args.device, recipe.patch_dropout)
+    initial_weights = copy.deepcopy(built.model.state_dict()) if recipe.wise_ft_alpha < 1 else None
     model = apply_strategy(built.model, recipe.strategy) if setup.fine_tunes else built.model
     weighted = recipe.class_weight_power and labels.ndim == 1
     module = TrainingModule(
@@ -138,7 +156,6 @@ def fit_model(
         dataset.multi_label,
         [(_on_device(teacher.model, args.device), teacher.preprocessing) for teacher in built.teachers],
     ).to(args.device)
-    initial_weights = copy.deepcopy(module.model.state_dict()) if recipe.wise_ft_alpha < 1 else None
     targets = training_targets(labels, len(dataset.classes), recipe, soft_labels)
     loader = BatchLoader(
         DeviceDataset(images, args.device, targets),
@@ -151,11 +168,11 @@ def fit_model(
     if validation is not None:
         held_out = Validation(DeviceDataset(validation[0], args.device), validation[1], dataset.task)
     result = fit(module, loader, held_out, args, setup.engine, setup.save_seconds)
-    weights = result.weights
-    if initial_weights is not None:
-        weights = interpolate(initial_weights, weights, recipe.wise_ft_alpha)
-    model.load_state_dict(weights)
+    model.load_state_dict(result.weights)
     merged = merge_strategy(model, recipe.strategy) if setup.fine_tunes else built.model
+    if initial_weights is not None:
+        weights = interpolate(initial_weights, merged.state_dict(), recipe.wise_ft_alpha)
+        merged.load_state_dict(weights)
     return FittedModel(merged.eval(), built.preprocessing, result, args)
 
 

@@ -31,7 +31,7 @@ from medvit.training.objective import TrainingModule, class_targets
 from medvit.training.recipes import Recipe
 from medvit.training.train import training_environment
 from medvit.training.trainer import Validation, fit, training_arguments
-from medvit.training.work import already_exists, prepare_work, work_folder
+from medvit.training.work import already_exists, prepared_work, work_folder
 
 OTHER = "none of these"
 EACH = 20  # images of each dataset in a batch; twice as many synthetic outliers
@@ -129,9 +129,9 @@ def train_ood_reference(
     pools = _training_pools(names, classes, data_root, seed, args.device)
     held_out = _validation(names, classes, data_root, args.device)
     description = {"subsets": list(names), "steps": steps, "seed": seed, "recipe": asdict(recipe)}
-    prepare_work(work, args, json.loads(json.dumps(description)), resume)
-    module = TrainingModule(model, preprocessing, recipe).to(args.device)
-    result = fit(module, PoolLoader(pools, len(classes), steps, seed), held_out, args)
+    with prepared_work(work, args, json.loads(json.dumps(description)), resume):
+        module = TrainingModule(model, preprocessing, recipe).to(args.device)
+        result = fit(module, PoolLoader(pools, len(classes), steps, seed), held_out, args)
     model.load_state_dict(result.weights)
     card = description | training_environment(args, result) | {"seconds": round(result.seconds, 1)}
     with files.atomic_folder(out) as folder:

@@ -6,8 +6,9 @@ command line that trains with it.
 """
 
 import json
+import math
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -20,6 +21,9 @@ from medvit.training.augment import Augmentation
 PRESETS = ("full", "quick")
 QUICK_IMAGES = 5000
 FEW_PARAMETERS = ("linear", "lora", "rlrr")  # strategies that train few parameters, which need larger steps
+AMOUNTS = ("weight_decay", "class_weight_power", "ordinal_sigma", "consistency_weight")
+FRACTIONS = ("mixup", "cutmix", "distill", "wise_ft_alpha", "scale", "jpeg", "random_erasing")
+FRACTIONS_BELOW_ONE = ("ema", "label_smoothing", "warmup", "patch_dropout")
 FLAGS = (
     "epochs",
     "batch_size",
@@ -112,17 +116,21 @@ def recipe(subset: str, model: str, size: int = 28, strategy: str = "full", pres
 
 
 def check(recipe: Recipe) -> None:
-    """Raise a MedvitError where a field is out of its range."""
-    for name in FLAGS:
-        value = getattr(recipe, name)
-        if value is not None and value <= 0:
-            raise MedvitError(f"{name} must be above zero, not {value}.")
-    for name in ("ema", "label_smoothing", "warmup", "patch_dropout"):
-        if not 0 <= (value := getattr(recipe, name)) < 1:
-            raise MedvitError(f"{name} must be from 0 to below 1, not {value}.")
-    for name in ("mixup", "cutmix", "distill", "wise_ft_alpha"):
-        if not 0 <= (value := getattr(recipe, name)) <= 1:
-            raise MedvitError(f"{name} must be from 0 to 1, not {value}.")
+    """Raise a MedvitError where a field, of the augmentation too, is out of its range."""
+    values, augmentation = asdict(recipe), asdict(recipe.augmentation)
+    amounts = {*AMOUNTS, *augmentation} - {*FRACTIONS}
+    ranges: tuple[tuple[Iterable[str], str, Callable[[float], bool]], ...] = (  # NaN is in none of them
+        (FLAGS, "above zero", lambda value: 0 < value < math.inf),
+        (("layer_decay",), "above 0 and at most 1", lambda value: 0 < value <= 1),
+        (FRACTIONS_BELOW_ONE, "from 0 to below 1", lambda value: 0 <= value < 1),
+        (FRACTIONS, "from 0 to 1", lambda value: 0 <= value <= 1),
+        (sorted(amounts), "zero or above", lambda value: 0 <= value < math.inf),
+    )
+    for names, text, fits in ranges:
+        for name in names:
+            value = (values | augmentation)[name]
+            if value is not None and not fits(value):
+                raise MedvitError(f"{name} must be {text}, not {value}.")
     if recipe.mixup + recipe.cutmix > 1:
         raise MedvitError("mixup and cutmix together must be at most 1.")
     if recipe.distill_folds < 0 or recipe.distill_folds == 1:
@@ -168,14 +176,21 @@ def _checked(assignment: str, value: Any, current: Any) -> Any:
 
 
 def train_command(
-    subset: str, model: str, target: Recipe, seed: int, size: int = 28, backbone: str = DEFAULT_BACKBONE
+    subset: str,
+    model: str,
+    target: Recipe,
+    seed: int,
+    size: int = 28,
+    backbone: str = DEFAULT_BACKBONE,
+    data_options: Sequence[str] = (),
 ) -> str:
     """Return the `medvit train` command line of a recipe; it names what differs from the default recipe.
 
-    Own pictures are named by the last part of their folder: a card tells nothing else of where they were.
+    Args:
+        data_options: name one's own pictures; without them, `subset` stands for the folder.
     """
     is_medmnist = subset in medmnist.names()
-    source = ["--subset" if is_medmnist else "--data", subset]
+    source = ["--subset", subset] if is_medmnist else data_options or ["--data", subset]
     words = ["medvit", "train", *source, "--model", model, "--seed", str(seed)]
     if size != (28 if is_medmnist else SOURCE_SIZE):
         words += ["--size", str(size)]

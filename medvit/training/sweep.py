@@ -44,6 +44,11 @@ class SweepJob(Job):
         """A name for the model with its variant, which all seeds share; safe in paths."""
         return "-".join([self.model, *re.findall(r"[\w.]+", self.variant)])
 
+    @property
+    def options(self) -> list[str]:
+        """The options of `medvit train`."""
+        return self.command[len(training_command([])) :]
+
     def set_command(self, result: Path, out: Path, options: Sequence[str]) -> "SweepJob":
         """Set the command: `medvit train` that writes `out`, where the file `result` says that it is done."""
         self.result, self.log = result, out.with_name(f"{out.name}.log")
@@ -78,23 +83,43 @@ def combine(
 
 
 def plan(
-    combinations: Sequence[Combination], seeds: int | None, root: Path, options: Sequence[str] = ()
+    combinations: Sequence[Combination],
+    seeds: int | None,
+    root: Path,
+    options: Sequence[str] = (),
+    extended: Path | None = None,
 ) -> list[SweepJob]:
     """Return the training runs by priority: the first seed of everything before the second of anything.
 
     Args:
         seeds: how many; None: as many as the dataset's test split needs, see `medvit.data.settings`.
         options: options of `medvit train` for all runs.
+        extended: checkpoints, <extended>/<subset>/<model>, that count as finished runs: each stands for all
+            seeds that its card lists. One without a command in its card, which no single run made, does not.
+
+    Raises:
+        MedvitError: one of these checkpoints is damaged.
     """
-    counts = {subset: seeds or settings.of(subset).seeds for subset, _, _ in combinations}
     jobs = []
-    for seed in range(max(counts.values())):
-        for subset, model, variant in combinations:
-            if seed < counts[subset]:
-                job = SweepJob(subset=subset, model=model, variant=variant, number=seed)
-                out = root / f"seed{seed}" / subset / job.recipe
-                jobs.append(job.set_command(out / "card.json", out, [*options, *shlex.split(variant)]))
-    return jobs
+    for subset, model, variant in combinations:
+        numbers = set(range(seeds or settings.of(subset).seeds))
+        kept = _card(extended, subset, model)
+        if kept:
+            numbers = numbers - {run["seed"] for run in kept["seeds"]} | {kept["seed"]}
+        for seed in numbers:
+            job = SweepJob(subset=subset, model=model, variant=variant, number=seed)
+            out = root / f"seed{seed}" / subset / job.recipe
+            if extended and kept and seed == kept["seed"]:
+                out = extended / subset / model
+            jobs.append(job.set_command(out / "card.json", out, [*options, *shlex.split(variant)]))
+    return sorted(jobs, key=lambda job: job.number)
+
+
+def _card(root: Path | None, subset: str, model: str) -> dict[str, Any] | None:
+    """The card of the checkpoint <root>/<subset>/<model>; None where there is none that a single run made."""
+    folder = root and root / subset / model
+    card = checkpoint.load(folder).card if folder and folder.is_dir() else {}
+    return card if "command" in card else None
 
 
 def plan_folds(
@@ -112,16 +137,29 @@ def plan_folds(
     return jobs
 
 
+def card_command(item: Checkpoint, data: str | None = None) -> str | None:
+    """Return the command in a card, with its own pictures at `data`; None where no single run makes it."""
+    command = item.card.get("command")
+    if not command or not data or not item.dataset.own:
+        return command
+    words = shlex.split(command)
+    place = words.index("--data") + 1 if "--data" in words else len(words)
+    return shlex.join([*words[:place], data, *words[place + 1 :]])
+
+
 def plan_reproduction(
-    checkpoints: Iterable[Checkpoint], root: Path, options: Sequence[str] = ()
+    checkpoints: Iterable[Checkpoint], root: Path, options: Sequence[str] = (), data: str | None = None
 ) -> list[SweepJob]:
     """Return the runs that make checkpoints again from the commands in their cards, below `root`.
 
     Checkpoints without a command, which no single run makes, are left out.
+
+    Args:
+        data: where one's own pictures are, in place of what the cards say.
     """
     jobs = []
     for item in checkpoints:
-        if command := item.card.get("command"):
+        if command := card_command(item, data):
             job = SweepJob(subset=item.dataset.name, model=item.model_name, number=item.card["seed"])
             out = root / job.subset / job.model
             jobs.append(job.set_command(out / "card.json", out, [*shlex.split(command)[2:], *options]))
@@ -130,6 +168,8 @@ def plan_reproduction(
 
 def summary(jobs: Iterable[SweepJob]) -> list[dict[str, Any]]:
     """Return means and standard deviations over seeds, and the best run, of each recipe with finished runs.
+
+    A card that lists several seeds counts as a run of each of them.
 
     Returns:
         Rows of subset, recipe, model, seeds (how many); for validation and test, accuracy, auc and loss: the
@@ -143,22 +183,23 @@ def summary(jobs: Iterable[SweepJob]) -> list[dict[str, Any]]:
             card = json.loads(job.result.read_text())
             recipes.setdefault((job.subset, job.recipe), []).append((job, card))
     rows = []
-    for (subset, recipe), runs in recipes.items():
+    for (subset, recipe), finished in recipes.items():
+        runs = sorted((run for _, card in finished for run in card["seeds"]), key=lambda run: run["seed"])
         row: dict[str, Any] = {
             "subset": subset,
             "recipe": recipe,
-            "model": runs[0][0].model,
+            "model": finished[0][0].model,
             "seeds": len(runs),
         }
         for split in ("validation", "test"):
             for key in ("accuracy", "auc", "loss"):
-                values = [card[split][key] for _, card in runs]
+                values = [run[f"{split}_{key}"] for run in runs]
                 row[f"{split}_{key}"] = statistics.fmean(values)
                 row[f"{split}_{key}_sd"] = statistics.stdev(values) if len(values) > 1 else math.nan
-        row["seconds"] = statistics.fmean(card["seconds"] for _, card in runs)
-        row["ranked"] = [job for job, _ in sorted(runs, key=lambda run: run[1]["validation"]["loss"])]
-        row["weights"] = {card["sha256"] for _, card in runs}
-        row["runs"] = [seed for _, card in runs for seed in card["seeds"]]
+        row["seconds"] = statistics.fmean(card["seconds"] for _, card in finished)
+        row["ranked"] = [job for job, _ in sorted(finished, key=lambda run: run[1]["validation"]["loss"])]
+        row["weights"] = {card["sha256"] for _, card in finished}
+        row["runs"] = runs
         rows.append(row)
     return rows
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch import nn
@@ -24,10 +25,10 @@ from medvit.evaluation.metrics import evaluate
 from medvit.reliability import measure
 from medvit.training.dataset import check_memory
 from medvit.training.distillation import fit_with_distillation
-from medvit.training.fit_model import BuiltModel, FittedModel, Split, TrainingSetup, build
+from medvit.training.fit_model import FittedModel, TrainingSetup, build
 from medvit.training.recipes import Recipe, train_command
 from medvit.training.trainer import FitResult, training_arguments
-from medvit.training.work import already_exists, prepare_work, work_folder
+from medvit.training.work import already_exists, prepared_work, work_folder
 
 SELECTION = "lowest validation log-loss"
 # What a card repeats of the card of the initial checkpoint.
@@ -50,6 +51,7 @@ def train(
     engine: str = "auto",
     save_seconds: float = 30.0,
     trust: bool = True,
+    data_options: Sequence[str] = (),
 ) -> Path:
     """Train one model and write its checkpoint folder.
 
@@ -58,7 +60,7 @@ def train(
 
     Args:
         dataset: a dataset, or the name of a subset of MedMNIST.
-        backbone, initial_checkpoint, teachers: see `TrainingSetup`.
+        backbone, initial_checkpoint, teachers, data_options: see `TrainingSetup`.
         size: source size of the images in pixels.
         out: the folder to write. During training, the state to resume from is beside it, in
             ``.<name>.training``.
@@ -87,19 +89,23 @@ def train(
         data_root,
         engine,
         save_seconds,
+        tuple(data_options),
     )
     if out.exists() and not resume:
         raise already_exists(out)
     built = build(setup)
     setup = replace(setup, recipe=replace(recipe, image_size=built.preprocessing.size))
-    description = describe(setup, built)
+    description = describe(setup)
     work = work_folder(out)
     if out.exists():
         return _finished(out, description, work)
-    training, validation = sample(setup.load("train"), recipe, seed), setup.load("val")
+    images, labels = setup.load("train")
+    chosen, groups = sample(labels, recipe, seed), setup.load_groups("train")
+    training, validation = (images[chosen], labels[chosen]), setup.load("val")
+    groups = None if groups is None else groups[chosen]
     check_memory(len(training[0]) + len(validation[0]), setup.size)
-    prepare_work(work, training_arguments(recipe, work, seed), description, resume)
-    fitted, seconds = fit_with_distillation(setup, built, training, validation, work)
+    with prepared_work(work, training_arguments(recipe, work, seed), description, resume):
+        fitted, seconds = fit_with_distillation(setup, built, training, validation, work, groups)
     if fitted.args.process_index == 0:
         facts = {"trained_on": len(training[0]), "seconds": round(seconds, 1)}
         _write(out, setup, fitted, description | facts, trust)
@@ -107,37 +113,39 @@ def train(
     return out
 
 
-def sample(training: Split, recipe: Recipe, seed: int) -> Split:
-    """Return the stratified sample of the training images that the recipe asks for, or all of them."""
+def sample(labels: np.ndarray, recipe: Recipe, seed: int) -> np.ndarray | slice:
+    """Return the indices of the stratified sample of training images that the recipe asks for, or of all."""
     if recipe.train_images is None:
-        return training
-    images, labels = training
-    chosen = stratified_sample(labels, recipe.train_images, seed)
-    return images[chosen], labels[chosen]
+        return slice(None)  # which copies no image
+    return stratified_sample(labels, recipe.train_images, seed)
 
 
-def describe(setup: TrainingSetup, built: BuiltModel) -> dict[str, Any]:
-    """Return what identifies a run, for its card and to recognise its saved state."""
+def describe(setup: TrainingSetup) -> dict[str, Any]:
+    """Return what identifies a run, for its card and to recognise its saved state and its result."""
     dataset, name, recipe = setup.dataset, setup.model_name, setup.recipe
     backbone = _public_name(setup.backbone) if setup.fine_tunes else None
+    initial = checkpoint.load(setup.initial_checkpoint).card if setup.initial_checkpoint else None
+    teachers = [checkpoint.load(folder).card for folder in setup.teachers]
     description: dict[str, Any] = {
         "subset": dataset.name,
         "model": name,
         "seed": setup.seed,
         "recipe": asdict(recipe),
         "source_size": setup.size,
-        "backbone": built.initial.card["backbone"] if built.initial else backbone,
+        "backbone": initial["backbone"] if initial else backbone,
     }
     if dataset.own:
         description["dataset"] = to_json(dataset)
-    if built.initial:
-        description["start"] = {key: built.initial.card[key] for key in ORIGIN if key in built.initial.card}
-    if built.teachers:
+    if initial:
+        description["start"] = {key: initial[key] for key in ORIGIN if key in initial}
+    if teachers:
         keys = ("model", "seed", "sha256")
-        description["teachers"] = [{key: teacher.card[key] for key in keys} for teacher in built.teachers]
-    if not built.initial and not built.teachers:
+        description["teachers"] = [{key: teacher[key] for key in keys} for teacher in teachers]
+    if not initial and not teachers:
         public = backbone or models.DEFAULT_BACKBONE
-        description["command"] = train_command(dataset.name, name, recipe, setup.seed, setup.size, public)
+        description["command"] = train_command(
+            dataset.name, name, recipe, setup.seed, setup.size, public, setup.data_options
+        )
     return json.loads(json.dumps(description))
 
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,41 @@ from transformers import TrainingArguments
 from medvit import files
 from medvit.errors import MedvitError
 
+NOTE = "run.json"  # the description of the run
+
 
 def work_folder(out: Path) -> Path:
     """Return the folder of the state of an unfinished run, beside its result."""
     return out.parent / f".{out.name}.training"
 
 
-def prepare_work(work: Path, args: TrainingArguments, description: dict[str, Any], resume: bool) -> None:
+@contextmanager
+def prepared_work(
+    work: Path, args: TrainingArguments, description: dict[str, Any], resume: bool
+) -> Iterator[None]:
     """Make the folder of the training state, empty unless it is resumed from.
 
+    It is deleted where the block raises a MedvitError before any state was saved.
+
     Raises:
-        MedvitError: the state belongs to a run with another description.
+        MedvitError: the state belongs to a run with another description, or the folder cannot be written.
     """
-    note = work / "run.json"
+    try:
+        _prepare(work, args, description, resume)
+    except OSError as error:
+        raise MedvitError(
+            f"{work.parent} cannot be written ({error.strerror or error}). Choose another --out."
+        ) from error
+    try:
+        yield
+    except MedvitError:
+        if [path.name for path in work.glob("*")] == [NOTE]:
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def _prepare(work: Path, args: TrainingArguments, description: dict[str, Any], resume: bool) -> None:
+    note = work / NOTE
     if resume and note.is_file():
         if json.loads(note.read_text()) != description:
             raise MedvitError(

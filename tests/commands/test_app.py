@@ -39,6 +39,13 @@ def test_an_option_that_does_not_fit_is_one_sentence(arguments, message):
     assert "Traceback" not in done.stderr
 
 
+def test_a_port_that_does_not_exist_is_one_sentence(trained):
+    done = run_command("app", "--port", "70000", "--checkpoints", trained)
+    assert done.returncode == 1
+    assert "port 70000 is taken, or" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.server
 def test_a_port_that_is_taken_is_one_sentence(app_server, trained):
     port = app_server.address.rsplit(":", 1)[1]

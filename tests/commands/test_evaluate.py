@@ -1,11 +1,13 @@
 import csv
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from medvit.checkpoint import load
+from medvit.checkpoint import DEFAULT_ROOT, load
+from medvit.commands.evaluate import results_folder
 from tests.conftest import run_command
 
 
@@ -30,6 +32,28 @@ def test_it_confirms_the_card_and_writes_the_tables(folder, synthetic_root, tmp_
         assert (row["subset"], row["model"]) == ("breastmnist", "spt_lsa")
     page = (tmp_path / "results" / "pages" / "breastmnist-spt_lsa.html").read_text()
     assert "Confusion matrix" in page
+
+
+def test_only_results_of_shipped_checkpoints_go_to_results_by_default(tmp_path):
+    assert results_folder(DEFAULT_ROOT / "breastmnist" / "vit") == Path("results")
+    assert results_folder(tmp_path / "breastmnist" / "vit") == Path("runs/results")
+    assert results_folder(DEFAULT_ROOT / ".." / "runs" / "vit") == Path("runs/results")
+    (tmp_path / "link").symlink_to(DEFAULT_ROOT / "breastmnist" / "vit")
+    assert results_folder(tmp_path / "link") == Path("results")
+
+
+def test_results_of_another_checkpoint_leave_those_of_the_shipped_ones(
+    folder, synthetic_root, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    done = run_command("evaluate", folder, "--data-root", synthetic_root)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in Path("runs/results").iterdir()) == [
+        "metrics.csv",
+        "pages",
+        "trust.csv",
+    ]
+    assert not Path("results").exists()
 
 
 def test_a_metric_that_differs_from_the_card_is_reported(folder, synthetic_root, tmp_path):
@@ -61,3 +85,9 @@ def test_no_folder_is_refused_in_a_sentence():
         run_command("evaluate").stderr
         == "medvit evaluate: Name at least one checkpoint folder, or --all, or --model with --data.\n"
     )
+
+
+def test_a_folder_without_checkpoints_is_one_sentence(tmp_path):
+    done = run_command("evaluate", "--all", "--checkpoints", tmp_path / "nowhere")
+    problem = f"There is no checkpoint below {tmp_path / 'nowhere'}."
+    assert (done.returncode, done.stderr) == (1, f"medvit evaluate: {problem}\n")

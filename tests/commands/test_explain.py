@@ -1,7 +1,10 @@
 import pytest
 from PIL import Image
 
+from medvit.commands import explain
 from medvit.data import synthetic
+from medvit.errors import MedvitError
+from medvit.inference import bulk
 from tests.conftest import run_command
 
 
@@ -32,6 +35,18 @@ def test_a_folder_of_pictures_for_a_model_of_another_program(own_models, image, 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "Rollout: 1 picture; 1 file could not be read, see the page."
     assert (out / "index.html").is_file()
+
+
+def test_what_an_earlier_run_wrote_is_left_out(tmp_path):
+    scan, out = tmp_path / "scan.png", tmp_path / "explained"
+    written = out / "0001-scan-rollout.png"
+    files = [bulk.File(path.name, path, None, 1) for path in (scan, written)]
+    without_output = explain._without_output
+    assert without_output(files, [tmp_path], out) == files[:1]
+    assert without_output(files, [written, scan], out) == files
+    assert without_output(files, [tmp_path], tmp_path) == files
+    with pytest.raises(MedvitError, match="The only files are those that an earlier run wrote"):
+        without_output(files[1:], [tmp_path], out)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import shutil
 from types import SimpleNamespace
 
@@ -11,10 +12,14 @@ import pytest
 from PIL import Image
 
 from medvit import checkpoint
-from medvit.commands.train import parse_command
+from medvit.commands.dataset_options import card_options
+from medvit.commands.train import parse, parse_command, run
 from medvit.data import synthetic
+from medvit.errors import MedvitError
 from medvit.inference.registry import Registry
 from medvit.inference.retrieval import Index
+from medvit.training.recipes import recipe, train_command
+from medvit.training.sweep import plan_reproduction
 
 from ..conftest import run_command
 
@@ -42,7 +47,38 @@ def test_the_size_is_announced_and_the_card_describes_the_pictures(own):
     assert card["dataset"]["classes"] == ["blood cell", "fundus", "tissue"]
     assert str(own.scans.parent) not in (own.folder / "card.json").read_text()
     command = parse_command(card["command"])
-    assert (command.data, command.subset, command.size) == ("my-scans", None, 32)
+    assert (command.data, command.subset, command.size) == ("My scans", None, 32)
+
+
+def test_reproduce_takes_the_pictures_from_elsewhere(own, tmp_path):
+    shutil.copytree(own.root, tmp_path / "runs")
+    printed = run_command("sweep", "--reproduce", tmp_path / "runs").stdout
+    assert printed.startswith("medvit train --data 'My scans' --model vit_finetuned --seed 0 --size 32 ")
+    printed = run_command("sweep", "--reproduce", tmp_path / "runs", "--data", "other/My scans").stdout
+    assert printed.startswith(
+        "medvit train --data 'other/My scans' --model vit_finetuned --seed 0 --size 32 "
+    )
+    (job,) = plan_reproduction([checkpoint.load(own.folder)], tmp_path, data="other/My scans")
+    assert job.options[:2] == ["--data", "other/My scans"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--data", "My Scans/"], ["--data", "My Scans"]),
+        (["--data", "./My Scans", "--skip-unreadable"], ["--data", "My Scans", "--skip-unreadable"]),
+        (["--data", "owner/name:config"], ["--data", "owner/name:config"]),
+        (["--data", "scans.parquet"], ["--data", "scans.parquet"]),
+        (["--subset", "breastmnist"], []),
+    ],
+)
+def test_a_card_names_a_folder_by_its_last_part_and_a_hub_id_in_full(options, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "My Scans").mkdir()
+    assert card_options(parse([*options, "--model", "cnn"])) == words
+    target = recipe("my-scans", "cnn", 224)
+    command = train_command("my-scans", "cnn", target, 0, 224, data_options=words or ["--data", "x"])
+    assert shlex.split(command)[2 : 2 + len(words)] == words
 
 
 def test_evaluate_confirms_the_card(own, tmp_path):
@@ -152,6 +188,14 @@ def test_pictures_that_cannot_be_used_leave_nothing_behind(own, tmp_path, comman
     assert done.returncode == 1
     assert "1 class folders of bad have no picture: a" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_an_impossible_size_is_refused_before_pictures_are_decoded(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDVIT_CACHE", str(tmp_path / "cache"))
+    scans = synthetic.write_pictures(tmp_path / "scans", each=5)
+    with pytest.raises(MedvitError, match="The nearest sizes that are possible: 98 and 104"):
+        run(parse_command(f"medvit train --data {scans} --model spt_lsa --size 100"))
+    assert not (tmp_path / "cache").exists()
 
 
 def test_one_of_subset_and_data_is_needed():

@@ -54,3 +54,11 @@ def test_a_csv_that_cannot_be_written_is_one_sentence(trained, tmp_path):
     done = predict(tmp_path / "a.png", trained, tmp_path / "a.png" / "r.csv")
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
+    done = predict(tmp_path / "a.png", trained, tmp_path)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"medvit predict: {tmp_path} is a folder. Name a file with --out.\n",
+    )
+    done = predict(tmp_path / ("a" * 300), trained, tmp_path / "r.csv")
+    assert done.returncode == 1
+    assert "cannot be opened (File name too long)" in done.stderr

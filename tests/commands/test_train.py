@@ -86,6 +86,12 @@ def test_flags_replace_the_fields_of_the_recipe():
         (("--initial-checkpoint", "/nonexistent"), "/nonexistent"),
         (("--fold", "five"), "I/K"),
         (("--fold", "3/1"), "no fold"),
+        (("--seed", "-1"), "The seed must be from 0 to 4,294,967,295, not -1."),
+        (("--seed", "5000000000"), "The seed must be from 0 to 4,294,967,295, not 5,000,000,000."),
+        (("--set", "width=0"), "width of cnn must be a whole number from 1 to 4096, not 0."),
+        (("--set", "num_labels=5"), "Neither a recipe nor the architecture of cnn has num_labels."),
+        (("--strategy", "bogus"), "--strategy is for vit_finetuned"),
+        (("--learning-rate", "nan"), "learning_rate must be above zero, not nan."),
     ],
 )
 def test_a_mistake_is_one_sentence_and_a_status(arguments, message, tmp_path):

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from medvit import imaging
@@ -88,6 +89,23 @@ def test_groups_never_cross_splits(scans):
     assert not members["val"] & members["test"]
 
 
+def test_the_groups_are_those_of_the_last_request(scans):
+    def with_groups(kind):
+        rows = ["file_name,label,split,group"]
+        for number, path in enumerate(sorted(scans.rglob("picture *"))):
+            split = ("train", "train", "val", "test")[number % 4]
+            rows.append(f"{path.relative_to(scans)},{path.parent.name},{split},{kind and f'{kind} {number}'}")
+        (scans / "metadata.csv").write_text("\n".join(rows))
+        return opened(scans)
+
+    digests = set()
+    for kind in ("patient", "site", "patient", "", "patient"):
+        dataset = with_groups(kind)
+        digests.add(dataset.digest)
+        assert {group.split(" ")[0] for group in prepare.load_groups(dataset, "train")} == {kind}
+    assert len(digests) == 1  # the pixels, labels and splits are the same
+
+
 def test_an_interrupted_preparation_goes_on_where_it_stopped(scans, tmp_path, monkeypatch):
     complete = opened(scans)
     images = load_split(complete, "train")[0].copy()
@@ -134,6 +152,38 @@ def test_unreadable_pictures_are_named_and_counted_or_left_out(scans, tmp_path):
     assert not any("truncated" in name for names in cache.load_names(dataset).values() for name in names)
     with pytest.raises(MedvitError, match="3 of 39"):
         opened(scans)
+
+
+def test_pictures_that_are_left_out_are_announced_each_time(scans, capsys):
+    for name in ("c", "a", "d", "b"):
+        (scans / "fundus" / f"{name}.png").write_bytes(b"")
+    sentence = (
+        "Left out 4 pictures that cannot be decoded: fundus/a.png, fundus/b.png, fundus/c.png and 1 more\n"
+    )
+    for _ in range(2):
+        open_dataset(scans, 32, skip_unreadable=True)
+        assert capsys.readouterr().out.endswith(sentence)
+    opened(scans, skip_unreadable=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_what_a_refused_attempt_left_is_removed_once_the_pictures_are_repaired(scans, tmp_path):
+    def parts():
+        return [path.name.split(".")[1] for path in (tmp_path / "cache" / "datasets").glob(".*.part")]
+
+    other = shutil.copytree(scans, tmp_path / "other")
+    for folder in (scans, other):
+        (folder / "fundus" / "empty.png").write_bytes(b"")
+        with pytest.raises(MedvitError, match="1 of 37"):
+            opened(folder)
+    assert sorted(parts()) == ["other", "scans"]
+    (scans / "fundus" / "empty.png").unlink()
+    (key,) = (path.name.split(".")[2] for path in (tmp_path / "cache" / "datasets").glob(".scans.*.part"))
+    with FileLock(tmp_path / "cache" / "datasets" / "keys" / f"{key}.lock"):  # as a process that decodes
+        opened(scans)
+    assert sorted(parts()) == ["other", "scans"]
+    opened(scans, size=16)
+    assert parts() == ["other"]
 
 
 def test_files_of_other_kinds_are_left_out_and_a_wrong_ending_does_not_matter(scans):

@@ -1,8 +1,13 @@
 """Pictures are listed from folders or metadata.csv; what cannot be used is refused in one sentence."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
+from medvit.data.dataset import is_plain_text
 from medvit.data.listing import escaped, few, list_folder
 from medvit.errors import MedvitError
 
@@ -38,6 +43,21 @@ def test_metadata_gives_labels_splits_and_groups(scans):
     assert (second.label, second.split, second.group) == ("y", "val", None)
 
 
+def test_names_of_columns_may_have_capitals(scans):
+    metadata(scans, "a/1.png,x,train,7", "a/2.png,y,test,8", header="File_Name,Label,Split,Group")
+    assert [(p.split, p.group) for p in list_folder(scans).pictures] == [("train", "7"), ("test", "8")]
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [("file_name,label", "Line 2 of .* more cells"), ("file_name,label,Label", "columns twice: label")],
+)
+def test_a_label_with_a_comma_and_two_columns_of_one_name_are_refused(scans, header, words):
+    metadata(scans, "a/1.png,lung, left,x", "a/2.png,lung, right,x", header=header)
+    with pytest.raises(MedvitError, match=words):
+        list_folder(scans)
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [
@@ -70,17 +90,52 @@ def test_a_link_out_of_the_folder_is_refused(scans):
 
 def test_a_loop_of_links_is_not_followed(scans):
     (scans / "a" / "loop").symlink_to(scans)
-    assert len(list_folder(scans).pictures) == 3
+    listing = list_folder(scans)
+    assert (len(listing.pictures), listing.left_out) == (3, ["a/loop"])
+
+
+def test_a_subfolder_that_cannot_be_read_is_refused(scans, monkeypatch):
+    picture(scans / "a" / "patient" / "1.png")
+    scandir = os.scandir
+
+    def denied(path):
+        if Path(path).name == "patient":  # for root, no permission is missing
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(MedvitError, match=r"scans cannot be read \(Permission denied: patient\)"):
+        list_folder(scans)
 
 
 @pytest.mark.parametrize(
     ("header", "words"),
-    [("file,label", "no column file_name"), ("label", "file_name"), ("", "no column file_name, label")],
+    [
+        ("file,label", "no column file_name"),
+        ("label", r"file_name\. Its columns must be .* split and group\.$"),
+        ("", "no column file_name, label"),
+        ("file_name;label", "separated by commas and not by semicolons"),
+        ("file_name\tlabel", "separated by commas and not by tabs"),
+    ],
 )
 def test_metadata_without_its_columns_is_refused(scans, header, words):
     metadata(scans, header=header)
     with pytest.raises(MedvitError, match=words):
         list_folder(scans)
+
+
+def test_metadata_without_splits_has_those_of_the_first_folders(tmp_path):
+    for name in ("Train/1.png", "Train/2.png", "valid/1.png", "test/x/1.png"):
+        picture(tmp_path / name)
+    rows = ["Train/1.png,a", "Train/2.png,b", "valid/1.png,a", "test/x/1.png,b"]
+    metadata(tmp_path, *rows)
+    splits = {p.name: p.split for p in list_folder(tmp_path).pictures}
+    assert splits == {
+        "Train/1.png": "train", "Train/2.png": "train", "valid/1.png": "val", "test/x/1.png": "test"
+    }  # fmt: skip
+    picture(tmp_path / "other.png")
+    metadata(tmp_path, *rows, "other.png,a")
+    assert {p.split for p in list_folder(tmp_path).pictures} == {None}
 
 
 def test_metadata_that_is_no_text_is_refused(scans):
@@ -130,4 +185,17 @@ def test_unicode_names_are_kept(scans):
 def test_many_names_are_counted_and_escaped():
     assert few([f"{i}.png" for i in range(1203)]) == "0.png, 1.png, 2.png and 1,200 more"
     assert escaped("a\n\x1b[31m\udcff") == "a\\n\\x1b[31m\\udcff"
-    assert len(escaped("x" * 1000)) == 81
+    assert escaped("0123456789", 10) == "0123456789"
+    assert escaped("0123456789A", 10) == "01234…789A"
+    assert escaped("0123456789A", 7) == "012…89A"
+    assert len(escaped("x" * 1000)) == 80
+
+
+@pytest.mark.parametrize(
+    ("folder", "title"), [("scans ", "scans"), ("x" * 120, "x" * 50 + "…" + "x" * 49), (" ", "pictures")]
+)
+def test_every_title_is_one_that_a_checkpoint_may_have(tmp_path, folder, title):
+    for label in "ab":
+        picture(tmp_path / folder / label / "1.png")
+    assert list_folder(tmp_path / folder).title == title
+    assert is_plain_text(title)

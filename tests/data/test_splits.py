@@ -60,6 +60,43 @@ def test_a_given_split_through_a_group_is_refused():
         assign(listing(*facts, ("a", "train", "patient 3"), ("b", "test", "patient 3")))
 
 
-def test_two_groups_are_too_few_for_three_splits():
-    with pytest.raises(MedvitError, match="three splits need at least three"):
+def test_too_few_groups_for_the_splits_are_refused():
+    with pytest.raises(MedvitError, match="There are 2 groups to draw 3 splits from"):
         assign(listing(*[("a", None, "1"), ("b", None, "2")] * 5))
+    tested = [("a", "test", "3"), ("b", "test", "3")]
+    with pytest.raises(MedvitError, match="There are 1 groups to draw 2 splits from"):
+        assign(listing(*tested, *[("a", "train", "1"), ("b", "train", "1")] * 5))
+
+
+def test_two_groups_are_enough_where_only_val_is_missing():
+    facts = [(label, split, group) for label in "ab" for split, group in (("train", "1"), ("train", "2"))]
+    pictures = assign(listing(*[("a", "test", "3"), ("b", "test", "3")], *facts * 3))
+    assert split_counts(pictures, "a") == split_counts(pictures, "b") == (3, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("groups", "each", "counts"),
+    [(6, 1, (4, 1, 1)), (3, 8, (8, 8, 8)), (4, 8, (16, 8, 8)), (5, 8, (24, 8, 8)), (7, 8, (40, 8, 8))],
+)
+def test_few_groups_of_one_class_each_are_drawn_whole(groups, each, counts):
+    facts = [(label, None, f"{label}{group}") for label in "ab" for group in range(groups)] * each
+    pictures = assign(listing(*facts))
+    assert split_counts(pictures, "a") == split_counts(pictures, "b") == counts
+    members = {split: {p.group for p in pictures if p.split == split} for split in ("train", "val", "test")}
+    assert sum(map(len, members.values())) == 2 * groups
+    assert assign(listing(*facts)) == pictures
+
+
+def test_a_rare_class_keeps_the_fractions_of_the_others():
+    common = [("a", None, f"a{group}") for group in range(70)]
+    rare = [("b", None, f"b{group}") for group in range(3)]
+    pictures = assign(listing(*common, *rare))
+    assert split_counts(pictures, "a") == (50, 10, 10)
+    assert split_counts(pictures, "b") == (1, 1, 1)
+
+
+def test_a_class_in_two_groups_is_refused():
+    facts = [("a", None, f"a{group}") for group in range(9)]
+    facts += [("b", None, f"b{group}") for group in range(2)]
+    with pytest.raises(MedvitError, match=r"b in .* Each class needs one or more groups in each of"):
+        assign(listing(*facts))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medvit.evaluation.architectures import comparison_table, paired_difference, same_budget
+from medvit.evaluation.architectures import ablation_table, comparison_table, paired_difference, same_budget
 from tests.conftest import SHIPPED
 
 RECIPE = {"epochs": 5, "learning_rate": 1e-3, "image_size": 28, "mixup": 0.2}
@@ -59,3 +59,11 @@ def test_a_dataset_with_one_recipe_and_the_same_seeds_has_a_row():
 )
 def test_models_that_cannot_be_compared_have_no_row(accuracies, recipes):
     assert "BreastMNIST" not in comparison_table(breast_models(accuracies, recipes))
+
+
+def test_the_ablation_has_a_row_for_each_variant_with_its_difference_from_neither():
+    both = {"subset": "breastmnist", "recipe": "both: SPT-LSA", "test_each_seed": "80.0 82.0"}
+    neither = both | {"recipe": "neither: plain ViT", "test_each_seed": "79.0 80.0"}
+    lines = ablation_table(row | {"test_auc": "0.9"} for row in (both, neither)).splitlines()
+    assert lines[2] == ("| BreastMNIST | both: SPT-LSA | 2 | 81.0 ± 1.4 | 0.900 | +1.5 (-4.9 to +7.9) |")
+    assert lines[3] == "| BreastMNIST | neither: plain ViT | 2 | 79.5 ± 0.7 | 0.900 |  |"

@@ -6,7 +6,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import (
+    AutoImageProcessor,
     AutoModelForImageClassification,
     ConvNextConfig,
     ResNetConfig,
@@ -34,12 +36,10 @@ def write_model(folder, kind="vit", names=NAMES, **config):
     stages = dict(hidden_sizes=[8, 16], depths=[1, 1])
     swin = dict(patch_size=2, embed_dim=16, num_heads=[2], window_size=4)
     configs = {
-        "vit": ViTConfig(image_size=32, patch_size=8, **sizes, **config),
-        "swin": SwinConfig(image_size=32, depths=[1], **swin, **config),
+        "vit": ViTConfig(**{"image_size": 32, "patch_size": 8} | sizes | config),
+        "swin": SwinConfig(**{"image_size": 32, "depths": [1]} | swin | config),
         "resnet": ResNetConfig(embedding_size=8, **stages, **config),
-        "convnext": ConvNextConfig(
-            image_size=32, num_stages=2, hidden_sizes=[8, 16], depths=[1, 1], **config
-        ),
+        "convnext": ConvNextConfig(**{"image_size": 32, "num_stages": 2} | stages | config),
     }
     model = AutoModelForImageClassification.from_config(configs[kind])
     model.save_pretrained(folder)
@@ -82,6 +82,11 @@ def test_classes_match_by_name_and_others_are_listed():
 def test_classes_that_the_model_lacks_are_named_with_their_count():
     with pytest.raises(MedvitError, match="2 of the 3 classes .* are not classes of m: eye, ear"):
         external.match_classes(["fundus", "eye", "ear"], NAMES, "m")
+
+
+def test_a_whole_name_comes_before_a_part_of_another():
+    classes = [*map(str, range(600)), "ruffed grouse, partridge, Bonasa umbellus", "partridge"]
+    assert external.match_classes(["partridge", "Ruffed grouse"], classes, "m")[0] == [601, 600]
 
 
 def test_two_classes_of_the_same_name_are_refused():
@@ -183,9 +188,26 @@ def test_a_model_that_no_checkpoint_folder_can_hold_says_why(dataset, tmp_path, 
 def test_preprocessing_that_is_more_than_normalisation_is_refused(dataset, tmp_path, monkeypatch):
     folder = write_model(tmp_path / "vit")
     standardise_each_picture(monkeypatch)
-    model = external.open_external(folder, dataset)
     with pytest.raises(MedvitError, match="more than resizing and normalising"):
-        external.predict_split(model, dataset, "test", 32)
+        external.open_external(folder, dataset)
+
+
+def test_a_model_whose_input_is_not_square_is_measured_without_a_folder(dataset, tmp_path):
+    folder = tmp_path / "wide"
+    write_model(folder, image_size=[16, 48])
+    processor = Preprocessing(32).to_json() | {"size": {"height": 16, "width": 48}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    model = external.open_external(str(folder), dataset)
+    with pytest.raises(MedvitError, match="its input of 48 x 16 pixels is not square"):
+        external.restrict(model, dataset)
+    logits, labels = external.predict_split(model, dataset, "test", 32)
+    images, _ = load_split(dataset, "test")
+    pictures = [Image.fromarray(image) for image in images]
+    inputs = AutoImageProcessor.from_pretrained(folder)(pictures, return_tensors="pt")["pixel_values"]
+    assert inputs.shape[-2:] == (16, 48)
+    with torch.no_grad():
+        expected = AutoModelForImageClassification.from_pretrained(folder)(inputs).logits
+    np.testing.assert_allclose(logits, expected, atol=0.01)  # Pillow and torchvision round the pixels
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])

@@ -92,3 +92,20 @@ def test_every_dataset_can_be_evaluated(name):
     assert set(evaluated["per_class"]) == set(dataset.classes)
     low, high = evaluated["accuracy_interval"]
     assert low < evaluated["accuracy"] < high
+
+
+def test_the_distance_of_two_grades_counts_the_grades_between_them_that_do_not_occur():
+    labels, predicted = np.array([0, 0, 1, 1, 4, 4]), np.array([0, 1, 1, 1, 4, 0])
+    weights = (np.arange(5)[:, None] - np.arange(5)) ** 2
+    observed = weights[labels, predicted].mean()
+    expected = weights[labels[:, None], predicted].mean()
+    evaluated = metrics.evaluate(5.0 * np.eye(5)[predicted], labels, "ordinal-regression", tuple("abcde"))
+    assert evaluated["quadratic_kappa"] == pytest.approx(1 - observed / expected)
+    alone = metrics.evaluate(np.eye(5)[[0, 0]], np.array([0, 0]), "ordinal-regression", tuple("abcde"))
+    assert np.isnan(alone["quadratic_kappa"])
+
+
+def test_the_labels_of_an_image_are_one_observation_for_the_interval_of_the_accuracy():
+    logits, labels = example("multi-label, binary-class", 14)
+    evaluated = metrics.evaluate(logits, labels, "multi-label, binary-class", tuple("abcdefghijklmn"))
+    assert evaluated["accuracy_interval"] == metrics.wilson(200 * evaluated["accuracy"], 200)

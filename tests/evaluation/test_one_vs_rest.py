@@ -57,10 +57,15 @@ def test_the_spread_of_an_auc_is_delongs():
     assert logit(high) - logit(low) == pytest.approx(width)
 
 
-def test_a_perfect_auc_has_an_interval_below_it():
-    truth = np.array([False, False, True, True])
-    low, high = OneVsRest.binary(truth, truth.astype(float)).auc_interval[0]
-    assert 0.9 < low <= high <= 1
+@pytest.mark.parametrize(
+    ("truth", "score"),
+    [([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]), ([0, 0, 0, 1], [0.1, 0.9, 0.2, 0.8]), ([0, 1], [0.0, 1.0])],
+    ids=["a perfect ranking", "one positive", "one of each"],
+)
+def test_an_auc_whose_variance_cannot_be_estimated_has_no_interval(truth, score):
+    curve = OneVsRest.binary(np.array(truth, bool), np.array(score))
+    assert np.isnan(curve.auc_interval).all()
+    assert curve.mean_auc() == (curve.auc[0], None)
 
 
 @pytest.mark.parametrize(("successes", "total"), [(80, 100), (0, 5), (5, 5), (3, 7), (1, 1)])
@@ -89,6 +94,15 @@ def test_an_absent_class_has_no_interval():
     assert (absent.support, absent.recall_interval, absent.f1_interval) == (0, None, None)
     assert absent.auc_interval is None
     assert np.isnan(absent.auc)
+
+
+def test_a_perfect_f1_has_no_bootstrap_interval():
+    truth = np.repeat([0, 1], 5)
+    perfect = per_class(truth, np.eye(2)[truth], ("a", "b"))[0]
+    assert (perfect.f1, perfect.f1_interval) == (1, None)
+    assert perfect.recall_interval[0] < 0.6
+    low, high = per_class(truth, np.eye(2)[[0, 0, 0, 0, 1, 1, 1, 1, 1, 1]], ("a", "b"))[0].f1_interval
+    assert low < high
 
 
 def test_the_average_precision_lies_in_its_bootstrap_interval():

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from medvit import checkpoint
 from medvit.data import medmnist, settings
 from medvit.errors import MedvitError
-from medvit.evaluation import robustness
+from medvit.evaluation import corruptions, robustness
 from medvit.evaluation.inference import predict
 
 
@@ -27,6 +29,21 @@ def test_every_corruption_is_measured_and_has_a_row(tested, synthetic_root):
     for key in ("balanced_error", "error_rate"):
         assert rows[0][key] == pytest.approx(np.mean([row[key] for row in rows[1:]]))
     assert section["n"] == 16
+
+
+def test_grey_images_are_corrupted_in_colour_and_become_their_luminance():
+    images = np.full((50, 28, 28), 128, np.uint8)
+    torch.manual_seed(0)
+    large = torch.full((50, 3, 224, 224), 128 / 255)
+    noisy = corruptions.corrupt(large, "breastmnist", "speckle_noise", 5).permute(0, 2, 3, 1).numpy()
+    torch.manual_seed(0)
+    corrupted = robustness._corrupt(images, "breastmnist", "speckle_noise", 5)
+    assert (corrupted[..., 0] == corrupted[..., 1]).all()
+    pictures = [Image.fromarray((255 * picture).round().clip(0, 255).astype(np.uint8)) for picture in noisy]
+    small = np.stack(
+        [picture.convert("L").resize((28, 28), Image.Resampling.BICUBIC) for picture in pictures]
+    )
+    assert corrupted[..., 0].std() == pytest.approx(small.std(), rel=0.03)
 
 
 def test_balanced_error_weights_classes_equally_and_the_error_rate_images():

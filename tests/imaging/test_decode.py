@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
@@ -41,11 +42,66 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped():
     np.testing.assert_array_equal(opened[..., 0].ravel(), np.arange(256))
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 1], [0, 255]),
+        ([0, 100, 255], [0, 100, 255]),
+        ([0, 256, 1023], [0, 64, 255]),
+        ([0, 256], [0, 64]),
+        ([0, 2048, 4095], [0, 128, 255]),
+        ([0, 8192, 16383], [0, 128, 255]),
+        ([0, 20000], [0, 78]),
+    ],
+)
+def test_grey_of_usual_depths_fills_the_range(values, expected):
+    opened = imaging.open_image(encode(Image.fromarray(np.array([values], np.uint16))))
+    assert np.asarray(opened)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([-1000, 0, 1000], [0, 128, 255]),
+        ([-1000, -1000, -1000], [0, 0, 0]),
+        ([0, 50_000, 100_000], [0, 128, 255]),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_signed_and_very_large_grey_values_fill_the_range(values, expected, dtype):
+    opened = imaging.open_image(encode(Image.fromarray(np.array([values], dtype)), "TIFF"))
+    assert np.asarray(opened)[0, :, 0].tolist() == expected
+
+
+def test_sixteen_bits_of_which_zero_is_white_are_inverted():
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    data = encode(Image.fromarray(ramp), "TIFF", tiffinfo={262: 0})
+    np.testing.assert_array_equal(
+        np.asarray(imaging.open_image(data))[..., 0].ravel(), np.arange(255, -1, -1)
+    )
+
+
+def test_the_transparent_value_of_sixteen_bits_is_white():
+    grey = Image.fromarray(np.array([[0, 20000, 65535]], np.uint16))
+    opened = imaging.open_image(encode(grey, transparency=20000))
+    assert np.asarray(opened)[0, :, 0].tolist() == [0, 255, 255]
+
+
 def test_exif_orientation_is_applied():
     image = Image.new("RGB", (20, 10))
     exif = image.getexif()
     exif[274] = 6
     assert imaging.open_image(encode(image, "JPEG", exif=exif)).size == (10, 20)
+
+
+def test_exif_tags_of_another_type_are_ignored():
+    data = encode(Image.new("RGB", (20, 10)), "JPEG", exif=Image.new("RGB", (1, 1)).getexif())
+    tags = (
+        struct.pack("<HHIHHHHI", 274, 3, 1, 6, 0, 256, 2, 2) + b"ab\0\0"
+    )  # orientation 6, a width in letters
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + tags + bytes(4)
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    assert imaging.open_image(data[:2] + segment + data[2:]).size == (10, 20)
 
 
 def test_of_an_animation_the_first_frame_is_taken():
@@ -116,6 +172,14 @@ def test_pipes_folders_and_devices_are_refused_without_waiting(tmp_path):
     for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
         with pytest.raises(MedvitError, match="not a file"):
             imaging.open_image(path)
+
+
+def test_a_picture_whose_file_is_damaged_is_refused():
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 50).save(file, "JPEG")
+    data = file.getvalue()
+    with pytest.raises(MedvitError, match="damaged and cannot be decoded"):
+        imaging.open_image(Image.open(io.BytesIO(data[: len(data) // 2])))
 
 
 def test_a_missing_file_is_named(tmp_path):

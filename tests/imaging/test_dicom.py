@@ -73,6 +73,48 @@ def test_sixteen_bits_without_a_window_fill_the_range():
     np.testing.assert_allclose(opened(stored)[..., 0], RAMP, atol=1)
 
 
+def voi_table(values: np.ndarray) -> pydicom.Sequence:
+    table = pydicom.Dataset()
+    table.LUTDescriptor, table.LUTData = [len(values), 0, 16], values.astype(np.uint16).tobytes()
+    table["LUTDescriptor"].VR, table["LUTData"].VR = "US", "OW"
+    return pydicom.Sequence([table])
+
+
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": 40, "WindowWidth": 400}])
+def test_a_table_of_grey_values_is_applied(window):
+    stored = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    falling = np.linspace(65535, 0, 256)
+    np.testing.assert_allclose(
+        opened(stored, VOILUTSequence=voi_table(falling), **window)[..., 0], 255 - RAMP, atol=1
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"VOILUTSequence": pydicom.Sequence()},
+        {"WindowCenter": None, "WindowWidth": None},
+        {"WindowWidth": 400},
+    ],
+    ids=["empty table", "empty window", "no centre"],
+)
+def test_an_empty_window_or_table_is_none(fields):
+    stored = (np.arange(256, dtype=np.uint16) * 200).reshape(16, 16)
+    np.testing.assert_allclose(opened(stored, **fields)[..., 0], RAMP, atol=1)
+
+
+def test_a_wide_range_of_signed_values_without_a_window():
+    stored = np.linspace(-30000, 30000, 256).astype(np.int16).reshape(16, 16)
+    np.testing.assert_allclose(opened(stored)[..., 0], RAMP, atol=1)
+
+
+def test_padding_does_not_count_for_the_range():
+    stored = (np.arange(256, dtype=np.int16) * 8).reshape(16, 16)
+    stored[0, 0] = -32768
+    grey = opened(stored, PixelPaddingValue=-32768)[..., 0]
+    np.testing.assert_allclose(grey, RAMP, atol=1)
+
+
 def test_colour_is_read():
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     np.testing.assert_array_equal(opened(pixels, "RGB"), pixels)

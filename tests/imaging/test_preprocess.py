@@ -37,7 +37,7 @@ def test_the_centre_square_is_taken():
 
 
 @pytest.mark.parametrize("resampling", UPSCALING_FILTERS, ids=lambda r: r.name)
-@pytest.mark.parametrize("side", [224, 100])
+@pytest.mark.parametrize("side", [224, 100, 56])
 @pytest.mark.parametrize("grey", [False, True])
 def test_an_upscaled_image_gives_the_original_back(resampling, side, grey):
     original = synthetic.draw("breastmnist" if grey else "bloodmnist", 4)
@@ -50,6 +50,14 @@ def test_a_detailed_image_is_downscaled_as_medmnist_was():
     detailed = Image.effect_noise((300, 300), 80).convert("RGB")
     expected = np.asarray(detailed.resize((28, 28), Image.Resampling.BICUBIC))
     np.testing.assert_array_equal(imaging.to_source(detailed), expected)
+
+
+@pytest.mark.parametrize("side", [225, 226, 256, 290])
+def test_a_smooth_image_a_little_larger_than_the_source_is_downscaled(side):
+    blobs = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    image = Image.fromarray(blobs).resize((side, side), Image.Resampling.BICUBIC)
+    expected = np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(imaging.to_source(image, 224), expected)
 
 
 def test_a_single_pixel_fills_the_image():

@@ -255,3 +255,16 @@ def test_closing_the_generator_stops_early(predictor, folder):
         rows.close()
     assert [row.file for row in first] == ["0.png", "1.png"]
     assert list(rows) == []
+
+
+def test_names_from_several_folders_begin_with_the_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/1.png", "a/sub/2.png", "b/1.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8)).save(name)
+    with zipfile.ZipFile("c.zip", "w") as archive:
+        archive.write("a/1.png", "1.png")
+    paths = [Path("a"), Path("b"), Path("c.zip"), Path("b/1.png")]
+    names = [file.name for file in bulk.list_files(paths, full_names=True)]
+    assert names == ["a/1.png", "a/sub/2.png", "b/1.png", "c.zip/1.png", "b/1.png"]
+    assert [file.name for file in bulk.list_files(paths)] == ["1.png", "sub/2.png", "1.png", "1.png", "1.png"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medvit import imaging
 from medvit.data import synthetic
 from medvit.errors import MedvitError
 from medvit.inference import bulk, explanations, external
@@ -58,7 +59,11 @@ def test_each_picture_is_on_the_page_and_a_damaged_one_stops_nothing(predictor, 
 def test_the_map_is_that_of_the_explainer(predictor, pictures, tmp_path):
     (file,) = bulk.list_files([pictures / "a.png"])
     (item,) = explanations.explain_files(predictor, [file], "relevance", tmp_path, target=1)
-    result = predictor.explainer(pictures / "a.png")
+    pixels = imaging.to_tensor(predictor.source(pictures / "a.png")[None])
+    result, of_file = predictor.explainer(pixels, target=1), predictor.explainer(pictures / "a.png", target=1)
+    np.testing.assert_allclose(
+        result.heatmap("relevance", 1), of_file.heatmap("relevance", 1), rtol=1e-4, atol=1e-7
+    )
     assert item.target == "dog"
     assert item.classes[0][1] == pytest.approx(float(result.probabilities.max()), abs=1e-5)
     written = np.asarray(Image.open(tmp_path / item.overlay), int)

@@ -3,14 +3,17 @@
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from torch.multiprocessing.reductions import StorageWeakRef
 
 import medvit
+from medvit import checkpoint
 from medvit.data import synthetic
 from medvit.errors import MedvitError
+from medvit.inference.pictures import of_one_dataset
 from medvit.inference.registry import Registry
 
 
@@ -104,3 +107,12 @@ def test_examples_are_test_images_of_every_class(trained, synthetic_root):
 def test_a_test_image_that_does_not_exist_is_refused(trained, synthetic_root, index):
     with pytest.raises(MedvitError, match="no test image"):
         Registry.open(trained, synthetic_root).test_sample("breastmnist", index)
+
+
+def test_checkpoints_of_another_source_size_are_left_out(trained):
+    checkpoints, _ = checkpoint.discover(trained)
+    first, *_ = (item for item in checkpoints if item.dataset.name == "breastmnist")
+    larger = replace(first, folder=first.folder / "64", card=first.card | {"source_size": 64})
+    kept, problems = of_one_dataset([first, larger])
+    assert kept == [first]
+    assert "at another source size" in problems[str(larger.folder)]

@@ -11,6 +11,7 @@ from medvit import models
 from medvit.data import medmnist, synthetic
 from medvit.errors import MedvitError
 from medvit.explain import Explainer
+from medvit.models.configs import FIELDS, CnnConfig, SptLsaConfig, VitConfig, check_fields
 from tests.conftest import REPOSITORY, SHIPPED
 
 BLOOD = medmnist.get("bloodmnist")
@@ -66,6 +67,44 @@ def test_each_part_of_spt_lsa_can_be_switched_off_alone(backbone):
 def test_an_unknown_model_names_the_known_ones():
     with pytest.raises(MedvitError, match="cnn, vit, spt_lsa, vit_finetuned"):
         models.build("resnet", BLOOD)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "value", "message"),
+    [
+        ("vit", "num_attention_heads", 0, "must be a whole number from 1 to 4096, not 0"),
+        ("vit", "patch_size", 0, "must be a whole number from 1 to 4096, not 0"),
+        ("vit", "num_hidden_layers", -1, "must be a whole number from 1 to 4096, not -1"),
+        ("spt_lsa", "hidden_size", "x", 'must be a whole number from 1 to 4096, not "x"'),
+        ("spt_lsa", "lsa", 1, "must be true or false, not 1"),
+        ("spt_lsa", "drop_path", float("nan"), "must be a number from 0 to below 1, not NaN"),
+        ("cnn", "depths", [2, 0], r"must be a list of 1 to 8 whole numbers above zero, not \[2, 0\]"),
+        ("cnn", "num_labels", 5, "Neither a recipe nor the architecture of cnn has num_labels"),
+        ("vit_finetuned", "hidden_size", 8, "Neither a recipe nor the architecture of vit_finetuned has"),
+    ],
+)
+def test_a_field_of_an_architecture_is_checked(model, name, value, message):
+    with pytest.raises(MedvitError, match=message):
+        check_fields(model, {name: value})
+
+
+def test_the_defaults_of_an_architecture_are_allowed():
+    for model, config in {"cnn": CnnConfig(), "vit": VitConfig(), "spt_lsa": SptLsaConfig()}.items():
+        check_fields(model, {name: getattr(config, name) for name in FIELDS[model]})
+
+
+@pytest.mark.parametrize(
+    ("image_size", "patch_size", "sizes"),
+    [(100, None, "98 and 104"), (30, None, "28 and 32"), (3, None, "4"), (100, 16, "96 and 112")],
+)
+def test_an_input_that_patches_do_not_divide_names_sizes_that_are_possible(image_size, patch_size, sizes):
+    for name in ("vit", "spt_lsa"):
+        with pytest.raises(MedvitError, match=rf"image_size {image_size} .* are possible: {sizes}\. Choose"):
+            models.check_image_size(name, image_size, patch_size)
+    for possible in map(int, sizes.split(" and ")):
+        models.check_image_size("vit", possible, patch_size)
+    models.check_image_size("cnn", image_size)
+    models.check_image_size("vit_finetuned", image_size, patch_size)
 
 
 @pytest.mark.parametrize("checkpoint", SHIPPED, ids=lambda item: f"{item.dataset.name}-{item.model_name}")

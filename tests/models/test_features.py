@@ -68,3 +68,35 @@ def test_the_model_inside_compilation_and_data_parallelism_is_taken():
 def test_what_is_no_model_is_refused(wrong):
     with pytest.raises(MedvitError, match=r"or a torch\.nn\.Module, not"):
         unwrap(wrong)
+
+
+def test_nested_wrappers_are_all_removed():
+    model = torch.nn.Linear(2, 2)
+    for wrapped in (torch.nn.DataParallel(torch.compile(model)), torch.compile(torch.nn.DataParallel(model))):
+        assert unwrap(wrapped) is model
+
+
+def test_a_model_with_a_part_in_training_mode_is_copied():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout()).eval()
+    model[1].train()
+    copied = in_evaluation_mode(model)
+    assert (model[1].training, copied[1].training) == (True, False)
+
+
+def test_a_classifier_of_more_rows_than_images_or_with_named_inputs_gives_no_features():
+    class Instances(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.classifier = torch.nn.Linear(4, 2)
+
+        def forward(self, images):
+            rows = images.mean(1).flatten(0, 1)  # (4 B, 4)
+            return self.classifier(rows).view(len(images), 4, 2).mean(1)
+
+    class Named(Instances):
+        def forward(self, images):
+            return self.classifier(input=images.mean((1, 2)))
+
+    for model in (Instances(), Named()):
+        logits, features = forward_with_features(model, torch.rand(2, 3, 4, 4))
+        assert (logits.shape, features) == ((2, 2), None)

@@ -1,6 +1,10 @@
+import json
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageClassification, ViTForImageClassification
 
 from medvit import models
@@ -63,6 +67,20 @@ def test_an_input_size_goes_with_the_patch_size_or_is_refused(backbone):
     model, _ = build(backbone)
     with pytest.raises(MedvitError, match="patch size 8"):
         resize(model, 30)
+
+
+@pytest.mark.parametrize("change", ["names", "size"])
+def test_a_backbone_whose_weights_do_not_fit_is_refused(backbone, tmp_path, change):
+    folder = shutil.copytree(backbone, tmp_path / "vit")
+    if change == "names":
+        weights = load_file(folder / "model.safetensors")
+        renamed = {name.replace("vit.", "backbone.", 1): tensor for name, tensor in weights.items()}
+        save_file(renamed, folder / "model.safetensors", {"format": "pt"})
+    else:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"image_size": 24}))
+    with pytest.raises(MedvitError, match=r"its weights lack vit\..*, or have another shape"):
+        models.build("vit_finetuned", BLOOD, str(folder))
 
 
 def test_an_unusable_backbone_is_explained(tmp_path):

@@ -89,6 +89,11 @@ def test_the_log_loss_after_temperature_scaling_is_that_of_calibrated_logits():
     assert cross_entropy(labels, probabilities(logits * 0.3)) > 1.2 * best
 
 
+def test_a_single_image_has_a_log_loss_without_temperature_scaling():
+    loss = calibration.calibrated_loss(np.log([[0.25, 0.75]]), np.array([1]))
+    assert loss == pytest.approx(-np.log(0.75))
+
+
 def test_the_log_loss_after_temperature_scaling_exists_for_multi_label_tasks():
     logits = np.random.default_rng(0).normal(size=(400, 3))
     labels = (logits > 0).astype(int)

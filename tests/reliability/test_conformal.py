@@ -33,13 +33,16 @@ def test_too_few_images_for_a_level_give_sets_of_every_class():
 
 
 def test_the_expected_coverage_is_a_range_around_the_level():
-    low, high = conformal.expected_coverage(0.90, 39)
+    low, high = conformal.expected_coverage(0.90, 39, 1000)
     assert low < 0.85 < 0.95 < high
-    assert conformal.expected_coverage(0.99, 10) == (1, 1)
+    assert conformal.expected_coverage(0.99, 10, 1000) == (1, 1)
+    assert conformal.expected_coverage(0.95, 262, 624) == pytest.approx((0.915, 0.978), abs=1e-3)
 
 
-def test_the_expected_range_holds_the_coverage_in_95_of_100_draws():
+@pytest.mark.parametrize("tested", [200, 100_000])
+def test_the_expected_range_holds_the_coverage_in_95_of_100_draws(tested):
     rng = np.random.default_rng(0)
-    low, high = conformal.expected_coverage(0.90, 100)
-    coverages = [conformal.quantile(rng.random(100), 0.90) for _ in range(2000)]  # of uniform scores
+    low, high = conformal.expected_coverage(0.90, 100, tested)
+    limits = [conformal.quantile(rng.random(100), 0.90) for _ in range(2000)]  # of uniform scores
+    coverages = rng.binomial(tested, limits) / tested
     assert np.mean([low <= coverage <= high for coverage in coverages]) == pytest.approx(0.95, abs=0.02)

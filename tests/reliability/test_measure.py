@@ -1,11 +1,13 @@
 import csv
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from medvit import checkpoint
-from medvit.reliability import measure
+from medvit.reliability import fit, measure, ood
+from medvit.reliability.apply import Reliability
 from tests.conftest import run_command
 
 
@@ -31,6 +33,26 @@ def test_the_card_has_the_metrics_with_their_intervals(trained):
     assert set(section["ood"]["validation"]["mean"]) == {"auroc", "accepted"}
 
 
+def test_without_an_ood_reference_model_the_rest_is_fitted(folder, synthetic_root, monkeypatch):
+    monkeypatch.setattr(ood, "reference", lambda root: None)
+    section = measure.fit_and_measure(folder, synthetic_root)
+    assert "no reference model" in section["ood"]["missing"]
+    fitted = checkpoint.load(folder)
+    assert (fitted.trust_problem, "ood_means" in fitted.trust) == ("", False)
+    assert Reliability.of(fitted).in_distribution(np.zeros((1, 28, 28), np.uint8)) is None
+
+
+def test_without_a_spread_of_the_features_there_is_no_ood_score(folder, synthetic_root, monkeypatch):
+    """As with one training image of each class: the covariance is zero, and every other image is far away."""
+    reference = SimpleNamespace(sha256="0" * 64)
+    reference.features = lambda images: np.ones((len(images), 4))
+    monkeypatch.setattr(ood, "reference", lambda root: reference)
+    monkeypatch.setattr(ood, "score", lambda features, arrays: np.full(len(features), -6e10))
+    item = checkpoint.load(folder)
+    images = np.zeros((4, 28, 28), np.uint8)
+    assert fit.fit_ood(item.dataset, images, 28, synthetic_root, folder) == ({}, {})
+
+
 def test_the_command_fits_confirms_and_writes_the_tables(folder, synthetic_root, tmp_path):
     before = dict(checkpoint.load(folder).trust)
     (folder / checkpoint.TRUST).unlink()
@@ -46,5 +68,6 @@ def test_the_command_fits_confirms_and_writes_the_tables(folder, synthetic_root,
         (row,) = csv.DictReader(file)
     assert tuple(row) == measure.COLUMNS
     assert (row["subset"], row["model"], row["n"]) == ("breastmnist", "spt_lsa", "16")
-    assert all(row[column] for column in measure.COLUMNS)
+    perfect = {"auroc_low", "auroc_high"} if row["auroc"] == "1.0000" else set()  # has no interval
+    assert all(row[column] for column in measure.COLUMNS if column not in perfect)
     assert len((out / "robustness.csv").read_text().splitlines()) == 2 + 7

@@ -37,6 +37,15 @@ def test_thresholds_that_predict_nothing_or_everything_are_no_error():
     assert np.isnan(operating_point.at(SCORE, TRUTH, 1.0)["ppv"])
     assert operating_point.at(SCORE, TRUTH, 0.0)["sensitivity"] == 1
     assert np.isnan(operating_point.at(SCORE, TRUTH, 0.0)["npv"])
+    assert operating_point.at(SCORE, TRUTH, 1.0)["ppv_interval"] is None
+
+
+def test_the_interval_of_a_predictive_value_holds_one_and_zero():
+    truth = np.arange(85) < 25
+    score = np.where(np.arange(85) < 20, 0.9, 0.1)
+    point = operating_point.at(score, truth, 0.5)
+    assert point["ppv"] == 1
+    assert point["ppv_interval"] == (pytest.approx(0.716, abs=1e-3), 1)
 
 
 def test_the_areas_lie_in_their_intervals():

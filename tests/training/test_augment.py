@@ -21,6 +21,11 @@ def test_blur_keeps_flat_images_and_half_of_the_others():
     torch.testing.assert_close(blurred(noise).mean(), noise.mean(), atol=0.5, rtol=0)
 
 
+def test_blur_reaches_no_further_than_the_image():
+    images = torch.rand(8, 3, 12, 12) * 255
+    assert torch.isfinite(Augmentation(blur=20)(images)).all()
+
+
 def test_random_erasing_paints_up_to_three_grey_squares():
     torch.manual_seed(0)
     erasing = replace(NO_AUGMENTATION, random_erasing=1.0)

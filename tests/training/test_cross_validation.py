@@ -4,10 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from medvit.data import medmnist
+from medvit.data.folder import open_dataset
+from medvit.data.prepare import load_groups
 from medvit.errors import MedvitError
-from medvit.training import fit_model
+from medvit.training import cross_validation, distillation, fit_model
 from medvit.training.cross_validation import (
     COLUMNS,
     difference,
@@ -54,8 +57,51 @@ def test_a_fold_is_held_out_of_training_and_validation_images_and_the_test_split
     splits.clear()
     evaluate_fold(setup, 0, 2, tmp_path / "fold0.json", resume=True)
     assert not splits  # a finished fold is not repeated
-    with pytest.raises(MedvitError, match="no fold"):
-        evaluate_fold(setup, 0, 1, tmp_path / "other.json")
+    for folds, message in ((1, "no fold"), (700, "700 folds are too many")):
+        with pytest.raises(MedvitError, match=message):
+            evaluate_fold(setup, 0, folds, tmp_path / "other.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fold0.json", "fold1.json"]
+
+
+@pytest.fixture
+def patients(tmp_path, monkeypatch):
+    """Prepared pictures of twelve patients, six of each; patient i has the grey level 20 * i."""
+    monkeypatch.setenv("MEDVIT_CACHE", str(tmp_path / "cache"))
+    scans, rows = tmp_path / "scans", ["file_name,label,group"]
+    scans.mkdir()
+    for i in range(72):
+        Image.new("L", (32, 32), 20 * (i % 12)).save(scans / f"{i}.png")
+        rows.append(f"{i}.png,{'ab'[i // 12 % 2]},p{i % 12}")
+    (scans / "metadata.csv").write_text("\n".join(rows))
+    return open_dataset(scans, 28)
+
+
+@pytest.mark.parametrize("distill_folds", [0, 2])
+def test_no_model_is_trained_on_a_patient_whose_pictures_it_predicts(
+    patients, tmp_path, monkeypatch, distill_folds
+):
+    trained_on, predicted = [], []
+
+    def noting_fit(setup, built, training, *arguments):
+        trained_on.append({image[0, 0] // 20 for image in training[0]})
+        return fit(setup, built, training, *arguments)
+
+    def noting_predict(model, preprocessing, images):
+        predicted.append({image[0, 0] // 20 for image in images})
+        return predict(model, preprocessing, images)
+
+    fit, predict = distillation.fit_model, cross_validation.predict
+    monkeypatch.setattr(distillation, "fit_model", noting_fit)
+    monkeypatch.setattr(distillation, "predict", noting_predict)
+    monkeypatch.setattr(cross_validation, "predict", noting_predict)
+    recipe = tiny_recipe("breastmnist", "cnn", epochs=1, distill_folds=distill_folds)
+    setup = TrainingSetup(patients, "cnn", recipe)
+    out = evaluate_fold(setup, 0, 5, tmp_path / "fold0.json")
+    groups = sorted(load_groups(patients, "train") + load_groups(patients, "val"))
+    assert json.loads(out.read_text())["groups"] == len(set(groups)) == len(groups) / 6 == 10
+    assert len(trained_on) == len(predicted) == 1 + distill_folds
+    for levels, held_out in zip(trained_on, predicted, strict=True):
+        assert held_out and not levels & held_out
 
 
 def test_the_standard_error_allows_for_overlapping_training_sets():
@@ -87,3 +133,12 @@ def test_the_table_keeps_other_variants_and_replaces_its_own(tmp_path):
     with table.open() as file:
         rows = list(csv.DictReader(file))
     assert [(entry["model"], entry["log_loss"]) for entry in rows] == [("vit", "0.6"), ("cnn", "0.4")]
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "dataset,model,variant,more\n", ""])
+def test_a_table_with_other_columns_is_refused_and_stays(tmp_path, text):
+    table = tmp_path / "table.csv"
+    table.write_text(text)
+    with pytest.raises(MedvitError, match="other columns than a table of cross-validations"):
+        update_csv(table, [row("cnn", "", [result(0, 0.5)])])
+    assert table.read_text() == text

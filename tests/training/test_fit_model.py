@@ -62,6 +62,18 @@ def test_wise_ft_interpolates_between_initial_and_trained_weights(quick_train):
     assert largest_change > 0.02
 
 
+def test_wise_ft_interpolates_the_weights_that_lora_gives(quick_train):
+    first = quick_train("bloodmnist", "vit_finetuned", "first")
+    options = dict(strategy="lora", initial_checkpoint=first, learning_rate=0.05)
+    trained = quick_train("bloodmnist", "vit_finetuned", "trained", **options)
+    mixed = quick_train("bloodmnist", "vit_finetuned", "mixed", wise_ft_alpha=0.4, **options)
+    before, after = state(first), state(trained)
+    for name, tensor in state(mixed).items():
+        torch.testing.assert_close(tensor, 0.6 * before[name] + 0.4 * after[name], atol=2e-3, rtol=2e-3)
+    name = "vit.layers.0.attention.q_proj.weight"
+    assert (after[name] - before[name]).abs().max() > 0.02
+
+
 def test_a_student_learns_from_teachers_and_its_card_lists_them(quick_train):
     teacher = quick_train("bloodmnist", "cnn", "teacher", epochs=1)
     student = checkpoint.load(

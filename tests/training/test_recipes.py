@@ -5,6 +5,7 @@ import pytest
 from medvit import models
 from medvit.data import medmnist
 from medvit.errors import MedvitError
+from medvit.training.augment import Augmentation
 from medvit.training.recipes import change, check, recipe
 
 FROM_SCRATCH = ("cnn", "vit", "spt_lsa")
@@ -79,6 +80,11 @@ def test_a_value_of_another_type_is_refused(assignment, message):
         ({"distill": 1.5}, "distill must be from 0 to 1"),
         ({"mixup": 0.6, "cutmix": 0.6}, "together"),
         ({"distill_folds": 1}, "at least 2"),
+        ({"layer_decay": -1.0}, "layer_decay must be above 0 and at most 1"),
+        ({"weight_decay": -1.0}, "weight_decay must be zero or above"),
+        ({"class_weight_power": float("nan")}, "class_weight_power must be zero or above"),
+        ({"augmentation": Augmentation(scale=-0.1)}, "scale must be from 0 to 1"),
+        ({"augmentation": Augmentation(blur=float("inf"))}, "blur must be zero or above"),
     ],
 )
 def test_a_field_out_of_its_range_is_refused(fields, message):

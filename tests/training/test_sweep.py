@@ -91,6 +91,43 @@ def test_export_replaces_runs_of_the_same_sweep_alone(finished, synthetic_root, 
         sweep.export([rows[0] | {"weights": set()}], tmp_path / "best", synthetic_root, trust=False)
 
 
+@pytest.mark.parametrize("kept", [0, 1])
+def test_seeds_are_added_to_a_checkpoint(finished, synthetic_root, quick_train, tmp_path, kept):
+    """Those in its card are not trained again, and the lowest validation loss of old and new is exported."""
+    jobs, cards = finished
+    combinations = sweep.combine(["breastmnist"], ["cnn"], ["full"], [""])
+    published = tmp_path / "published"
+    folder = shutil.copytree(jobs[kept].result.parent, published / "breastmnist" / "cnn")
+    both = [run for card in cards for run in card["seeds"]]
+    checkpoint.write_card(folder, cards[kept] | {"seeds": both})
+
+    planned = sweep.plan(combinations, 3, tmp_path / "more", extended=published)
+    assert [job.number for job in planned] == [kept, 2]
+    assert planned[0].result == folder / "card.json"
+    fewer = sweep.plan(combinations, 1, tmp_path / "more", extended=published)
+    assert [(job.number, job.result) for job in fewer] == [(kept, folder / "card.json")]
+    new = quick_train("breastmnist", "cnn", planned[1].result.parent, seed=2)
+    for job in planned:
+        job.state = "done"
+    (row,) = sweep.summary(planned)
+    card = json.loads((new / "card.json").read_text())
+    accuracies = [run["test_accuracy"] for run in [*both, *card["seeds"]]]
+    assert (row["seeds"], row["test_accuracy"]) == (3, pytest.approx(sum(accuracies) / 3))
+    (exported,) = sweep.export([row], tmp_path / "best", synthetic_root, trust=False)
+    best = min(cards[kept], card, key=lambda card: card["validation"]["loss"])
+    written = checkpoint.load(exported).card
+    assert (written["seed"], [run["seed"] for run in written["seeds"]]) == (best["seed"], [0, 1, 2])
+
+
+def test_a_checkpoint_of_several_trainings_has_no_seed_to_keep(finished, tmp_path):
+    jobs, cards = finished
+    folder = shutil.copytree(jobs[0].result.parent, tmp_path / "published" / "breastmnist" / "cnn")
+    checkpoint.write_card(folder, {key: value for key, value in cards[0].items() if key != "command"})
+    combinations = sweep.combine(["breastmnist"], ["cnn"], ["full"], [""])
+    planned = sweep.plan(combinations, 2, tmp_path / "more", extended=tmp_path / "published")
+    assert [job.result.parts[-4] for job in planned] == ["seed0", "seed1"]
+
+
 def test_a_reproduction_runs_the_commands_of_the_cards(finished, tmp_path):
     jobs, cards = finished
     root = tmp_path / "checkpoints"

@@ -182,3 +182,18 @@ def test_the_card_names_a_local_backbone_without_its_path(quick_train, backbone)
     card = checkpoint.load(quick_train("breastmnist", "vit_finetuned", epochs=1)).card
     assert card["backbone"] == backbone.name
     assert f"--backbone {backbone.name}" in card["command"]
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "options", "message"),
+    [
+        ("cnn", "out", {"distill_folds": 30}, "30 folds are too many: there are 24 images of the largest"),
+        ("vit_finetuned", "out", {"strategy": "bogus"}, "There is no strategy 'bogus'"),
+        ("cnn", "file/out", {}, "file cannot be written"),
+    ],
+)
+def test_a_refusal_leaves_nothing_behind(quick_train, tmp_path, model, name, options, message):
+    (tmp_path / "file").touch()
+    with pytest.raises(MedvitError, match=message):
+        quick_train("breastmnist", model, name, **options)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

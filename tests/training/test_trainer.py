@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 
 from medvit import models
 from medvit.data import medmnist
+from medvit.models.vit import DropPath
 from medvit.training.dataset import BatchLoader, DeviceDataset
 from medvit.training.objective import TrainingModule
 from medvit.training.trainer import BEST, MedvitTrainer, block_index, last_state, training_arguments
@@ -15,13 +17,13 @@ from .conftest import TINY, tiny_recipe
 BLOOD = medmnist.get("bloodmnist")
 
 
-def trainer_of(name, recipe, backbone, work):
+def trainer_of(name, recipe, backbone, work, engine="auto", **config):
     """A trainer that has not started, and its model."""
-    model, preprocessing = models.build(name, BLOOD, str(backbone), **TINY[name])
+    model, preprocessing = models.build(name, BLOOD, str(backbone), **TINY[name] | config)
     module = TrainingModule(model, preprocessing, recipe)
     dataset = DeviceDataset(np.zeros((8, 28, 28, 3), np.uint8), torch.device("cpu"), torch.eye(8))
     args = training_arguments(recipe, work, 0, evaluate=False)
-    return MedvitTrainer(module, args, BatchLoader(dataset, 8, 0)), model
+    return MedvitTrainer(module, args, BatchLoader(dataset, 8, 0), engine=engine), model
 
 
 def test_earlier_blocks_have_smaller_learning_rates(backbone, tmp_path):
@@ -69,3 +71,29 @@ def test_training_arguments_follow_the_recipe(tmp_path):
     args = training_arguments(recipe, tmp_path, seed=7)
     assert (args.num_train_epochs, args.per_device_train_batch_size, args.seed) == (3, 5, 7)
     assert args.warmup_steps == 0.25
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize(("name", "config"), [("cnn", {}), ("cnn", {"width": 8}), ("spt_lsa", {})])
+def test_a_compiled_model_has_the_loss_and_gradients_of_an_eager_one(
+    name, config, backbone, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))  # not that of another processor
+    pixels = 255 * torch.rand(8, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    losses, gradients = [], []
+    for engine in ("eager", "compile"):
+        torch.manual_seed(0)
+        recipe = tiny_recipe("bloodmnist", name)
+        trainer, model = trainer_of(name, recipe, backbone, tmp_path, engine, **config)
+        trainer.module.train()
+        for module in model.modules():
+            if isinstance(module, DropPath):  # compiled, it draws other random numbers
+                module.rate = 0.0
+        loss = trainer.compute_loss(trainer.module, {"pixels": pixels, "targets": torch.eye(8)})
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append(model.classifier.weight.grad)
+    torch.testing.assert_close(*losses, rtol=1e-2, atol=0)
+    assert gradients[0].abs().max() > 1e-3
+    torch.testing.assert_close(*gradients, rtol=0, atol=0.05 * float(gradients[0].abs().max()))
