@@ -173,13 +173,17 @@ def load(folder: str | Path) -> Checkpoint:
 def discover(root: str | Path | None = None) -> tuple[list[Checkpoint], dict[str, str]]:
     """Open the checkpoints below a folder (<root>/<dataset>/<model>), in the order of datasets and models.
 
-    At most CHECKPOINTS folders are read.
+    At most CHECKPOINTS folders are read. Folders without any file of a checkpoint are passed over.
 
     Returns:
         The usable checkpoints, and {relative path: what is wrong} of the others.
     """
     root = Path(root or DEFAULT_ROOT)
-    folders = [folder for folder in sorted(root.glob("[!._]*/[!.]*/")) if folder.is_dir()]
+    folders = [
+        folder
+        for folder in sorted(root.glob("[!._]*/[!.]*/"))
+        if any((folder / name).exists() for name in REQUIRED)
+    ]
     checkpoints, problems = [], {}
     for folder in folders[: limits.CHECKPOINTS]:
         try:

@@ -27,7 +27,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `medvit ARGV` and return the exit status; a MedvitError becomes one sentence on stderr."""
+    """Run `medvit ARGV` and return the exit status.
+
+    A MedvitError, and a file that the system refuses, become one sentence on stderr.
+    """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     command, arguments = _parse_command(argv)
     module = importlib.import_module(f"medvit.commands.{command.replace('-', '_')}")
@@ -35,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"medvit {command}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # a short form of one option may be another one, of `medvit train`
     )
     module.add_arguments(parser)
     args, unknown = parser.parse_known_args(arguments)
@@ -45,8 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return module.run(args) or 0
     except MedvitError as error:
-        print(f"medvit {command}: {error}", file=sys.stderr)
-        return 1
+        problem = str(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        problem = f"{error.filename}: {error.strerror}."
+    print(f"medvit {command}: {problem}", file=sys.stderr)
+    return 1
 
 
 def _parse_command(argv: Sequence[str] | None) -> tuple[str, list[str]]:

@@ -85,8 +85,10 @@ def test_a_card_of_another_shape_is_refused(folder, key, value):
 def test_discovery_leaves_damaged_folders_out_and_says_why(folder):
     shutil.copytree(folder, folder.with_name("cnn"))
     cut_weights(folder)
+    (folder.parent.parent / "results" / "pages").mkdir(parents=True)  # no checkpoint, and no problem
     checkpoints, problems = checkpoint.discover(folder.parent.parent)
     assert [each.folder.name for each in checkpoints] == ["cnn"]
+    assert problems.keys() == {"breastmnist/spt_lsa"}
     assert "header" in problems["breastmnist/spt_lsa"]
 
 

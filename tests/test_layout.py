@@ -67,6 +67,11 @@ def test_an_unknown_option_is_refused_by_its_command():
     assert "medvit download: error: unrecognized arguments: --map" in done.stderr
 
 
+def test_an_option_has_no_short_form():
+    done = run_command("download", "--al")
+    assert (done.returncode, "unrecognized arguments: --al" in done.stderr) == (2, True)
+
+
 def test_a_script_runs_its_command_from_any_folder(tmp_path):
     script = REPOSITORY / "scripts" / "download.py"
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)

@@ -69,8 +69,8 @@ class Target:
 def bounded(attack: Callable[..., Awaitable[None]], url: str, seconds: float, clients: int) -> None:
     """Run `attack(target)` for `seconds`.
 
-    Time limits here are `asyncio.timeout`: before Python 3.12 `wait_for` loses a cancellation that meets the end of
-    what it waits for, and the attack never ends.
+    Time limits here are `asyncio.timeout`: before Python 3.12 `wait_for` loses a cancellation that meets the
+    end of what it waits for, and the attack never ends.
     """
 
     async def run() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 import medvit
+from medvit.argument_types import at_least
 from medvit.benchmarks.common import Measurement, alternate, ratio
 from medvit.data import synthetic
 from medvit.inference import bulk
@@ -21,8 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--subset", default="bloodmnist", help="[bloodmnist]")
     add("--models", nargs="+", default=["spt_lsa", "vit_finetuned"], metavar="MODEL", help="[%(default)s]")
-    add("--images", type=int, default=1024, metavar="N", help="synthetic PNG files of 28 pixels [1024]")
-    add("--rounds", type=int, default=5, help="[5]")
+    add(
+        "--images",
+        type=at_least(1),
+        default=1024,
+        metavar="N",
+        help="synthetic PNG files of 28 pixels [1024]",
+    )
+    add("--rounds", type=at_least(1), default=5, help="[5]")
 
 
 def measure(args: argparse.Namespace) -> Iterator[Measurement]:

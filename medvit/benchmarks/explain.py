@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from medvit import explain, plots
+from medvit.argument_types import at_least
 from medvit.benchmarks import peers
 from medvit.benchmarks.common import Measurement, alternate, ratio
 from medvit.explain import Explainer
@@ -36,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the flags of `medvit benchmark explain`."""
     add = parser.add_argument
     add("--model", type=Path, help="folder of a ViT of transformers [ViT-Tiny at 224 pixels, random weights]")
-    add("--rounds", type=int, default=60, help="[%(default)s]")
-    add("--threads", type=int, default=1, help="of PyTorch; more add noise [%(default)s]")
+    add("--rounds", type=at_least(1), default=60, help="[%(default)s]")
+    add("--threads", type=at_least(1), default=1, help="of PyTorch; more add noise [%(default)s]")
 
 
 class _Candidates:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medvit import imaging
+from medvit.argument_types import positive
 from medvit.benchmarks import hostile_server
 from medvit.benchmarks.common import Measurement
 from medvit.benchmarks.hostile_files import corpus
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-files", action="store_true", help="leave out the files")
     names = sorted(hostile_server.ALL_ATTACKS)
     add("--attacks", nargs="*", choices=names, default=names, help="on the server; none: only the files")
-    add("--seconds", type=float, default=12, help="of each attack [12]")
+    add("--seconds", type=positive, default=12, help="of each attack [12]")
 
 
 def measure(args: argparse.Namespace) -> Iterator[Measurement]:

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 import medvit
+from medvit.argument_types import at_least, positive
 from medvit.benchmarks.client import ENDPOINTS, REQUEST_ERRORS, Client, same_answer
 from medvit.benchmarks.common import Measurement, server
 from medvit.benchmarks.processes import cpu_seconds, resident_megabytes
@@ -44,12 +45,12 @@ PARSERS = {"h11": ("-m", "medvit"), "httptools": ("-c", HTTPTOOLS)}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the flags of `medvit benchmark load`."""
     add = parser.add_argument
-    add("--users", type=int, default=64, help="[64]")
-    add("--seconds", type=float, default=120, help="duration [120]")
+    add("--users", type=at_least(1), default=64, help="[64]")
+    add("--seconds", type=positive, default=120, help="duration [120]")
     add("--subset", default="bloodmnist", help="[bloodmnist]")
     add("--model", default="vit_finetuned", help="[vit_finetuned]")
     add("--parser", choices=PARSERS, default="h11", help="of HTTP; httptools has to be installed [h11]")
-    add("--side", type=int, default=224, help="side of the uploaded images in pixels [224]")
+    add("--side", type=at_least(1), default=224, help="side of the uploaded images in pixels [224]")
 
 
 @dataclass

@@ -4,6 +4,7 @@ import argparse
 import time
 from collections.abc import Iterator
 
+from medvit.argument_types import at_least
 from medvit.benchmarks.common import Measurement, ratio, server
 
 BARE = """
@@ -17,7 +18,7 @@ PROGRAMS = {"ours": ("-m", "medvit", "app"), "bare": ("-c", BARE)}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the flags of `medvit benchmark startup`."""
-    parser.add_argument("--rounds", type=int, default=5, help="starts of each program [5]")
+    parser.add_argument("--rounds", type=at_least(1), default=5, help="starts of each program [5]")
 
 
 def measure(args: argparse.Namespace) -> Iterator[Measurement]:

@@ -30,6 +30,7 @@ from transformers import (
 )
 
 from medvit import models
+from medvit.argument_types import at_least
 from medvit.benchmarks.common import Measurement
 from medvit.data import medmnist
 from medvit.imaging import Preprocessing
@@ -59,14 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--images",
-        type=int,
+        type=at_least(1),
         default=8192 if ON_GPU else 32,
         help="timed in each round; the more the steadier [%(default)s]",
     )
-    add("--rounds", type=int, default=3, help="pairs of measurements; the median ratio counts [3]")
+    add("--rounds", type=at_least(1), default=3, help="pairs of measurements; the median ratio counts [3]")
     add(
         "--batch-size",
-        type=int,
+        type=at_least(1),
         default=256 if ON_GPU else 8,
         help="ours; the reference has 8 [%(default)s]",
     )

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from medvit.argument_types import at_least
 from medvit.benchmarks.common import Measurement
 from medvit.errors import MedvitError
 from medvit.evaluation.metrics import confusion
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--checkpoints", metavar="DIR", help="folder of checkpoints [the shipped ones]")
     add("--data-root", metavar="DIR", help="folder of the .npz archives [$MEDVIT_DATA, else ~/.medmnist]")
-    add("--rounds", type=int, default=5, help="turns through all datasets and models once warm [5]")
+    add("--rounds", type=at_least(1), default=5, help="turns through all datasets and models once warm [5]")
 
 
 def measure(args: argparse.Namespace) -> Iterator[Measurement]:

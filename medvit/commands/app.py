@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from medvit import limits
+from medvit.argument_types import positive
 from medvit.commands.dataset_options import DATA_HELP
 from medvit.errors import MedvitError
-from medvit.explain.model_folder import find_folder
 from medvit.inference.registry import Registry
 from medvit.inference.worker import SWITCH_SECONDS, Worker
 from medvit.memory import return_memory_regularly
@@ -33,7 +33,6 @@ ENVIRONMENT = {
     # Gradio summarises the last 10,000 events after each event; nobody sees the summary here.
     "GRADIO_ANALYTICS_MAX_EVENTS": "1",
     "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**12),
-    "HF_HUB_OFFLINE": "1",  # everything that the app shows is in the folder of checkpoints
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
@@ -71,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--memory",
-        type=float,
+        type=positive,
         default=limits.MODEL_BYTES / 2**30,
         metavar="GB",
         help="for models; beyond it, the least recently used are unloaded. The worker process, which runs "
@@ -130,11 +129,11 @@ def run(args: argparse.Namespace) -> None:
     if args.metrics:
         hosting.check_metrics()
     policy = OriginPolicy.of(args.allow_host, args.allow_origin, args.proxy)
-    _fetch(args.model)
     uploads = _set_environment(policy.proxy)
     registry = Registry.open(args.checkpoints, args.data_root, int(args.memory * 2**30), args.model)
     for path in args.data:
         registry.add_pictures(path)
+    _go_offline()
     for problem in registry.problems.values():
         print(f"medvit app: left out: {problem}", file=sys.stderr)
     hosting.declare_gpu()
@@ -151,12 +150,10 @@ def run(args: argparse.Namespace) -> None:
     _close(demo, worker)
 
 
-def _fetch(models: list[str]) -> None:
-    """Fetch the models that are named by a hub id or by timm's name; afterwards nothing is fetched."""
-    named = [model for model in models if not Path(model).is_dir()]
-    for model in named:
-        find_folder(model)
-    if named:  # read from the environment when it was imported, before `_set_environment`
+def _go_offline() -> None:
+    """Fetch nothing any more: the models and pictures that the flags name are on this machine."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # for the worker process
+    if "huggingface_hub" in sys.modules:  # it has read the environment
         huggingface_hub.constants.HF_HUB_OFFLINE = True
 
 

@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the measurements of one benchmark as they come."""
     module = importlib.import_module(f"medvit.benchmarks.{args.benchmark}")
-    parser = argparse.ArgumentParser(f"medvit benchmark {args.benchmark}", description=module.__doc__)
+    parser = argparse.ArgumentParser(
+        f"medvit benchmark {args.benchmark}", description=module.__doc__, allow_abbrev=False
+    )
     module.add_arguments(parser)
     for measurement in module.measure(parser.parse_args(args.arguments)):
         print(json.dumps(measurement.to_json()), flush=True)

@@ -32,6 +32,7 @@ PRINTED = (
     "quadratic_kappa", "mean_absolute_error",
 )  # fmt: skip
 TOLERANCE = 1e-3
+MEASURED = Path("runs") / "measured"  # the default of --save
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "timm, or a name of timm; its classes are matched by name. A checkpoint folder for the app goes to "
         "<SAVE>/<dataset>/<model>",
     )
-    add("--save", type=Path, default=Path("runs/measured"), metavar="SAVE", help="for --model [%(default)s]")
+    add("--save", type=Path, metavar="SAVE", help=f"for --model [{MEASURED}]")
     add_dataset(parser, required=False)
     add_size(parser)
     add(
@@ -73,7 +74,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--checkpoints",
         type=Path,
-        default=checkpoint.DEFAULT_ROOT,
         metavar="DIR",
         help="for --all [the shipped ones]",
     )
@@ -89,8 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate each checkpoint; a damaged one does not stop the others."""
-    if not args.folders and not args.all and not args.model:
-        raise MedvitError("Name at least one checkpoint folder, or --all, or --model with --data.")
+    _check(args)
     transformers.utils.logging.disable_progress_bar()
     if args.model:
         folder = measure_model(args)
@@ -112,6 +111,22 @@ def run(args: argparse.Namespace) -> int:
     if not confirmed:
         print("medvit evaluate: a metric differs from the card, see above.", file=sys.stderr)
     return 0 if confirmed and checkpoints and not problems else 1
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise a MedvitError where options are missing or do not go together."""
+    if not args.folders and not args.all and not args.model:
+        raise MedvitError("Name at least one checkpoint folder, or --all, or --model with --data.")
+    if not args.model and args.subset:
+        raise MedvitError("--subset belongs to --model: a checkpoint folder names its dataset itself.")
+    if not args.model and args.save:
+        raise MedvitError("--save belongs to --model.")
+    if not args.model and not args.data and (args.size is not None or args.skip_unreadable):
+        raise MedvitError("--size and --skip-unreadable belong to --model or --data.")
+    if args.checkpoints and not args.all:
+        raise MedvitError("--checkpoints belongs to --all.")
+    args.checkpoints = args.checkpoints or checkpoint.DEFAULT_ROOT
+    args.save = args.save or MEASURED
 
 
 def results_folder(folder: Path) -> Path:

@@ -58,6 +58,10 @@ def run(args: argparse.Namespace) -> None:
     files = _without_output(bulk.list_files(args.paths, limited=False), args.paths, args.out)
     predictor = _open(args.model)
     method = explanations.check_method(predictor, args.method)
+    if args.target is not None and not explain.METHODS[method].by_class:
+        raise MedvitError(
+            f"{method} is the same for every class. Leave --target out, or choose another --method."
+        )
     target = None if args.target is None else predictor.explainer.class_index(args.target)
     try:
         args.out.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from medvit import checkpoint, explain
+from medvit.argument_types import at_least
 from medvit.checkpoint import Checkpoint
 from medvit.commands.evaluate import results_folder
 from medvit.data import evenly_spaced, load_split
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--all", action="store_true", help="every shipped checkpoint")
     add(
         "--images",
-        type=int,
+        type=at_least(1),
         default=50,
         help="test images for each, spread evenly over the split [%(default)s]",
     )

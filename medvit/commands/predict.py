@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import medvit
+from medvit.argument_types import at_least
 from medvit.data.folder import dataset_name
 from medvit.errors import MedvitError
 from medvit.files import atomic_file
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, help="name of the model, such as spt_lsa")
     add("--out", required=True, type=Path, metavar="FILE", help="the CSV; an existing one is replaced")
     add("--checkpoints", type=Path, metavar="DIR", help="folder of checkpoints [the shipped ones]")
-    add("--batch-size", type=int, default=bulk.BATCH_SIZE, metavar="N", help="[%(default)s]")
+    add("--batch-size", type=at_least(1), default=bulk.BATCH_SIZE, metavar="N", help="[%(default)s]")
     add(
         "--engine",
         choices=("plain", "ray"),
@@ -41,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="ray spreads the work over the cluster at $RAY_ADDRESS, or over the cores of this machine; "
         "files and checkpoints must have the same path on all machines (pip install -r requirements-ray.txt)",
     )
-    add("--workers", type=int, default=2, metavar="N", help="for ray: models that run in parallel [2]")
+    add(
+        "--workers", type=at_least(1), default=2, metavar="N", help="for ray: models that run in parallel [2]"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -50,8 +53,6 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         MedvitError: an option does not fit, there is no file, or the CSV cannot be written.
     """
-    if args.batch_size < 1 or args.workers < 1:
-        raise MedvitError("--batch-size and --workers must be at least 1.")
     if args.out.is_dir():
         raise MedvitError(f"{args.out} is a folder. Name a file with --out.")
     sys.setswitchinterval(SWITCH_SECONDS)

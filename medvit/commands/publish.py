@@ -4,7 +4,8 @@ medvit publish --space OWNER/NAME --dry-run
 HF_TOKEN=... medvit publish --space OWNER/NAME
 HF_TOKEN=... medvit publish --models OWNER          one repository a checkpoint, with its card
 
-Uploads what git tracks, without tests and documentation; --dry-run lists it, without network and token.
+Uploads what git tracks, without the tests; --dry-run lists it, without network and token. With --checkpoints,
+the app there has these checkpoints in place of the shipped ones.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -25,8 +26,9 @@ from medvit.evaluation import model_card
 
 CLONE = Path(__file__).resolve().parents[2]
 LEFT_OUT = re.compile(
-    r"tests/|docs/|\.ci/|\.github/|\.gitignore|\.pre-commit|Dockerfile|requirements-(dev|ray)\.txt|CONTRIBUTING\.md"
+    r"tests/|\.ci/|\.github/|\.gitignore|\.pre-commit|Dockerfile|\.dockerignore|requirements-(dev|ray)\.txt"
 )
+SHIPPED = re.compile(r"checkpoints/[^_/]+/")  # the OOD reference model, which all checkpoints need, stays
 # ZeroGPU, the only hardware that a free account can choose, guarantees no newer torch.
 SPACE_VERSIONS = {"torch": ">=2.11,<2.12", "torchvision": ">=0.26,<0.27"}
 Files = Mapping[str, Path | bytes]
@@ -37,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--space", metavar="OWNER/NAME", help="the Space to create or to update")
     add("--models", metavar="OWNER", help="create or update one model repository a checkpoint, of this owner")
-    add("--checkpoints", default=str(checkpoint.DEFAULT_ROOT), metavar="DIR", help="[the shipped ones]")
+    add(
+        "--checkpoints",
+        metavar="DIR",
+        help="folder of checkpoints, <DIR>/<subset>/<model> [the shipped ones]",
+    )
     add("--private", action="store_true", help="create them private")
     add("--dry-run", action="store_true", help="list the files, and upload nothing")
 
@@ -52,18 +58,28 @@ def run(args: argparse.Namespace) -> None:
             "read from the environment only."
         )
     if args.space:
-        _publish("space", args.space, space_files(), args)
+        own = _discover(args.checkpoints) if args.checkpoints else ()
+        _publish("space", args.space, space_files(own), args)
     if args.models:
-        checkpoints, problems = checkpoint.discover(args.checkpoints)
-        for reason in problems.values():
-            print(f"medvit publish: left out: {reason}", file=sys.stderr)
-        for item in checkpoints:
+        for item in _discover(args.checkpoints):
             name = f"{args.models}/medvit-{item.dataset.name}-{item.model_name.replace('_', '-')}"
             _publish("model", name, model_files(item), args)
 
 
-def space_files() -> Files:
+def _discover(root: str | None) -> list[Checkpoint]:
+    checkpoints, problems = checkpoint.discover(root)
+    for reason in problems.values():
+        print(f"medvit publish: left out: {reason}", file=sys.stderr)
+    if not checkpoints:
+        raise MedvitError(f"There is no usable checkpoint below {root or checkpoint.DEFAULT_ROOT}.")
+    return checkpoints
+
+
+def space_files(checkpoints: Sequence[Checkpoint] = ()) -> Files:
     """Path in the Space to a file, or to its content.
+
+    Args:
+        checkpoints: in place of the shipped ones.
 
     Raises:
         MedvitError: medvit does not run from a git clone.
@@ -83,7 +99,13 @@ def space_files() -> Files:
     text = (CLONE / "requirements.txt").read_text()
     for package, bounds in SPACE_VERSIONS.items():
         text = re.sub(rf"^{package}[<>=].*$", package + bounds, text, flags=re.MULTILINE)
-    return files | {"requirements.txt": text.encode()}
+    files["requirements.txt"] = text.encode()
+    if checkpoints:
+        files = {path: content for path, content in files.items() if not SHIPPED.match(path)}
+    for item in checkpoints:
+        folder = f"checkpoints/{item.dataset.name}/{item.model_name}"
+        files |= {f"{folder}/{path}": content for path, content in model_files(item).items()}
+    return files
 
 
 def model_files(item: Checkpoint) -> Files:

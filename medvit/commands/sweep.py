@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from medvit import checkpoint, models
+from medvit.argument_types import at_least
 from medvit.checkpoint import Checkpoint
 from medvit.commands import train
 from medvit.commands.dataset_options import DATA_HELP, add_size, open_requested, same_folder, source_size
@@ -38,6 +39,13 @@ FOLD_METRICS = (  # name, column of `cross_validation.COLUMNS`, key in the resul
     ("AUC", "auc", "auc"),
 )
 
+OWN_OPTIONS = {
+    "--seed": "Name their number with --seeds.",
+    "--model": "Name them with --models.",
+    "--subset": "Name them with --subsets.",
+    "--fold": "Name their number with --cross-validate.",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Define the flags of `medvit sweep`."""
@@ -48,9 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--subsets",
         nargs="+",
         choices=medmnist.names(),
-        default=medmnist.MAIN,
         metavar="S",
-        help="[the five]",
+        help="[the five; with --reproduce, all]",
     )
     add(
         "--data",
@@ -58,12 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"instead of --subsets, or, with --reproduce, of the folder in the cards: {DATA_HELP}",
     )
     add_size(group)
-    add("--models", nargs="+", choices=models.NAMES, default=models.NAMES, metavar="M", help="[all four]")
-    add("--strategies", nargs="+", default=["full"], help="for vit_finetuned, see `medvit train` [full]")
+    add("--models", nargs="+", choices=models.NAMES, metavar="M", help="[all four]")
+    add("--strategies", nargs="+", help="for vit_finetuned, see `medvit train` [full]")
     add(
         "--variants",
         nargs="+",
-        default=[""],
         metavar="OPTIONS",
         help="make a recipe of each of these options of `medvit train`. An ablation: --models spt_lsa "
         "--variants '' '--set spt=false' '--set lsa=false' '--set spt=false lsa=false'. Learning rates: "
@@ -71,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--seeds",
-        type=int,
+        type=at_least(1),
         help="seeds 0 to N-1 [from the settings of the dataset, 2 to 5]",
     )
     add(
@@ -83,12 +89,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--cross-validate",
-        type=int,
+        type=at_least(2),
         metavar="K",
         help="compare recipes by K-fold cross-validation over training and validation images, in place of "
         "training checkpoints; we recommend it where the validation split is small",
     )
-    add("--repeats", type=int, default=1, help="of the cross-validation, each with other folds [1]")
+    add("--repeats", type=at_least(1), help="of the cross-validation, each with other folds [1]")
     add(
         "--reproduce",
         type=Path,
@@ -107,7 +113,7 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add(
         "--jobs",
-        type=int,
+        type=at_least(1),
         default=1,
         help="processes side by side; 8 small models share one large GPU well [1]",
     )
@@ -142,27 +148,23 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, cross-validate or reproduce; 1 where a run failed."""
-    if args.jobs < 1 or args.repeats < 1 or (args.seeds is not None and args.seeds < 1):
-        raise MedvitError("--jobs, --repeats and --seeds must be at least 1.")
-    if args.cross_validate is not None and args.cross_validate < 2:
-        raise MedvitError("--cross-validate needs at least 2 folds.")
-    if args.run and not args.reproduce:
-        raise MedvitError("--run belongs to --reproduce DIR.")
-    if args.extend is not None and not args.extend.is_dir():
-        raise MedvitError(f"There is no folder {args.extend}.")
-    if args.extend is not None and (args.cross_validate or args.reproduce):
-        raise MedvitError("--extend adds seeds to checkpoints: not with --cross-validate or --reproduce.")
+    _check(args)
     options = list(args.unknown)
     if args.data_root:
         options += ["--data-root", args.data_root]
     options += _data_options(args)
     if args.reproduce:
         return _reproduce(args, options)
-    combinations = sweep.combine(args.subsets, args.models, args.strategies, args.variants)
+    combinations = sweep.combine(
+        args.subsets or medmnist.MAIN,
+        args.models or models.NAMES,
+        args.strategies or ["full"],
+        args.variants or [""],
+    )
     if args.cross_validate:
         if args.report:
             cross_validation.read_csv(args.report)  # before hours of training
-        planned = sweep.plan_folds(combinations, args.cross_validate, args.repeats, args.out, options)
+        planned = sweep.plan_folds(combinations, args.cross_validate, args.repeats or 1, args.out, options)
         _run_jobs(planned, args)
         _report_folds(planned, args.report)
     else:
@@ -170,6 +172,33 @@ def run(args: argparse.Namespace) -> int:
         _run_jobs(planned, args)
         _report_runs(planned, args)
     return _status(planned)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise a MedvitError where options do not go together."""
+    if args.reproduce:
+        _refuse(args, "--reproduce", ("strategies", "variants", "seeds", "extend", "cross_validate"))
+        _refuse(args, "--reproduce", ("export", "report"))
+    elif args.run:
+        raise MedvitError("--run belongs to --reproduce DIR.")
+    if args.cross_validate:
+        _refuse(args, "--cross-validate", ("seeds", "extend", "export"))
+    elif args.repeats:
+        raise MedvitError("--repeats belongs to --cross-validate K.")
+    if args.extend is not None and not args.extend.is_dir():
+        raise MedvitError(f"There is no folder {args.extend}.")
+    if args.report is not None and args.report.is_dir():
+        raise MedvitError(f"{args.report} is a folder. Name a file with --report.")
+    for word in args.unknown:
+        if (name := word.partition("=")[0]) in OWN_OPTIONS:
+            raise MedvitError(f"A sweep sets {name} of its runs itself. {OWN_OPTIONS[name]}")
+
+
+def _refuse(args: argparse.Namespace, option: str, names: Sequence[str]) -> None:
+    """Raise a MedvitError where one of these options was given beside `option`."""
+    for name in names:
+        if getattr(args, name) is not None:
+            raise MedvitError(f"--{name.replace('_', '-')} has no meaning with {option}.")
 
 
 def _data_options(args: argparse.Namespace) -> list[str]:
@@ -183,12 +212,16 @@ def _data_options(args: argparse.Namespace) -> list[str]:
     return options
 
 
-def _refuse_other_results(planned: Sequence[SweepJob]) -> None:
-    """Raise a MedvitError where a result that exists already is of a run with other settings."""
+def _check_jobs(planned: Sequence[SweepJob]) -> None:
+    """Raise a MedvitError where `medvit train` does not take the options of a job.
+
+    Also where a result that exists already is of a run with other settings.
+    """
     opened = cache(open_dataset)
     for job in planned:
+        args = train.parse(job.options)
+        train.parse_recipe(args)
         if job.result.is_file():
-            args = train.parse(job.options)
             if args.data:
                 dataset = opened(
                     args.data, source_size(args), skip_unreadable=args.skip_unreadable, announce=False
@@ -207,7 +240,7 @@ def _refuse_other_results(planned: Sequence[SweepJob]) -> None:
 
 def _run_jobs(planned: list[SweepJob], args: argparse.Namespace) -> None:
     """Run the jobs; a SIGTERM stops them as the end of the budget does."""
-    _refuse_other_results(planned)
+    _check_jobs(planned)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -295,8 +328,14 @@ def _reproduce(args: argparse.Namespace, options: list[str]) -> int:
     checkpoints, problems = checkpoint.discover(args.reproduce)
     for problem in problems.values():
         print(f"medvit sweep: left out: {problem}", file=sys.stderr)
+    checkpoints = [
+        item
+        for item in checkpoints
+        if (not args.subsets or item.dataset.name in args.subsets)
+        and (not args.models or item.model_name in args.models)
+    ]
     if not checkpoints:
-        raise MedvitError(f"There is no usable checkpoint below {args.reproduce}.")
+        raise MedvitError(f"There is no usable checkpoint below {args.reproduce}{_chosen(args)}.")
     for item in checkpoints:
         place = f"{item.dataset.name}/{item.model_name}"
         command = sweep.card_command(item, args.data) or f"# {place}: not reproducible by one command"
@@ -312,6 +351,11 @@ def _reproduce(args: argparse.Namespace, options: list[str]) -> int:
             item = cards[job.subset, job.model]
             print(f"{job.subset}/{job.model}: reproduced {accuracy:.4f}; the card: {_reached(item)}")
     return _status(planned)
+
+
+def _chosen(args: argparse.Namespace) -> str:
+    names = [*(args.subsets or ()), *(args.models or ())]
+    return f" for {', '.join(names)}" if names else ""
 
 
 def _reached(item: Checkpoint) -> str:

@@ -14,7 +14,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -57,9 +57,9 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
         "--backbone",
         default=models.DEFAULT_BACKBONE,
         metavar="ID_OR_FOLDER",
-        help="for vit_finetuned: any ViT on the Hugging Face hub, or a folder with one. The default has 5.5 "
-        "million parameters and trains on a laptop; google/vit-base-patch16-224 has 86 million and needs a "
-        "GPU [%(default)s]",
+        help="for vit_finetuned, and ignored for the others: any ViT on the Hugging Face hub, or a folder "
+        "with one. The default has 5.5 million parameters and trains on a laptop; "
+        "google/vit-base-patch16-224 has 86 million and needs a GPU [%(default)s]",
     )
     add(
         "--initial-checkpoint",
@@ -178,12 +178,16 @@ def parse_command(command: str) -> argparse.Namespace:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the options of `medvit train`."""
-    parser = argparse.ArgumentParser("medvit train", exit_on_error=False)
+    parser = _Parser("medvit train", allow_abbrev=False)
     add_arguments(parser)
-    try:
-        return parser.parse_args(arguments)
-    except argparse.ArgumentError as error:
-        raise MedvitError(f"These are no options of `medvit train`: {error}.") from error
+    return parser.parse_args(arguments)
+
+
+class _Parser(argparse.ArgumentParser):
+    """One that raises a MedvitError where argparse would end the program."""
+
+    def error(self, message: str) -> NoReturn:
+        raise MedvitError(f"`medvit train` does not take these options: {message}.")
 
 
 def describe_run(args: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:

@@ -1,10 +1,15 @@
 """`medvit app`: starts fast, and says in one sentence why it does not start."""
 
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from huggingface_hub import constants
 
+from medvit.commands import app
+from medvit.errors import MedvitError
 from tests.conftest import REPOSITORY, run_command, running_app
 
 from ..ui.server.http import request
@@ -30,6 +35,7 @@ def test_without_checkpoints_it_says_where_they_are_expected(tmp_path):
         (("--model", "no_such_model"), "There is no model no_such_model"),
         (("--model", "no/such-model"), "cannot be fetched"),
         (("--model", REPOSITORY / "docs"), "config.json is missing"),
+        (("--memory", "inf"), "--memory: it must be a number above zero, not 'inf'"),
     ],
 )
 def test_an_option_that_does_not_fit_is_one_sentence(arguments, message):
@@ -37,6 +43,29 @@ def test_an_option_that_does_not_fit_is_one_sentence(arguments, message):
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_the_flags_name_is_fetched_before_the_app_goes_offline(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    fetched = []
+
+    def fetch(name):
+        fetched.append((name, constants.HF_HUB_OFFLINE))
+
+    def open_registry(checkpoints, data_root, memory, models):
+        fetch(*models)
+        return SimpleNamespace(add_pictures=fetch, problems={})
+
+    def end(registry):
+        raise MedvitError(f"offline: {constants.HF_HUB_OFFLINE}, {os.environ['HF_HUB_OFFLINE']}")
+
+    monkeypatch.setattr(app.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(app.Registry, "open", open_registry)
+    monkeypatch.setattr(app, "Worker", end)
+    done = run_command("app", "--model", "owner/model", "--data", "owner/pictures")
+    assert fetched == [("owner/model", False), ("owner/pictures", False)]
+    assert done.stderr == "medvit app: offline: True, 1\n"
 
 
 def test_a_port_that_does_not_exist_is_one_sentence(trained):

@@ -80,6 +80,31 @@ def test_absent_data_are_one_sentence(folder, tmp_path):
     assert "medvit download breastmnist" in done.stderr
 
 
+def test_a_file_in_place_of_a_folder_is_one_sentence(folder, synthetic_root, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = evaluate(folder, synthetic_root, tmp_path / "file")
+    assert (done.returncode, done.stderr) == (
+        1, f"medvit evaluate: {tmp_path / 'file' / 'pages'}: Not a directory.\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (
+            ("--all", "--subset", "breastmnist"),
+            "--subset belongs to --model: a checkpoint folder names its dataset itself.",
+        ),
+        (("somewhere", "--save", "there"), "--save belongs to --model."),
+        (("somewhere", "--size", "64"), "--size and --skip-unreadable belong to --model or --data."),
+        (("somewhere", "--checkpoints", "there"), "--checkpoints belongs to --all."),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(arguments, problem):
+    done = run_command("evaluate", *arguments)
+    assert (done.returncode, done.stderr) == (1, f"medvit evaluate: {problem}\n")
+
+
 def test_no_folder_is_refused_in_a_sentence():
     assert (
         run_command("evaluate").stderr

@@ -29,9 +29,7 @@ def test_it_prints_the_classes_of_one_picture_and_writes_a_page(trained, image, 
 def test_a_folder_of_pictures_for_a_model_of_another_program(own_models, image, tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     out = tmp_path / "new" / "maps"
-    done = run_command(
-        "explain", own_models / "timm", tmp_path, "--method", "rollout", "--target", "2", "--out", out
-    )
+    done = run_command("explain", own_models / "timm", tmp_path, "--method", "rollout", "--out", out)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "Rollout: 1 picture; 1 file could not be read, see the page."
     assert (out / "index.html").is_file()
@@ -54,6 +52,7 @@ def test_what_an_earlier_run_wrote_is_left_out(tmp_path):
     [
         (["--target", "flu"], "There is no class 'flu'. The classes are 0 to 1: malignant, normal, benign."),
         (["--target", "2"], "There is no class '2'"),
+        (["--target", "0", "--method", "rollout"], "rollout is the same for every class. Leave --target out"),
         (["--out", "/proc/maps-of-medvit"], "cannot be written"),
     ],
 )

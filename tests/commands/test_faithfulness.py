@@ -46,6 +46,12 @@ def test_a_map_that_the_model_does_not_have_is_refused(tmp_path):
     assert not (tmp_path / "out.csv").exists()
 
 
+def test_a_number_of_images_below_one_is_refused():
+    done = run_command("faithfulness", "--all", "--images", "-3")
+    assert done.returncode == 2
+    assert done.stderr.endswith("--images: it must be a whole number of at least 1, not '-3'\n")
+
+
 def test_no_folder_is_refused_in_a_sentence():
     done = run_command("faithfulness")
     assert done.stderr == "medvit faithfulness: Name at least one checkpoint folder, or --all.\n"

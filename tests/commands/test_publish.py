@@ -1,6 +1,8 @@
+import re
+
 import pytest
 
-from tests.conftest import run_command
+from tests.conftest import REPOSITORY, run_command
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +22,26 @@ def test_a_dry_run_lists_the_files_of_a_space_and_needs_no_token():
         "requirements.txt (generated)",
         "checkpoints/bloodmnist/cnn/model.safetensors",
     } <= set(paths)
-    assert not [path for path in paths if path.startswith(("tests/", "docs/", ".github/", ".ci/"))]
+    assert not [path for path in paths if path.startswith(("tests/", ".github/", ".ci/"))]
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (REPOSITORY / "README.md").read_text())
+    assert len(links) > 10
+    assert set(links) <= {path.removesuffix(" (generated)") for path in paths}
+
+
+def test_a_space_with_other_checkpoints_has_only_these(trained):
+    done = run_command("publish", "--space", "owner/name", "--checkpoints", trained, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    paths = [line.split(maxsplit=1)[1] for line in done.stdout.splitlines()[1:]]
+    weights = {path for path in paths if path.endswith("model.safetensors")}
+    assert "checkpoints/breastmnist/spt_lsa/model.safetensors" in weights
+    assert "checkpoints/_ood_reference/model.safetensors" in weights
+    assert not [path for path in weights if "bloodmnist" in path]
+
+
+def test_a_folder_without_checkpoints_is_refused(tmp_path):
+    done = run_command("publish", "--space", "owner/name", "--checkpoints", tmp_path, "--dry-run")
+    problem = f"There is no usable checkpoint below {tmp_path}."
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"medvit publish: {problem}\n")
 
 
 def test_without_a_token_nothing_is_uploaded():

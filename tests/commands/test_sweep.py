@@ -118,17 +118,33 @@ def test_reproduce_prints_the_command_of_each_card(trained, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--jobs", "0"), "at least 1"),
-        (("--cross-validate", "1"), "at least 2 folds"),
         (("--run",), "--run belongs to --reproduce"),
         (("--extend", "nowhere"), "There is no folder nowhere."),
-        (("--extend", ".", "--cross-validate", "2"), "not with --cross-validate"),
+        (("--extend", ".", "--cross-validate", "2"), "--extend has no meaning with --cross-validate."),
+        (("--seeds", "2", "--cross-validate", "2"), "--seeds has no meaning with --cross-validate."),
+        (("--export", "best", "--reproduce", "."), "--export has no meaning with --reproduce."),
+        (("--repeats", "2"), "--repeats belongs to --cross-validate K."),
+        (("--seed", "3"), "A sweep sets --seed of its runs itself. Name their number with --seeds."),
+        (("--report", "."), ". is a folder. Name a file with --report."),
+        (("--epoch", "3"), "`medvit train` does not take these options: unrecognized arguments: --epoch 3."),
+        (("--set", "warmup=much"), "warmup"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_a_status(arguments, message):
     done = run_command("sweep", *arguments)
     assert done.returncode == 1
     assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "minimum"), [(("--jobs", "0"), 1), (("--cross-validate", "1"), 2), (("--seeds", "x"), 1)]
+)
+def test_a_number_that_is_too_small_is_refused(arguments, minimum):
+    done = run_command("sweep", *arguments)
+    problem = (
+        f"argument {arguments[0]}: it must be a whole number of at least {minimum}, not {arguments[1]!r}\n"
+    )
+    assert (done.returncode, done.stderr.endswith(problem)) == (2, True)
 
 
 def test_what_cannot_be_reported_or_written_is_refused_before_the_training(tmp_path):
@@ -142,6 +158,17 @@ def test_what_cannot_be_reported_or_written_is_refused_before_the_training(tmp_p
         1,
         f"medvit sweep: {table / 'runs'} cannot be written (Not a directory). Choose another --out.\n",
     )
+
+
+def test_reproduce_takes_the_checkpoints_that_are_named():
+    done = run_command(
+        "sweep", "--reproduce", checkpoint.DEFAULT_ROOT, "--subsets", "retinamnist", "--models", "vit"
+    )
+    (line,) = [line for line in done.stdout.splitlines() if not line.startswith("#")]
+    assert line.startswith("medvit train --subset retinamnist --model vit --seed ")
+    done = run_command("sweep", "--reproduce", checkpoint.DEFAULT_ROOT, "--subsets", "dermamnist")
+    problem = f"There is no usable checkpoint below {checkpoint.DEFAULT_ROOT} for dermamnist."
+    assert (done.returncode, done.stderr) == (1, f"medvit sweep: {problem}\n")
 
 
 def test_a_folder_without_checkpoints_is_one_sentence(tmp_path):
