@@ -21,8 +21,10 @@ from medvit.models import folder_check
 from medvit.slow_imports import huggingface_hub, safetensors_torch, timm, transformers
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+# How pictures are prepared; the second beside the tokenizer, for models of pictures and text such as CLIP.
+PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 # The only files that are fetched from the hub; the weights of a large model are in numbered parts.
-FETCHED = ("config.json", "preprocessor_config.json", *WEIGHTS, "model-*-of-*.safetensors")
+FETCHED = ("config.json", *PROCESSORS, *WEIGHTS, "model-*-of-*.safetensors")
 MAX_NAME = 1000  # characters of a name or path
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -134,7 +136,7 @@ def _open_transformers(folder: Path) -> tuple[nn.Module, Any]:
             + ", so it is no trained image classifier."
         )
     wrapped = hasattr(model, "timm_model")
-    if not wrapped and not (folder / "preprocessor_config.json").is_file():
+    if not wrapped and not any((folder / name).is_file() for name in PROCESSORS):
         raise MedvitError(
             "preprocessor_config.json is missing, so how pictures are prepared is not known. Copy it from "
             "the model that this one was fine-tuned from."

@@ -123,9 +123,8 @@ class Preparation:
         Args:
             preprocess: as `Explainer` takes it; None for that which the model brings along.
         """
-        first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-        grey = first is not None and first.in_channels == 1
-        return replace(cls._of_colours(model, preprocess), channels=1 if grey else 3)
+        prepared = cls._of_colours(model, preprocess)
+        return replace(prepared, channels=1 if (_channels(model) or prepared.channels) == 1 else 3)
 
     @classmethod
     def _of_colours(cls, model: nn.Module, preprocess: Any) -> "Preparation":
@@ -138,19 +137,20 @@ class Preparation:
         if preprocess is None:
             refuse = partial(_refuse, type(model).__name__)
             return cls(Normalization(), Normalization(), refuse, input_size(model))
+        preprocess = getattr(preprocess, "image_processor", preprocess)  # beside a tokenizer, as of CLIP
         preprocess = getattr(preprocess, "val_transforms", preprocess)  # transformers' wrapper of timm
         to_input = partial(_process, preprocess) if hasattr(preprocess, "image_mean") else preprocess
         _check_preprocess(to_input)
-        normalization, size = _measure(to_input, getattr(preprocess, "do_flip_channel_order", False))
-        return cls(normalization, normalization, partial(_transform, to_input, normalization), size)
+        bgr = getattr(preprocess, "do_flip_channel_order", False)
+        normalization, (channels, height, width) = _measure(to_input, bgr)
+        open_picture = partial(_transform, to_input, normalization)
+        return cls(normalization, normalization, open_picture, (height, width), channels)
 
 
 def input_size(model: nn.Module) -> tuple[int, int]:
     """The usual size (H, W) of a model's input, as transformers, timm and torchvision store it."""
-    config = getattr(model, "config", None)
-    config = getattr(config, "vision_config", config)
     for size in (
-        getattr(config, "image_size", None),
+        getattr(_vision_config(model), "image_size", None),
         getattr(getattr(model, "patch_embed", None), "img_size", None),  # timm's real one
         (getattr(model, "pretrained_cfg", None) or {}).get("input_size"),
         getattr(model, "image_size", None),
@@ -158,6 +158,20 @@ def input_size(model: nn.Module) -> tuple[int, int]:
         if size:
             return (size, size) if isinstance(size, int) else tuple(size)[-2:]
     return DEFAULT_SIZE
+
+
+def _channels(model: nn.Module) -> int | None:
+    """The channels of a model's input, from its first convolution or its configuration; None if unknown."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels
+    return getattr(_vision_config(model), "num_channels", None)
+
+
+def _vision_config(model: nn.Module) -> Any:
+    """The configuration of a model of transformers, or that of its part for pictures; None for others."""
+    config = getattr(model, "config", None)
+    return getattr(config, "vision_config", config)
 
 
 def _own_preprocess(model: nn.Module) -> Any:
@@ -175,20 +189,21 @@ def _own_preprocess(model: nn.Module) -> Any:
     return None
 
 
-def _measure(to_input: Callable[..., Tensor], bgr: bool) -> tuple[Normalization, tuple[int, int]]:
-    """The normalisation and the size (H, W) that a preprocessing gives, from its inputs for plain pictures.
+def _measure(to_input: Callable[..., Tensor], bgr: bool) -> tuple[Normalization, torch.Size]:
+    """The normalisation of a preprocessing, and the shape (channels, H, W) of its inputs.
+
+    Both are read from its inputs for plain pictures.
 
     Where it does something else to the values than normalise each channel, its inputs count as pixels.
     """
     black, grey, white = (to_input(Image.new("RGB", (64, 64), (level,) * 3)) for level in (0, 51, 255))
-    size = (black.shape[-2], black.shape[-1])
     low, fifth, high = (values.float().amax((1, 2)) for values in (black, grey, white))  # (3,)
     std = 1 / (high - low)
     even = all(bool((values.amin((1, 2)) == values.amax((1, 2))).all()) for values in (black, grey, white))
     if not even or not torch.isfinite(std).all() or not torch.allclose(fifth, low + 0.2 / std, atol=1e-4):
-        return Normalization(), size
+        return Normalization(), black.shape
     mean, std = ([round(float(value), 6) for value in values] for values in (-low * std, std))
-    return Normalization(tuple(mean), tuple(std), bgr=bgr), size
+    return Normalization(tuple(mean), tuple(std), bgr=bgr), black.shape
 
 
 def _check_preprocess(to_input: Callable[..., Any]) -> None:

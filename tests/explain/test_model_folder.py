@@ -132,6 +132,16 @@ def test_a_model_without_preprocessing_says_where_to_get_it(copied):
         open_model(folder)
 
 
+def test_the_configuration_of_a_processor_with_a_tokenizer_is_read(copied):
+    folder = copied("vit")
+    before = open_model(folder)[1].to_dict()
+    path = folder / "preprocessor_config.json"
+    config = {"image_processor": json.loads(path.read_text()), "processor_class": "CLIPProcessor"}
+    (folder / "processor_config.json").write_text(json.dumps(config))
+    path.unlink()
+    assert open_model(folder)[1].to_dict() == before
+
+
 def test_code_that_comes_with_a_model_is_not_run(copied, tmp_path):
     folder = copied("vit")
     mark = tmp_path / "ran"

@@ -1,24 +1,27 @@
 """What counts as an image, and what is refused in one sentence."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torchvision.transforms import Compose, Grayscale, Resize, ToTensor
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
     TimmWrapperConfig,
     TimmWrapperForImageClassification,
+    ViTImageProcessor,
 )
 
 from medvit.data import synthetic
 from medvit.errors import MedvitError
 from medvit.explain import Explainer
 
-from .conftest import small_vit, without_normalisation
+from .conftest import PlainViT, small_vit, without_normalisation
 
 PIXELS = synthetic.draw("bloodmnist", 0)
 
@@ -111,8 +114,33 @@ def test_the_processor_of_a_model_of_timm_in_transformers_is_its_transform(tmp_p
         torch.testing.assert_close(inputs, expected, atol=1e-4, rtol=0)
 
 
+class LinearEmbedding(nn.Module):
+    """Patches of 8 x 8 grey values to tokens, without a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.project = nn.Linear(64, 32)
+
+    def forward(self, images):
+        return self.project(nn.functional.unfold(images, 8, stride=8).mT).mT
+
+
+def test_the_image_processor_beside_a_tokenizer_prepares_the_pictures():
+    image_processor = ViTImageProcessor(size={"height": 32, "width": 32})
+    explainers = (
+        Explainer(small_vit(), processor)
+        for processor in (image_processor, SimpleNamespace(image_processor=image_processor, tokenizer=None))
+    )
+    first, second = (explainer(PIXELS).logits for explainer in explainers)
+    assert torch.equal(first, second)
+
+
 def grey_model(kind):
     """A model for grey pictures, with its preprocessing."""
+    if kind == "a linear patch embedding":
+        model = PlainViT()
+        model.embed = LinearEmbedding()
+        return model, Compose([Grayscale(), Resize((32, 32)), ToTensor()])
     if kind != "timm":
         resize = Compose([Grayscale(), Resize((32, 32)), ToTensor()])
         return small_vit(num_channels=1), resize if kind == "a function" else without_normalisation()
@@ -120,14 +148,14 @@ def grey_model(kind):
     return timm.create_model("vit_tiny_patch16_224", img_size=64, depth=1, in_chans=1, num_classes=4), None
 
 
-@pytest.mark.parametrize("kind", ["transformers", "timm", "a function"])
+@pytest.mark.parametrize("kind", ["transformers", "timm", "a function", "a linear patch embedding"])
 def test_a_model_of_one_channel_gets_grey_inputs(kind):
     explainer = Explainer(*grey_model(kind))
     result = explainer(PIXELS)
     size = explainer.preparation.input_size
     inputs = explainer.preparation(result.pixels)
     assert inputs.shape == (1, 1, *size)
-    if kind == "a function":
+    if kind.startswith("a "):
         expected = grey_model(kind)[1](Image.fromarray(PIXELS))[None]
         torch.testing.assert_close(inputs, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(explainer(inputs).logits, result.logits, atol=1e-5, rtol=1e-4)
