@@ -162,7 +162,7 @@ class Areas(Section):
     auroc: Number
     auroc_interval: Interval | None
     auprc: Number
-    auprc_interval: Interval
+    auprc_interval: Interval | None
     prevalence: Number
 
 

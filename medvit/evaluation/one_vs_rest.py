@@ -237,12 +237,15 @@ def per_class(labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...]) -
     return [ClassMetrics(name, *(value(field, i) for field in names)) for i, name in enumerate(classes)]
 
 
-def average_precision_interval(truth: np.ndarray, score: np.ndarray, draws: int = 500) -> Interval:
-    """The 95 % bootstrap interval of the average precision of one class: bool (N,) and its score (N,)."""
+def average_precision_interval(truth: np.ndarray, score: np.ndarray, draws: int = 500) -> Interval | None:
+    """The 95 % bootstrap interval of the average precision of one class: bool (N,) and its score (N,).
+
+    None where all samples agree, as those of a perfect separation do: it cannot be estimated.
+    """
     rows = np.random.default_rng(0).integers(0, len(truth), (draws, len(truth))).T  # (N, draws)
     drawn = OneVsRest(truth[rows], truth[rows], score[rows]).average_precision
     low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
+    return (float(low), float(high)) if low < high else None
 
 
 class Curve(NamedTuple):

@@ -82,7 +82,7 @@ def _with_interval(
 
 
 def areas(score: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """AUROC with its DeLong interval or None, AUPRC with its bootstrap interval, and the prevalence."""
+    """AUROC with its DeLong interval, AUPRC with its bootstrap interval (either may be None), prevalence."""
     curves = OneVsRest.binary(truth, score)
     area, interval = curves.mean_auc()
     return {

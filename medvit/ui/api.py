@@ -33,8 +33,8 @@ class Endpoints:
         subset; model. Null where a checkpoint lacks the statistics. Research demo, not for diagnosis.
 
         Args:
-            subset: name of a dataset, such as "bloodmnist".
-            model: name of a model, such as "spt_lsa".
+            subset: name of a dataset, such as "bloodmnist"; "your_models" for models opened by --model.
+            model: name of a model, such as "spt_lsa", or as the screens list it.
             image: a picture file: PNG, JPEG, WebP, BMP, GIF or TIFF. Over MCP its data: URL, up to 4 MB.
         """
         return self.call("predict", subset, model, image)
@@ -58,8 +58,8 @@ class Endpoints:
         occlusion, token_occlusion; a CNN has the CAMs and occlusion. Research demo, not for diagnosis.
 
         Args:
-            subset: name of a dataset, such as "bloodmnist".
-            model: name of a model, such as "spt_lsa".
+            subset: name of a dataset, such as "bloodmnist"; "your_models" for models opened by --model.
+            model: name of a model, such as "spt_lsa", or as the screens list it.
             image: a picture file: PNG, JPEG, WebP, BMP, GIF or TIFF. Over MCP its data: URL, up to 4 MB.
             method: one of those above.
             layer: for attention; 0 is the first, -1 the last.
@@ -70,9 +70,10 @@ class Endpoints:
 
     @show_user_errors
     def confusion_matrix(self, subset: str, model: str) -> dict[str, Any]:
-        """The confusion matrix of a checkpoint on the official test split.
+        """The confusion matrix of a checkpoint on the test split.
 
-        Returns labels, and matrix, a list of rows of counts; rows are the true class.
+        Returns labels, and matrix, a list of rows of counts; rows are the true class. A model that was not
+        tested has none.
 
         Args:
             subset: name of a dataset, such as "bloodmnist".
@@ -81,6 +82,8 @@ class Endpoints:
         checkpoint = self.registry.checkpoint(subset, model)
         if checkpoint.dataset.multi_label:
             raise MedvitError(f"{checkpoint.dataset.title} is multi-label and has no confusion matrix.")
+        if not len(checkpoint.test_labels):
+            raise MedvitError(f"{checkpoint.title} was not tested here and has no confusion matrix.")
         matrix = confusion(checkpoint.test_logits, checkpoint.test_labels)
         return {"labels": list(checkpoint.dataset.classes), "matrix": matrix.tolist()}
 

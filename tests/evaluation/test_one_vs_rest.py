@@ -113,6 +113,11 @@ def test_the_average_precision_lies_in_its_bootstrap_interval():
     assert low < OneVsRest.binary(truth, score).average_precision[0] < high
 
 
+def test_a_perfect_separation_has_no_interval_of_the_average_precision():
+    truth = np.repeat([False, True], 20)
+    assert average_precision_interval(truth, truth.astype(float)) is None
+
+
 @pytest.mark.parametrize("curves", [roc_curves, precision_recall_curves])
 def test_curves_are_of_the_classes_that_have_one(curves):
     labels, probs = (

@@ -5,7 +5,7 @@ import pytest
 
 from medvit.inference.external import GROUP
 from medvit.inference.registry import Registry
-from medvit.ui import pickers
+from medvit.ui import api, pickers
 from medvit.ui.panels import answer, faithfulness, heatmap, report_button, similar
 from medvit.ui.state import Answer, Selection
 from medvit.ui.tabs import about, compare, data, explore, test_set
@@ -32,6 +32,11 @@ def test_the_first_of_them_is_selected(registry):
         picker = pickers.build(registry)
     assert (picker.subset.value, picker.model.value) == (GROUP, "vit")
     assert "not tested here" in pickers.headline(registry.checkpoint(GROUP, "vit"))
+
+
+def test_the_api_says_that_there_is_no_confusion_matrix(registry):
+    with pytest.raises(gr.Error, match="vit was not tested here and has no confusion matrix."):
+        api.Endpoints(registry, lambda *_: {}).confusion_matrix(GROUP, "vit")
 
 
 def test_the_tab_test_set_says_that_there_are_no_results(registry):
