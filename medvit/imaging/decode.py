@@ -65,7 +65,8 @@ def _open(source: ImageInput, lock: LargeImageLock) -> Image.Image:
         if 0 in source.size:
             raise MedvitError("The image has no pixels.")
         try:
-            return _to_rgb(ImageOps.exif_transpose(source))  # a file that Pillow opened is read here
+            copy = source.copy()  # a file that Pillow opened is read here
+            return _to_rgb(_upright(copy), _white_is_zero(source))
         except DECODER_ERRORS as error:
             raise _damaged(error) from error
     data = _read(source)
@@ -124,11 +125,21 @@ def _decode(data: bytes, lock: LargeImageLock) -> Image.Image:
         sanitize.check_scans(data, pixels)
         if pixels > limits.LARGE_IMAGE_PIXELS:
             lock.acquire()
-        image.getexif()  # keeps the orientation
-        for name in ("exif", "xmp"):  # else Pillow writes them anew, which fails for a tag of another type
-            image.info.pop(name, None)
-        ImageOps.exif_transpose(image, in_place=True)
-        return _to_rgb(image)
+        return _to_rgb(_upright(image), _white_is_zero(image))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The same image, turned in place as its EXIF orientation says."""
+    image.getexif()  # keeps the orientation
+    for name in ("exif", "xmp"):  # else Pillow writes them anew, which fails for a tag of another type
+        image.info.pop(name, None)
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    """Whether the grey values of a TIFF are inverted; those of 8 bits Pillow inverts itself."""
+    return bool(getattr(image, "tag_v2", {}).get(TIFF_PHOTOMETRIC) == 0)
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -141,12 +152,12 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, white_is_zero: bool) -> Image.Image:
     deep = image.mode in ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
     if not deep and not image.has_transparency_data:
         return image.convert("RGB")
     low, high = _grey_range(image) if deep else (0.0, 255.0)
-    if getattr(image, "tag_v2", {}).get(TIFF_PHOTOMETRIC) == 0:  # white is 0; of 8 bits Pillow inverts it
+    if white_is_zero:
         low, high = high, low
     scale = 255 / (high - low or 1)
     transparent = image.info.get("transparency") if deep else None

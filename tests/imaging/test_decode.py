@@ -76,9 +76,9 @@ def test_signed_and_very_large_grey_values_fill_the_range(values, expected, dtyp
 def test_sixteen_bits_of_which_zero_is_white_are_inverted():
     ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
     data = encode(Image.fromarray(ramp), "TIFF", tiffinfo={262: 0})
-    np.testing.assert_array_equal(
-        np.asarray(imaging.open_image(data))[..., 0].ravel(), np.arange(255, -1, -1)
-    )
+    for source in (data, Image.open(io.BytesIO(data))):
+        grey = np.asarray(imaging.open_image(source))[..., 0]
+        np.testing.assert_array_equal(grey.ravel(), np.arange(255, -1, -1))
 
 
 def test_the_transparent_value_of_sixteen_bits_is_white():
@@ -101,7 +101,11 @@ def test_exif_tags_of_another_type_are_ignored():
     )  # orientation 6, a width in letters
     exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + tags + bytes(4)
     segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
-    assert imaging.open_image(data[:2] + segment + data[2:]).size == (10, 20)
+    data = data[:2] + segment + data[2:]
+    assert imaging.open_image(data).size == (10, 20)
+    opened = Image.open(io.BytesIO(data))
+    assert imaging.open_image(opened).size == (10, 20)
+    assert (opened.size, "exif" in opened.info) == ((20, 10), True)  # the given image is not changed
 
 
 def test_of_an_animation_the_first_frame_is_taken():
