@@ -36,10 +36,11 @@ def paired_difference(values: Sequence[float], reference: Sequence[float]) -> tu
 
 
 def comparison_table(checkpoints: Iterable[Checkpoint]) -> str:
-    """Return a Markdown table of test accuracy and AUC over seeds of the models from scratch.
+    """Return a Markdown table of test accuracy and AUC of the models from scratch.
 
-    One row for each dataset whose three models share recipe and seeds, others are left out. Differences are
-    of SPT-LSA from the plain ViT and from the CNN in points of accuracy, paired over seeds.
+    One row for each dataset whose three models share the recipe, over the seeds that they share. Differences
+    are of SPT-LSA from the plain ViT and from the CNN in points of accuracy, paired over seeds; a single seed
+    has no interval.
     """
     by_dataset: dict[str, dict[str, Checkpoint]] = {}
     for checkpoint in checkpoints:
@@ -57,23 +58,24 @@ def comparison_table(checkpoints: Iterable[Checkpoint]) -> str:
         if row := _row({name: models[name] for name in ARCHITECTURES if name in models}):
             lines.append(f"| {' | '.join([title, *row])} |")
     if len(lines) == 2:
-        return "No dataset has all three models with one recipe and the same seeds yet.\n"
+        return "No dataset has all three models with one recipe and a common seed yet.\n"
     return "\n".join(lines) + "\n"
 
 
 def _row(models: Mapping[str, Checkpoint]) -> list[str]:
     """The cells of one dataset; none where the models cannot be compared."""
     cards = [checkpoint.card for checkpoint in models.values()]
-    seeds = [[run["seed"] for run in card.get("seeds", [])] for card in cards]
-    comparable = len(models) == len(ARCHITECTURES) and same_budget(card["recipe"] for card in cards)
-    if not comparable or len(seeds[0]) < 2 or any(other != seeds[0] for other in seeds):
+    if len(models) < len(ARCHITECTURES) or not same_budget(card["recipe"] for card in cards):
         return []
-    accuracy = {name: _per_seed(checkpoint, "test_accuracy") for name, checkpoint in models.items()}
-    cells = [str(cards[0]["recipe"]["epochs"]), str(len(seeds[0]))]
-    for name, checkpoint in models.items():
-        auc = statistics.fmean(_per_seed(checkpoint, "test_auc"))
-        mean, spread = statistics.fmean(accuracy[name]), statistics.stdev(accuracy[name])
-        cells.append(f"{100 * mean:.1f} ± {100 * spread:.1f}, AUC {auc:.3f}")
+    runs = {name: {run["seed"]: run for run in models[name].card.get("seeds", [])} for name in ARCHITECTURES}
+    seeds = sorted(set.intersection(*(set(each) for each in runs.values())))
+    if not seeds:
+        return []
+    accuracy = {name: [each[seed]["test_accuracy"] for seed in seeds] for name, each in runs.items()}
+    cells = [str(cards[0]["recipe"]["epochs"]), str(len(seeds))]
+    for name, each in runs.items():
+        auc = statistics.fmean(each[seed]["test_auc"] for seed in seeds)
+        cells.append(f"{_mean_cell(accuracy[name])}, AUC {auc:.3f}")
     cells += [_difference_cell(accuracy["spt_lsa"], accuracy[reference]) for reference in ("vit", "cnn")]
     return cells
 
@@ -94,19 +96,22 @@ def ablation_table(rows: Iterable[Mapping[str, str]]) -> str:
     for row in rows:
         subset, variant = row["subset"], row["recipe"]
         values = accuracy[subset, variant]
-        mean, spread = statistics.fmean(values), statistics.stdev(values)
         difference = "" if variant == NEITHER else _difference_cell(values, accuracy[subset, NEITHER])
         lines.append(
             f"| {medmnist.get(subset).title} | {variant} | {len(values)} | "
-            f"{100 * mean:.1f} ± {100 * spread:.1f} | {float(row['test_auc']):.3f} | {difference} |"
+            f"{_mean_cell(values)} | {float(row['test_auc']):.3f} | {difference} |"
         )
     return "\n".join(lines) + "\n"
 
 
+def _mean_cell(values: Sequence[float]) -> str:
+    """Mean and standard deviation in per cent; of a single value only that."""
+    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.fmean(values):.1f}{spread}"
+
+
 def _difference_cell(values: Sequence[float], reference: Sequence[float]) -> str:
+    if len(values) == 1:
+        return f"{100 * (values[0] - reference[0]):+.1f}"
     mean, low, high = paired_difference(values, reference)
     return f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-
-
-def _per_seed(checkpoint: Checkpoint, key: str) -> list[float]:
-    return [run[key] for run in checkpoint.card["seeds"]]

@@ -47,15 +47,27 @@ def test_a_dataset_with_one_recipe_and_the_same_seeds_has_a_row():
     assert row.endswith("| +3.0 (+3.0 to +3.0) | +1.0 (+1.0 to +1.0) |")
 
 
+def test_seeds_that_not_all_models_have_do_not_count():
+    models = breast_models({"cnn": [0.80, 0.82, 0.1], "vit": [0.78, 0.80], "spt_lsa": [0.81, 0.83, 0.9]})
+    expected = breast_models({"cnn": [0.80, 0.82], "vit": [0.78, 0.80], "spt_lsa": [0.81, 0.83]})
+    assert comparison_table(models) == comparison_table(expected)
+
+
+def test_a_single_seed_has_neither_spread_nor_interval():
+    models = breast_models({"cnn": [0.80], "vit": [0.78], "spt_lsa": [0.81]})
+    assert comparison_table(models).splitlines()[2] == (
+        "| BreastMNIST | 5 | 1 | 80.0, AUC 0.900 | 78.0, AUC 0.900 | 81.0, AUC 0.900 | +3.0 | +1.0 |"
+    )
+
+
 @pytest.mark.parametrize(
     ("accuracies", "recipes"),
     [
         ({"cnn": [0.8, 0.8], "vit": [0.8, 0.8]}, {}),
-        ({"cnn": [0.8], "vit": [0.8], "spt_lsa": [0.8]}, {}),
-        ({"cnn": [0.8, 0.8], "vit": [0.8, 0.8], "spt_lsa": [0.8, 0.8, 0.8]}, {}),
+        ({"cnn": [0.8, 0.8], "vit": [], "spt_lsa": [0.8, 0.8]}, {}),
         ({"cnn": [0.8, 0.8], "vit": [0.8, 0.8], "spt_lsa": [0.8, 0.8]}, {"vit": RECIPE | {"epochs": 9}}),
     ],
-    ids=["a model is absent", "one seed", "other seeds", "other epochs"],
+    ids=["a model is absent", "no common seed", "other epochs"],
 )
 def test_models_that_cannot_be_compared_have_no_row(accuracies, recipes):
     assert "BreastMNIST" not in comparison_table(breast_models(accuracies, recipes))
