@@ -35,14 +35,6 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_MODULES[name]), name)
 
 
-_NEEDED_TO_REGISTER = {
-    "transformers.modeling_utils": "PreTrainedModel",
-    "medvit.models.resnet": "CnnForImageClassification",
-    "medvit.models.vit": "VitForImageClassification",
-    "medvit.models.spt_lsa": "SptLsaForImageClassification",
-}
-
-
 def _register_configs() -> None:
     importlib.import_module("medvit.models").register_configs()
 

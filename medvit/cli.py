@@ -47,15 +47,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
-        return module.run(args) or 0
+        status = module.run(args) or 0
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        print(f"medvit {command}: interrupted", file=sys.stderr)
+        return 130  # as a shell has it: 128 + SIGINT
     except MedvitError as error:
         problem = str(error)
+    except BrokenPipeError:
+        if not _output_is_closed():
+            raise
+        return 141  # 128 + SIGPIPE
     except OSError as error:
         if error.filename is None:
             raise
         problem = f"{error.filename}: {error.strerror}."
     print(f"medvit {command}: {problem}", file=sys.stderr)
     return 1
+
+
+def _output_is_closed() -> bool:
+    """Whether the reader of the output, such as `head`, has left; what is still to come then goes nowhere."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _parse_command(argv: Sequence[str] | None) -> tuple[str, list[str]]:

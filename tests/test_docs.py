@@ -5,11 +5,14 @@ import re
 
 import pytest
 
+from medvit.commands import faithfulness
 from medvit.commands.tables import fill
 from medvit.errors import MedvitError
+from medvit.evaluation import report, robustness
 from medvit.explain import METHODS
+from medvit.reliability import measure
 
-from .conftest import REPOSITORY, run_command
+from .conftest import REPOSITORY, SHIPPED, run_command
 
 RESULTS = REPOSITORY / "results"
 DOCUMENTS = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md"), RESULTS / "README.md"]
@@ -69,6 +72,28 @@ def test_the_readme_opens_with_what_a_space_needs():
         return [int(part) for part in text.split(".")]
 
     assert version(low) <= version(fields["sdk_version"]) < version(high)
+
+
+def test_the_csv_files_equal_the_cards(tmp_path):
+    """Otherwise: medvit evaluate --all --robustness, and medvit faithfulness --all."""
+    for item in SHIPPED:
+        card = item.card
+        report.update_csv(tmp_path / "metrics.csv", [report.csv_row(item, card["test"])])
+        report.update_csv(tmp_path / "trust.csv", [measure.csv_row(item, card["trust"])], measure.COLUMNS)
+        report.update_csv(
+            tmp_path / "robustness.csv",
+            robustness.csv_rows(item, card["robustness"]) if "robustness" in card else [],
+            robustness.COLUMNS,
+            ("subset", "model", "corruption"),
+        )
+        report.update_csv(
+            tmp_path / "faithfulness.csv",
+            faithfulness.rows(item, card["explanations"]),
+            faithfulness.COLUMNS,
+            faithfulness.KEYS,
+        )
+    for path in tmp_path.iterdir():
+        assert path.read_text() == (RESULTS / path.name).read_text(), path.name
 
 
 def test_an_experiment_is_one_row():

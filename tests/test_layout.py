@@ -9,6 +9,7 @@ import pytest
 
 import medvit
 from medvit import cli
+from medvit.commands import download
 
 from .conftest import REPOSITORY, run_command
 
@@ -65,6 +66,22 @@ def test_an_unknown_option_is_refused_by_its_command():
     done = run_command("download", "--map")
     assert done.returncode == 2
     assert "medvit download: error: unrecognized arguments: --map" in done.stderr
+
+
+def test_an_interruption_is_one_sentence(monkeypatch):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(download, "run", interrupt)
+    done = run_command("download", "--all")
+    assert (done.returncode, done.stderr) == (130, "medvit download: interrupted\n")
+
+
+def test_a_reader_of_the_output_may_leave():
+    command = f"{sys.executable} -m medvit sweep --reproduce {REPOSITORY / 'checkpoints'} | head -1"
+    done = subprocess.run(command, shell=True, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout.startswith("medvit train --subset ")
+    assert done.stderr == ""
 
 
 def test_an_option_has_no_short_form():

@@ -8,6 +8,7 @@ With --methods, those of the other maps stay, and as many images are used as for
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ METRICS = (
     "insertion_deletion_gain", "insertion_deletion_gain_se", "deletion", "random_deletion", "insertion",
     "random_insertion", "road", "randomization_similarity",
 )  # fmt: skip
+COLUMNS = (*KEYS, "images", *METRICS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure each checkpoint, and update its card and the table."""
-    folders = [*args.folders, *(item.folder for item in (checkpoint.discover()[0] if args.all else ()))]
+    checkpoints, problems = checkpoint.discover() if args.all else ([], {})
+    for problem in problems.values():
+        print(f"medvit faithfulness: left out: {problem}", file=sys.stderr)
+    folders = [*args.folders, *(item.folder for item in checkpoints)]
     if not folders:
         raise MedvitError("Name at least one checkpoint folder, or --all.")
     for folder in tqdm(folders, unit="checkpoint"):
@@ -68,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
         section = _measure(item, args)
         checkpoint.write_card(item.folder, item.card | {"explanations": section})
         out = args.out or results_folder(item.folder) / "faithfulness.csv"
-        report.update_csv(out, _rows(item, section), (*KEYS, "images", *METRICS), KEYS)
+        report.update_csv(out, rows(item, section), COLUMNS, KEYS)
 
 
 def _measure(item: Checkpoint, args: argparse.Namespace) -> dict[str, Any]:
@@ -85,8 +90,8 @@ def _measure(item: Checkpoint, args: argparse.Namespace) -> dict[str, Any]:
     return {"images": len(chosen), "methods": methods}
 
 
-def _rows(item: Checkpoint, section: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of faithfulness.csv."""
+def rows(item: Checkpoint, section: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of faithfulness.csv, from the section "explanations" of a card."""
     return [
         {"subset": item.dataset.name, "model": item.model_name, "method": name, "images": section["images"]}
         | {key: f"{metrics[key]:.4f}" for key in METRICS}

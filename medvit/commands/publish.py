@@ -139,7 +139,7 @@ def _print_list(kind: str, name: str, files: Files) -> None:
 
 
 def _upload(kind: str, name: str, files: Files, private: bool) -> str:
-    """Create the repository where it is missing, upload the files in one commit, and return its address."""
+    """Create the repository where it is missing, make these its files, and return its address."""
     api = HfApi(token=os.environ["HF_TOKEN"])
     sdk = "gradio" if kind == "space" else None
     api.create_repo(name, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk)
@@ -150,6 +150,10 @@ def _upload(kind: str, name: str, files: Files, private: bool) -> str:
             target.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
         return str(
             api.upload_folder(
-                repo_id=name, repo_type=kind, folder_path=folder, commit_message="Update medvit"
+                repo_id=name,
+                repo_type=kind,
+                folder_path=folder,
+                commit_message="Update medvit",
+                delete_patterns="*",  # what an earlier version had
             )
         )

@@ -29,8 +29,9 @@ GREY: dict[str, Any] = dict(degrees=10, brightness=0.15, contrast=0.15)
 
 # Training recipes: fields of `medvit.training.recipes.Recipe`. All models from scratch of a dataset share one
 # recipe, so that they compare at an equal budget; only the learning rate depends on the model (at 1e-3 the
-# transformers stalled on the small datasets). The results of each recipe are in the cards of its checkpoints;
-# `medvit sweep --reproduce checkpoints` prints them beside the commands.
+# transformers stalled on the small datasets). The results of each recipe are in the cards of its checkpoints,
+# but for PathMNIST, whose models are older; `medvit sweep --reproduce checkpoints` prints them beside the
+# commands.
 FROM_SCRATCH: dict[str, Any] = dict(batch_size=128, ema=0.998, mixup=0.2, cutmix=0.3)
 FROM_SCRATCH_SMALL: dict[str, Any] = FROM_SCRATCH | dict(epochs=200, batch_size=64, ema=0.99)
 FINE_TUNING: dict[str, Any] = dict(

@@ -35,7 +35,7 @@ def noise_floor(confidences: np.ndarray, bins: int = BINS, draws: int = 200) -> 
     Mean over draws in which each prediction is right with the probability that is its confidence.
     """
     rng = np.random.default_rng(0)
-    simulated = rng.random((draws, len(confidences))) < confidences
+    simulated = (rng.random(len(confidences)) < confidences for _ in range(draws))
     return float(np.mean([calibration_error(confidences, right, bins) for right in simulated]))
 
 

@@ -16,6 +16,7 @@ from medvit.checkpoint import Checkpoint
 from medvit.evaluation import selection
 from medvit.evaluation.calibration_error import BINS, calibration_error, confidence
 from medvit.evaluation.metrics import probabilities
+from medvit.models import DEFAULT_BACKBONE, NAMES
 from medvit.templates import environment
 
 MAX_FAILURES = 10
@@ -27,6 +28,9 @@ LIMITATIONS = (
     "Whether the splits share patients is unknown.",
     "The metrics are of one training run on one test split: their intervals cover the choice of test images, "
     "not that of the seed, and nothing follows for other clinics, devices or people.",
+)
+TOO_FEW_TO_CALIBRATE = (
+    "Validation has too few images or errors to calibrate the probabilities, so they stay as they are."
 )
 OWN_LIMITATIONS = (
     *LIMITATIONS[:2],
@@ -84,7 +88,10 @@ def markdown(checkpoint: Checkpoint) -> str:
     templates.filters["plain"] = plain
     template = templates.get_template("model_card.md")
     card = plain(asdict(ModelCard.of(checkpoint)))
-    return template.render(checkpoint=checkpoint, dataset=checkpoint.dataset, card=card)
+    # Weights from elsewhere, and those made of one's own pictures, have the licence that their owner gives.
+    known = checkpoint.model_name in NAMES and checkpoint.card["backbone"] in (None, DEFAULT_BACKBONE)
+    licensed = known and not checkpoint.dataset.own
+    return template.render(checkpoint=checkpoint, dataset=checkpoint.dataset, card=card, licensed=licensed)
 
 
 def plain(value: Any) -> Any:
@@ -204,8 +211,17 @@ def _calibration(checkpoint: Checkpoint) -> str:
         f"{calibration_error(confidences, correct):.3f} before calibration (mean confidence "
         f"{confidences.mean():.3f}, accuracy {correct.mean():.3f})"
     )
-    calibrated = checkpoint.card.get("trust", {}).get("after")
-    return sentence + (f", {calibrated['ece']:.3f} after it." if calibrated else ".")
+    trust = checkpoint.card.get("trust", {})
+    if "after" not in trust:
+        return f"{sentence}."
+    if unchanged_by_calibration(trust):
+        return f"{sentence}. {TOO_FEW_TO_CALIBRATE}"
+    return f"{sentence}, {trust['after']['ece']:.3f} after it."
+
+
+def unchanged_by_calibration(trust: dict[str, Any]) -> bool:
+    """Whether calibration left the probabilities as they were, by the section trust of a card."""
+    return bool(np.isclose(trust["before"]["nll"], trust["after"]["nll"], rtol=1e-6, atol=0))
 
 
 def coverage_sentences(prediction_sets: dict[str, Any] | None) -> str:

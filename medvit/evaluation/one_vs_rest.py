@@ -242,8 +242,10 @@ def average_precision_interval(truth: np.ndarray, score: np.ndarray, draws: int 
 
     None where all samples agree, as those of a perfect separation do: it cannot be estimated.
     """
-    rows = np.random.default_rng(0).integers(0, len(truth), (draws, len(truth))).T  # (N, draws)
-    drawn = OneVsRest(truth[rows], truth[rows], score[rows]).average_precision
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(draws):
+        rows = rng.integers(0, len(truth), len(truth))
+        drawn.append(OneVsRest.binary(truth[rows], score[rows]).average_precision[0])
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return (float(low), float(high)) if low < high else None
 

@@ -105,6 +105,7 @@ def write_html(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray, o
     page = environment(TEMPLATES).get_template("report.html").render(
         title=f"{dataset.title} · {checkpoint.title}",
         images=len(labels),
+        own=dataset.own,
         plots=[
             each.to_html(full_html=False, include_plotlyjs=i == 0) for i, each in enumerate(plotly_figures)
         ],
@@ -118,9 +119,9 @@ def write_html(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray, o
 def results_table(checkpoints: Iterable[Checkpoint]) -> str:
     """Test accuracy of checkpoints in per cent as a Markdown table.
 
-    One row a dataset, one column a model, and the best published accuracy of the fine-tuned ViT-B/16 at the
-    same source size. A cell has mean ± standard deviation over the seeds of the recipe, then the shipped seed
-    with its 95 % Wilson interval. Everything is rounded once, from the cards.
+    One row a dataset, one column a model, and the best published accuracy at the same source size. A cell
+    has mean ± standard deviation over the seeds of the recipe, then the shipped seed with its 95 % Wilson
+    interval. Everything is rounded once, from the cards.
     """
     cells: dict[str, dict[str, Checkpoint]] = {}
     for checkpoint in checkpoints:

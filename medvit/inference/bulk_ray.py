@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medvit.checkpoint import load as load_checkpoint
-from medvit.errors import MedvitError
+from medvit.errors import MedvitError, first_line
 from medvit.inference import bulk
 from medvit.inference.predictor import Predictor
 
@@ -46,7 +46,8 @@ def predict(
         workers: number of processes, each with one model and one CPU.
 
     Raises:
-        MedvitError: Ray is not installed, its cluster has too few CPUs, or a worker failed.
+        MedvitError: Ray is not installed, its cluster cannot be reached or has too few CPUs, or a worker
+            failed.
     """
     ray = _start_ray()
     cpus = int(ray.cluster_resources().get("CPU", 0))
@@ -97,11 +98,14 @@ def _start_ray() -> Any:
         ) from error
     if not ray.is_initialized():
         package_parent = str(Path(__file__).resolve().parents[2])
-        ray.init(
-            include_dashboard=False,
-            log_to_driver=False,
-            runtime_env={"env_vars": {"PYTHONPATH": package_parent, "TRANSFORMERS_VERBOSITY": "error"}},
-        )
+        try:
+            ray.init(
+                include_dashboard=False,
+                log_to_driver=False,
+                runtime_env={"env_vars": {"PYTHONPATH": package_parent, "TRANSFORMERS_VERBOSITY": "error"}},
+            )
+        except ConnectionError as error:
+            raise MedvitError(f"There is no Ray cluster at $RAY_ADDRESS ({first_line(error)}).") from error
     return ray
 
 

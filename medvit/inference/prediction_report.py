@@ -21,7 +21,8 @@ IMAGE_SIDE = 336
 LISTED_CLASSES = 20
 LIBRARIES = ("torch", "transformers", "pillow")
 MAP_LIMITATION = (
-    "A saliency map shows which regions influenced the model; not why, and not whether they should have."
+    "A saliency map is an estimate of which regions influenced the model, for some models and maps no better "
+    "than chance; it does not show why, nor whether they should have."
 )
 
 

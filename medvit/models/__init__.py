@@ -43,7 +43,7 @@ def architectures() -> dict[str, type[PreTrainedModel]]:
 
 def register_configs() -> None:
     """Make transformers' AutoConfig know the architectures; `import medvit` arranges that this is called."""
-    for config_class in (configs.CnnConfig, configs.VitConfig, configs.SptLsaConfig):
+    for config_class in configs.CONFIGS:
         transformers.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
 
 
@@ -118,5 +118,5 @@ def check_image_size(name: str, image_size: int, patch_size: int | None = None) 
 
 
 def _patch_size(image_size: int) -> int:
-    """Of a grid of 7 or 8 patches a side where these have 4 pixels, as at 28; of 4 to 9 patches elsewhere."""
+    """In pixels: a seventh of the side where 7 divides it, else an eighth; at least MIN_PATCH."""
     return max(MIN_PATCH, image_size // (8 if image_size % 7 else 7))

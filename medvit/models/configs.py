@@ -80,6 +80,7 @@ class SptLsaConfig(VitConfig):
         super().__init__(**kwargs)
 
 
+CONFIGS = (CnnConfig, VitConfig, SptLsaConfig)
 Rule = tuple[Callable[[Any], bool], str]  # whether a value is allowed, and which values are
 COUNT: Rule = (lambda value: type(value) is int and 1 <= value <= 4096, "a whole number from 1 to 4096")
 COUNTS: Rule = (

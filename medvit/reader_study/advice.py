@@ -49,7 +49,8 @@ def of_test_split(checkpoint: Checkpoint) -> Advice:
     trust, level = Reliability.of(checkpoint), checkpoint.dataset.settings.conformal_level
     probs = trust.calibrated(logits) if trust else probabilities(logits)
     sets = _sets(trust, probs, level)
-    return Advice(checkpoint.dataset.classes, checkpoint.test_labels, probs, sets, level, trust is not None)
+    is_calibrated = trust is not None and trust.is_calibrated
+    return Advice(checkpoint.dataset.classes, checkpoint.test_labels, probs, sets, level, is_calibrated)
 
 
 def of_drawings(predictor: Predictor) -> Advice:

@@ -18,7 +18,7 @@ LARGEST = {  # of numbers; the least is 0
     "seconds_first": DAY, "seconds_final": DAY,
 }  # fmt: skip
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
+FORMULA = re.compile(r"['\s]*[=+\-@＝＋－＠]")  # how a cell begins that a spreadsheet would run
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
     text = CONTROL.sub(" ", str(value))
-    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def check(rows: Sequence[CaseResult]) -> None:
@@ -186,7 +186,7 @@ def _parse(record: dict[str, str | None]) -> CaseResult:
 def _value(name: str, kind: Any, text: str | None) -> Any:
     if text is None:
         raise ValueError(f"{name} is missing")
-    if text.startswith("'") and text.lstrip("'").startswith(FORMULA):
+    if text.startswith("'") and FORMULA.match(text):
         text = text[1:]
     if kind is str:
         if not text.strip():

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -174,15 +174,25 @@ def make_study(
             )
         drawn = _draw(rng, np.flatnonzero(wrong), labels, count, balanced)
         drawn += _draw(rng, np.flatnonzero(~wrong), labels, cases - count, balanced, labels[drawn])
-    by_advice = sorted(rng.permutation(drawn).tolist(), key=lambda index: not wrong[index])
-    blocks = -(-cases // len(conditions))
-    assigned = [str(name) for _ in range(blocks) for name in rng.permutation(list(conditions))][:cases]
-    pairs = [Case(index, condition) for index, condition in zip(by_advice, assigned, strict=True)]
+    pairs = [
+        Case(index, condition)
+        for stratum in (wrong[drawn], ~wrong[drawn])
+        for index, condition in _in_blocks(rng, np.array(drawn)[stratum], conditions)
+    ]
     order = rng.permutation(cases)
     return Study(
         dataset, model, checkpoint, seed, balanced, wrong_fraction, method if "heatmap" in conditions else "",
         tuple(pairs[i] for i in order),
     )  # fmt: skip
+
+
+def _in_blocks(
+    rng: np.random.Generator, indices: np.ndarray, conditions: Sequence[str]
+) -> Iterator[tuple[int, str]]:
+    """Pairs of an index and a condition, in permuted blocks of all conditions; the last may be cut off."""
+    blocks = -(-len(indices) // len(conditions))
+    assigned = [str(name) for _ in range(blocks) for name in rng.permutation(list(conditions))]
+    return zip(rng.permutation(indices).tolist(), assigned, strict=False)
 
 
 def _draw(

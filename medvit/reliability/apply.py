@@ -44,6 +44,12 @@ class Reliability:
         return calibration.calibrated(logits, tta if logits.ndim == 3 else plain, multi_label)
 
     @property
+    def is_calibrated(self) -> bool:
+        """Whether the temperature differs from one; where validation is too small, it may not."""
+        plain, _ = self.arrays["temperature"]
+        return not np.allclose(plain, (calibration.UNIT_OFFSET, 0))
+
+    @property
     def has_prediction_sets(self) -> bool:
         """Whether there are prediction sets: not for a multi-label task."""
         return "nonconformity_scores" in self.arrays

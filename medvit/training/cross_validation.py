@@ -22,6 +22,7 @@ from medvit.errors import MedvitError, first_line
 from medvit.evaluation.inference import predict
 from medvit.evaluation.metrics import summary
 from medvit.reliability import calibration
+from medvit.training.dataset import check_memory
 from medvit.training.distillation import fit_with_distillation, stratified_folds
 from medvit.training.fit_model import TrainingSetup, build
 from medvit.training.train import describe, sample
@@ -55,7 +56,9 @@ def evaluate_fold(setup: TrainingSetup, fold: int, folds: int, out: Path, resume
         if resume and description.items() <= json.loads(out.read_text()).items():
             return out
         raise already_exists(out)
-    images, labels = map(np.concatenate, zip(setup.load("train"), setup.load("val"), strict=True))
+    parts = setup.load("train"), setup.load("val")
+    check_memory(3 * sum(len(labels) for _, labels in parts), setup.size)  # whole, of the fold, as tensors
+    images, labels = map(np.concatenate, zip(*parts, strict=True))
     rest, held_out = list(stratified_folds(labels, folds, fold // folds, groups))[fold % folds]
     chosen = rest[sample(labels[rest], setup.recipe, setup.seed)]
     training = images[chosen], labels[chosen]

@@ -27,9 +27,10 @@ class Endpoints:
     def predict(self, subset: str, model: str, image: str) -> dict[str, Any]:
         """Classify one image.
 
-        Returns label; probabilities {class: p}; calibrated {class: p}, temperature-scaled probabilities;
+        Returns label; probabilities {class: p}; calibrated {class: p}, temperature-scaled probabilities, the
+        same where validation is too small to calibrate;
         prediction_set {level, classes}: a set that contains the true class for a fraction `level` of images
-        like the test images; in_distribution {score, threshold, accepted}: the out-of-distribution check;
+        like those of validation; in_distribution {score, threshold, accepted}: the out-of-distribution check;
         subset; model. Null where a checkpoint lacks the statistics. Research demo, not for diagnosis.
 
         Args:

@@ -54,8 +54,8 @@ TERMS = {
     "and raises more false alarms.",
     "kappa": "Agreement beyond chance: 0 is chance, 1 is perfect. Quadratic kappa, for grades, counts a "
     "distant grade as a greater error than the next one.",
-    "Wilson interval": "The range of accuracies that fit the number of test images: the fewer the images, "
-    "the wider it is.",
+    "Wilson interval": "The accuracies that are compatible with the number of images classified correctly: "
+    "the fewer the images, the wider it is.",
     "McNemar": "A test of whether two models differ, from the images that only one of them gets right.",
     "confusion matrix": "A table that counts, for each true class, which classes the model predicts.",
     "t-SNE": "A drawing that places images with similar features close to each other. Distances between "

@@ -1,7 +1,9 @@
 import re
+from pathlib import Path
 
 import pytest
 
+from medvit.commands import publish
 from tests.conftest import REPOSITORY, run_command
 
 
@@ -42,6 +44,31 @@ def test_a_folder_without_checkpoints_is_refused(tmp_path):
     done = run_command("publish", "--space", "owner/name", "--checkpoints", tmp_path, "--dry-run")
     problem = f"There is no usable checkpoint below {tmp_path}."
     assert (done.returncode, done.stdout, done.stderr) == (1, "", f"medvit publish: {problem}\n")
+
+
+def test_what_an_earlier_version_had_is_deleted(monkeypatch, trained):
+    calls = []
+
+    class Api:
+        def __init__(self, token):
+            calls.append(token)
+
+        def create_repo(self, name, **options):
+            calls.append((name, options["repo_type"]))
+
+        def upload_folder(self, *, folder_path, delete_patterns, **options):
+            calls.append((sorted(path.name for path in Path(folder_path).iterdir()), delete_patterns))
+            return "https://hub/owner"
+
+    monkeypatch.setattr(publish, "HfApi", Api)
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    done = run_command("publish", "--models", "owner", "--checkpoints", trained)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "uploaded: https://hub/owner")
+    assert calls[:2] == ["secret", ("owner/medvit-breastmnist-spt-lsa", "model")]
+    files, deleted = calls[2]
+    assert {"model.safetensors", "README.md", "card.json"} <= set(files)
+    assert deleted == "*"
+    assert "secret" not in done.stdout + done.stderr
 
 
 def test_without_a_token_nothing_is_uploaded():

@@ -47,12 +47,17 @@ def test_a_row_takes_the_place_of_the_older_one_of_the_same_checkpoint(tested, t
 
 
 def test_the_page_loads_nothing_and_escapes_names(tested, tmp_path):
-    path = report.write_html(tested, tested.test_logits, tested.test_labels, tmp_path / "pages")
-    page = path.read_text()
+    dataset = replace(tested.dataset, title="<b>bold</b>", classes=("<i>malignant</i>", "benign"))
+    changed = replace(tested)
+    vars(changed)["dataset"] = dataset
+    page = report.write_html(changed, tested.test_logits, tested.test_labels, tmp_path / "pages").read_text()
     assert "Confusion matrix" in page
     assert "malignant" in page
+    assert "<b>" not in page
+    assert "<i>" not in page
     assert "<script src" not in page
-    assert "BreastMNIST · SPT-LSA ViT" in page
+    assert "&lt;b&gt;bold&lt;/b&gt; · SPT-LSA ViT" in page
+    assert "Official test split, 16 images" in page
 
 
 def test_the_results_table_rounds_the_cards_once():
@@ -75,7 +80,10 @@ def test_the_mean_over_seeds_stands_before_the_shipped_seed(tested):
 
 
 def test_checkpoints_with_too_little_coverage_are_named():
-    rows = report.below_expected_coverage(SHIPPED)
-    assert {dataset for dataset, *_ in rows} >= {"PathMNIST", "PneumoniaMNIST"}
-    for _, _, level, coverage in rows:
-        assert coverage < level
+    first, second = SHIPPED[:2]
+    sets = {"default_level": 0.9, "levels": {"0.90": {"coverage": 0.85, "below_expected": True}}}
+    low = replace(first, card=first.card | {"trust": {"prediction_sets": sets}})
+    assert report.below_expected_coverage([low]) == [(first.dataset.title, first.title, 0.9, 0.85)]
+    sets = {"default_level": 0.9, "levels": {"0.90": {"coverage": 0.89, "below_expected": False}}}
+    enough = replace(second, card=second.card | {"trust": {"prediction_sets": sets}})
+    assert report.below_expected_coverage([enough, replace(second, card={})]) == []

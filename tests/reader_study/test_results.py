@@ -26,9 +26,11 @@ def test_rows_are_written_and_read():
 
 
 def test_a_name_that_looks_like_a_formula_is_harmless_and_read_back():
-    made = rows({("a", "a", "a", "a"): 1}, reader="=1+1")
-    assert "'=1+1" in to_csv(made)
-    assert read_csv(to_csv(made)) == made
+    for reader in ("=1+1", "＝1+1", "@SUM(1)"):
+        made = rows({("a", "a", "a", "a"): 1}, reader=reader)
+        assert f"'{reader}" in to_csv(made)
+        assert read_csv(to_csv(made)) == made
+    assert "' =1+1" in to_csv(rows({("a", "a", "a", "a"): 1}, reader=" =1+1"))
 
 
 @pytest.mark.parametrize("reader", ["'=1+1", "''-", "'tis", "\u0645\u06cc\u200c\u062e", 'a "b", c'])

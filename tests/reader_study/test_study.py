@@ -49,6 +49,14 @@ def test_conditions_are_balanced_where_the_model_is_right_and_where_it_is_wrong(
     assert set(wrong.values()) == {6}
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_blocks_end_where_the_model_is_no_longer_wrong(seed):
+    made = study(cases=50, conditions=tuple(CONDITIONS), wrong_fraction=0.5, seed=seed)
+    for wrong in (True, False):
+        counts = Counter(case.condition for case in made.cases if WRONG[case.index] == wrong)
+        assert sorted(counts.values()) == [6, 6, 6, 7]
+
+
 def test_a_study_is_kept_as_json():
     made = study(cases=10, conditions=("none", "set"), wrong_fraction=0.3, checkpoint="abc")
     assert Study.from_json(made.to_json()) == made

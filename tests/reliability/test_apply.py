@@ -6,6 +6,7 @@ import pytest
 import medvit
 from medvit import checkpoint
 from medvit.data import synthetic
+from medvit.evaluation.metrics import probabilities
 from medvit.inference.predictor import Predictor
 from medvit.reliability.apply import Reliability
 
@@ -30,6 +31,14 @@ def test_predictions_are_calibrated_with_a_prediction_set_and_an_ood_check(predi
     assert answer["label"] in answer["prediction_set"]["classes"]
     check = answer["in_distribution"]
     assert check["accepted"] == (check["score"] >= check["threshold"])
+
+
+@pytest.mark.parametrize(("offset", "calibrated"), [(np.log(np.e - 1), False), (1.0, True)])
+def test_a_temperature_of_one_calibrates_nothing(offset, calibrated, tmp_path):
+    reliability = Reliability({"temperature": np.array([[offset, 0.0], [1.0, 0.0]])}, tmp_path)
+    logits = np.array([[2.0, 0.0, -1.0]])
+    assert reliability.is_calibrated is calibrated
+    assert np.allclose(reliability.calibrated(logits), probabilities(logits)) is not calibrated
 
 
 def test_sets_grow_with_the_level_and_hold_every_class_where_validation_is_too_small(predictor):

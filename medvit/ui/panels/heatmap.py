@@ -286,7 +286,10 @@ def _origin(prediction: Prediction, method: str, options: MapOptions) -> str:
     """Which token the attention starts from, and how to change that."""
     if method != "attention":
         return ""
+    readout = prediction.forward_pass.readout
+    single = readout is not None and int((readout > 0).sum()) == 1
+    start = "the class token" if single else "the tokens that the classifier reads"
     if options.patch is None:
-        return "From the class token; click a patch of the image to see what it attends to. "
+        return f"From {start}; click a patch of the image to see what it attends to. "
     row, column = divmod(options.patch, prediction.forward_pass.grid[1])
-    return f"From the patch in row {row + 1}, column {column + 1}; click it again for the class token. "
+    return f"From the patch in row {row + 1}, column {column + 1}; click it again for {start}. "

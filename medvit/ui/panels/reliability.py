@@ -14,7 +14,7 @@ from medvit.checkpoint import Checkpoint
 from medvit.data import medmnist
 from medvit.evaluation.calibration_error import compare_with_floor, confidence
 from medvit.evaluation.metrics import mcnemar, probabilities
-from medvit.evaluation.model_card import coverage_sentences
+from medvit.evaluation.model_card import TOO_FEW_TO_CALIBRATE, coverage_sentences, unchanged_by_calibration
 from medvit.inference.registry import Registry
 from medvit.reliability import apply
 from medvit.ui import html
@@ -99,7 +99,8 @@ def reliability_diagram(checkpoint: Checkpoint) -> go.Figure:
     """Plot accuracy over confidence on the test split, before and after calibration."""
     logits, multi_label = checkpoint.test_logits.astype(np.float64), checkpoint.dataset.multi_label
     probs = {"uncalibrated": probabilities(logits, multi_label)}
-    if trust := apply.Reliability.of(checkpoint):
+    trust = apply.Reliability.of(checkpoint)
+    if trust and trust.is_calibrated:
         probs["calibrated"] = trust.calibrated(logits, multi_label)
     labels = checkpoint.test_labels
     return plots.reliability_diagram({name: confidence(each, labels) for name, each in probs.items()})
@@ -140,17 +141,18 @@ def calibration_table(section: dict[str, Any]) -> Table:
     lines = [("uncalibrated", section["before"], accuracy), ("calibrated", section["after"], accuracy)]
     if tta["n"] != n:
         lines.append((f"calibrated, {tta['n']:,} of them", tta["before"], f"{tta['accuracy_before']:.1%}"))
-    lines.append((f"test-time augmentation, {tta['count']} views", tta["after"], f"{tta['accuracy']:.1%}"))
+    lines.append((f"test-time augmentation, {tta['count']} copies", tta["after"], f"{tta['accuracy']:.1%}"))
     rows = [
         (name, *(f"{metrics[key]:.3f}" for key in ("ece", "ece_floor", "brier", "nll")), correct)
         for name, metrics, correct in lines
     ]
+    unchanged = f"{TOO_FEW_TO_CALIBRATE} " if unchanged_by_calibration(section) else ""
     return Table(
         ("", "ECE", "by chance alone", "Brier", "NLL", "accuracy"),
         rows,
         "ECE: mean distance between confidence and accuracy, in 15 bins of equally many images. By chance "
-        "alone: the ECE of a perfectly calibrated model on as many images. Calibrated: "
-        f"{compare_with_floor(section['after'])}. The views of test-time augmentation agree to "
+        "alone: the ECE of a perfectly calibrated model on as many images. "
+        f"{unchanged}Calibrated: {compare_with_floor(section['after'])}. The augmented copies agree to "
         f"{tta['tta_agreement']:.1%}.",
     )
 

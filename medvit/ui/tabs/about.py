@@ -14,9 +14,8 @@ from medvit.ui.state import Values, require_state
 LIMITATIONS = (
     "A notice appears where a picture is out of distribution, but that check is a model as well and can be "
     "wrong.",
-    "The test split of PathMNIST comes from another centre than its training split; the other datasets have "
-    "one source.",
-    "A heatmap shows which patches influenced the answer, not why.",
+    "A heatmap is an estimate of which patches influenced the answer, for some models and maps no better "
+    "than chance; it does not show why.",
 )
 SOURCES = (
     "MedMNIST v2 (Yang et al., Scientific Data 2023) · ViT (Dosovitskiy et al., 2021) · Shifted Patch "

@@ -26,6 +26,15 @@ def test_the_most_frequent_errors_are_a_table_of_text():
     assert re.findall("<td>(.*?)</td>", text) == ["a", "c", "1", "16.7%"]
 
 
+def test_of_very_many_classes_only_the_most_frequent_errors_are_displayed():
+    matrix = np.eye(300, dtype=int)
+    matrix[7, 299] = 3
+    html = render(matrix, tuple(f"class {i}" for i in range(300)))
+    assert ("<button" in html, len(html) < 10_000) == (False, True)
+    assert "The matrix of 300 classes is too large to display." in html
+    assert re.findall("<td>(.*?)</td>", html) == ["class 7", "class 299", "3", "75.0%"]
+
+
 def test_a_difference_is_signed():
     html = render_difference(MATRIX, MATRIX.T, ("a", "c"), ("first", "second"))
     counts = re.findall("class=['\"]counts['\"]>(.*?)<", html)

@@ -17,6 +17,7 @@ from medvit.ui import html
 from medvit.ui.components.base import component
 
 FREQUENT = 10  # rows of the table of the most frequent errors
+MAX_CLASSES = 60  # of a matrix that is displayed; each cell takes half a kilobyte
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _render(
     columns: tuple[str, ...],
     rows: Sequence[tuple[str, ...]],
 ) -> str:
-    indices = range(len(classes))
+    indices = range(len(classes) if len(classes) <= MAX_CLASSES else 0)
     cells = [[cell(i, j) for j in indices] for i in indices]
     table = html.table(columns, rows, "words", row_headings=False)
     return html.render(

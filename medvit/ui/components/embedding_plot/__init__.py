@@ -40,8 +40,8 @@ def points(
     """
     return {
         "positions": _pack((np.asarray(embedding, np.float32) * 32767).round().astype("<i2")),
-        "truth": _pack(truth.astype(np.uint8)),
-        "predicted": _pack(predicted.astype(np.uint8)),
+        "truth": _pack(truth.astype("<u2")),
+        "predicted": _pack(predicted.astype("<u2")),
         "correct": _pack(correct.astype(np.uint8)),
         "probs": _pack((probs * 1000).round().astype("<i2")),
         "classes": [short_name(name) for name in classes],

@@ -22,8 +22,8 @@ function read() {
   if (!value || !value.positions) { data = null; return; }
   data = {
     positions: unpack(value.positions, Int16Array),
-    truth: unpack(value.truth, Uint8Array),
-    predicted: unpack(value.predicted, Uint8Array),
+    truth: unpack(value.truth, Uint16Array),
+    predicted: unpack(value.predicted, Uint16Array),
     correct: unpack(value.correct, Uint8Array),
     probs: unpack(value.probs, Int16Array),
     classes: value.classes,
