@@ -27,6 +27,11 @@ def measure_model(args: argparse.Namespace) -> Path | None:
     if dataset.multi_label:
         raise MedvitError(f"{dataset.title} has several labels for an image; models with one are measured.")
     model = external.open_external(args.model, dataset)
+    if model.explainer.preparation.crops():
+        print(
+            f"{args.model} is used to the middle of a picture; here it gets the whole square, resized to its "
+            "input."
+        )
     out = args.save / dataset.name / model.name
     restricted, why_not = None, ""
     try:

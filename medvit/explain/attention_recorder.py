@@ -5,8 +5,9 @@
     recorder.attentions()  # (layers, B, heads, T, T)
 
 Inside the block, calls of ``F.scaled_dot_product_attention``, of ``nn.MultiheadAttention`` and of a softmax
-over (B, heads, T, T) are computed here, with the same result, so that the weights can be kept. The model is
-not changed, and other threads that use it are not affected: the mode belongs to this thread alone.
+over (B, heads, T, T) are computed here, with the same result, so that the weights can be kept. Attention of
+another shape, such as to fewer keys than there are queries, makes the record incomplete. The model is not
+changed, and other threads that use it are not affected: the mode belongs to this thread alone.
 """
 
 from typing import Any
@@ -76,12 +77,15 @@ class AttentionRecorder(TorchFunctionMode):
             return self._scaled_dot_product_attention(*args, **kwargs)
         if func is F.multi_head_attention_forward:
             return self._multi_head_attention(*args, **kwargs)
-        shape = _shape_of_attention(*args, **kwargs) if func in SOFTMAX else None
-        if shape is not None and self._fits(shape[1] * shape[2], shape[3]):
-            weights = self._in_graph(func(*args, **kwargs), len(self._softmaxes))
-            self._softmaxes.append(weights)
-            self._attention_was_called()
-            return weights.clone()  # which the model may change in place
+        shape = _shape_of_softmax(*args, **kwargs) if func in SOFTMAX else None
+        if shape is not None and len(shape) == 4 and shape[2] == shape[3]:
+            if self._fits(shape[1] * shape[2], shape[3]):
+                weights = self._in_graph(func(*args, **kwargs), len(self._softmaxes))
+                self._softmaxes.append(weights)
+                self._attention_was_called()
+                return weights.clone()  # which the model may change in place
+        elif shape is not None:
+            self.incomplete = True
         output = func(*args, **kwargs)
         if func is F.layer_norm and output.ndim == 3:
             self._last_norm_weight = args[2] if len(args) > 2 else kwargs.get("weight")
@@ -172,12 +176,15 @@ class AttentionRecorder(TorchFunctionMode):
         self.norm_weight, self.norm_shape = self._last_norm_weight, self._last_norm_shape
 
 
-def _shape_of_attention(
+def _shape_of_softmax(
     input: Tensor,  # noqa: A002  the name that torch.softmax gives it
     dim: int | None = None,
     *_: Any,
     **__: Any,
 ) -> torch.Size | None:
-    """The shape (B, heads, T, T) of what a softmax over its last dimension makes attention of, or None."""
+    """The shape (B, heads, T, S), or with more dimensions, of what a softmax makes attention of, or None.
+
+    A single row, such as that of a pooling, is no attention between tokens.
+    """
     shape = input.shape
-    return shape if len(shape) == 4 and shape[-1] == shape[-2] > 1 and dim in (-1, 3) else None
+    return shape if len(shape) >= 4 and shape[-2] > 1 and dim in (-1, len(shape) - 1) else None

@@ -91,9 +91,11 @@ def open_model(source: str | Path) -> tuple[nn.Module, Any]:
     folder = find_folder(source)
     config = _read_config(folder)
     if not any((folder / name).is_file() for name in WEIGHTS):
+        of_timm = "architecture" in config and "model_type" not in config
+        how = "timm.models.save_for_hf(..., safe_serialization=True)" if of_timm else "save_pretrained"
         raise MedvitError(
             f"The model {source} has no model.safetensors. Other files of weights are not read, as they may "
-            "contain code; save the model again with save_pretrained."
+            f"contain code; save the model again with {how}."
         )
     try:
         if "architecture" in config and "model_type" not in config:

@@ -49,6 +49,8 @@ def as_map(values: Tensor, model: nn.Module, size: Size, first_patch: int | None
         values = values.transpose(0, 1)
     if len(values) != 1:  # windows of the image, which some models put side by side in the batch
         return None
+    if values.ndim == 3 and values.shape[2] == 1:  # the channels of a pooled image
+        return None
     if values.ndim == 4:
         if _is_grid(values.shape[2:], size):
             return values

@@ -116,6 +116,13 @@ class Preparation:
                 "medvit.Explainer(model, preprocess=...) explains it."
             )
 
+    def crops(self) -> bool:
+        """Whether a picture of the size of the input loses its margin, as by the usual centre crop."""
+        height, width = self.input_size
+        framed = np.full((height, width, 3), 255, np.uint8)
+        framed[1:-1, 1:-1] = 0
+        return bool(self.open(framed)[0, :, 0, 0].max() < 128)
+
     @classmethod
     def of(cls, model: nn.Module, preprocess: Any = None) -> "Preparation":
         """The preparation for a model.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import nn
 
 from medvit import models
@@ -39,6 +40,20 @@ def test_it_is_the_last_with_a_value_for_each_patch_that_the_classifier_reads(na
     assert heatmap.shape == grid
     assert np.isfinite(heatmap).all()
     assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("kind", ["Swin", "Swinv2"])
+def test_pooled_channels_are_no_tokens(kind):
+    """1,024 channels of a Swin-Base could be a map of 32 x 32."""
+    config = getattr(transformers, f"{kind}Config")(
+        embed_dim=32, depths=[1, 1], num_heads=[2, 4], num_labels=3, image_size=64
+    )
+    assert config.hidden_size == 64
+    model = getattr(transformers, f"{kind}ForImageClassification")(config).eval()
+    explainer = Explainer(model)
+    assert explainer(torch.randn(1, 3, 64, 64)).heatmap("grad_cam").shape == (8, 8)
+    name = name_of(model, explainer.structure(torch.randn(1, 3, 64, 64)).cam_layer)
+    assert name == f"{kind.lower()}.layernorm"
 
 
 def test_of_medvits_cnn_it_is_the_last_block():

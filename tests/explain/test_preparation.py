@@ -12,6 +12,7 @@ from torchvision.transforms import Compose, Grayscale, Resize, ToTensor
 from transformers import (
     AutoImageProcessor,
     AutoModelForImageClassification,
+    CLIPImageProcessor,
     TimmWrapperConfig,
     TimmWrapperForImageClassification,
     ViTImageProcessor,
@@ -123,6 +124,12 @@ class LinearEmbedding(nn.Module):
 
     def forward(self, images):
         return self.project(nn.functional.unfold(images, 8, stride=8).mT).mT
+
+
+@pytest.mark.parametrize(("shortest_edge", "crops"), [(32, False), (36, True)])
+def test_a_centre_crop_of_the_processor_is_told(shortest_edge, crops):
+    processor = CLIPImageProcessor(size={"shortest_edge": shortest_edge}, crop_size=dict(height=32, width=32))
+    assert Explainer(small_vit(), processor).preparation.crops() is crops
 
 
 def test_the_image_processor_beside_a_tokenizer_prepares_the_pictures():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from torch import nn
 
@@ -77,6 +78,25 @@ def test_attention_that_is_called_several_times_in_a_block_is_refused_in_a_sente
     with pytest.raises(MedvitError, match="so its layers do not follow one another"):
         result.heatmap("relevance")
     assert result.heatmap("grad_cam").shape == (2, 2)
+
+
+@pytest.mark.parametrize("kind", ["Pvt", "PvtV2"])
+def test_attention_to_fewer_keys_than_queries_is_not_left_out(kind):
+    """Only the last stage of these models has square attention."""
+    config = getattr(transformers, f"{kind}Config")(
+        image_size=64, depths=[1] * 4, hidden_sizes=[8, 8, 16, 16], num_attention_heads=[1, 1, 2, 2]
+    )
+    explainer = Explainer(getattr(transformers, f"{kind}ForImageClassification")(config).eval())
+    result = explainer(torch.randn(1, 3, 64, 64))
+    assert result.attentions is None
+    assert "Some attention layers" in explainer.why_not("rollout")
+    assert np.isfinite(result.heatmap("grad_cam")).all()
+
+
+def test_separable_attention_between_as_many_patches_as_pixels_is_refused():
+    timm = pytest.importorskip("timm")
+    explainer = Explainer(timm.create_model("mobilevitv2_050", num_classes=4, pretrained=False).eval())
+    assert explainer(torch.randn(1, 3, 128, 128)).attentions is None
 
 
 @pytest.mark.parametrize("extra", [1, 4])
