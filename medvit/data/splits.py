@@ -72,7 +72,7 @@ def _draw_groups(labels: np.ndarray, groups: Sequence[str | None], count: int, s
     numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     ids = np.array([numbers[key] for key in keys])
     if len(numbers) <= count:
-        raise MedvitError(f"There are {len(numbers)} groups to draw {count + 1} splits from; each needs one.")
+        raise MedvitError(f"Too few groups ({len(numbers)}) to draw {count + 1} splits from; each needs one.")
     labels = np.unique(labels, return_inverse=True)[1]
     most_folds = min(GROUP_FOLDS, len(numbers), np.bincount(labels).max())
     tries = [(n, seed + k) for n in range(most_folds, count, -1) for k in range(GROUP_ATTEMPTS)]
@@ -124,6 +124,6 @@ def check_classes(listing: Listing, pictures: list[Picture], drawn: bool) -> Non
         grouped = any(picture.group for picture in pictures)
         unit = "groups" if grouped and drawn else "pictures"
         raise MedvitError(
-            f"{len(lacking)} classes of {listing.title} are missing from a split: {few(lacking)}. Each class "
+            f"{listing.title} lacks classes in a split ({len(lacking)}): {few(lacking)}. Each class "
             f"needs one or more {unit} in each of {', '.join(SPLITS)}: add {unit}, or leave the class out."
         )

@@ -99,11 +99,11 @@ def match_classes(wanted: Sequence[str], classes: Sequence[str], source: str) ->
     if missing:
         raise MedvitError(
             f"{len(missing)} of the {len(wanted)} classes of the pictures are not classes of {source}: "
-            f"{few(missing)}. The model has {len(classes):,} classes: {few(classes, 5)}. Rename the class "
+            f"{few(missing)}. Those of the model ({len(classes):,}): {few(classes, 5)}. Rename the class "
             "folders, or the labels in metadata.csv, as the model names them."
         )
     if ambiguous := [name for name in wanted if len(places[_plain(name)]) > 1]:
-        raise MedvitError(f"{len(ambiguous)} classes match several of {source}: {few(ambiguous)}.")
+        raise MedvitError(f"Classes that match several of {source} ({len(ambiguous)}): {few(ambiguous)}.")
     columns = [places[_plain(name)][0] for name in wanted]
     if len(set(columns)) < len(columns):
         raise MedvitError(f"Several classes of the pictures match one class of {source}.")
