@@ -68,6 +68,7 @@ def test_the_command_fits_confirms_and_writes_the_tables(folder, synthetic_root,
         (row,) = csv.DictReader(file)
     assert tuple(row) == measure.COLUMNS
     assert (row["subset"], row["model"], row["n"]) == ("breastmnist", "spt_lsa", "16")
-    perfect = {"auroc_low", "auroc_high"} if row["auroc"] == "1.0000" else set()  # has no interval
+    areas = [name for name in ("auroc", "auprc") if row[name] == "1.0000"]  # a perfect one has no interval
+    perfect = {f"{name}_{end}" for name in areas for end in ("low", "high")}
     assert all(row[column] for column in measure.COLUMNS if column not in perfect)
     assert len((out / "robustness.csv").read_text().splitlines()) == 2 + 7

@@ -58,7 +58,7 @@ def test_the_test_on_an_image_plots_its_curves_and_goes_with_the_next_map(panel,
     values[panel.answer] = answer
     result = panel.test_image(values)
     assert result[panel.plot].visible
-    assert "On this image" in result[panel.result]
+    assert "While the patches of this image are blurred" in result[panel.result]
     assert panel.discard(values | result) == gr.skip()
     assert panel.discard(values | result | {panel.answer: replace(answer)})[panel.result] == ""
     cleared = panel.update_method(values)
