@@ -170,7 +170,7 @@ def test_the_keyboard_selects_a_patch(visit):
 @pytest.mark.slow
 def test_the_test_of_a_map_goes_with_the_map(visit):
     page = visit()
-    result = "text=blurring the patches that the map marks first"
+    result = "text=While the patches of this image are blurred"
     page.click("#test-map")
     page.wait_for_selector(result)
     page.locator("#heads button").nth(1).click()
