@@ -29,8 +29,8 @@ def measure_model(args: argparse.Namespace) -> Path | None:
     model = external.open_external(args.model, dataset)
     if model.explainer.preparation.crops():
         print(
-            f"{args.model} is used to the middle of a picture; here it gets the whole square, resized to its "
-            "input."
+            f"{args.model} usually crops its pictures to their centre; here it gets the whole square, "
+            "resized to its input."
         )
     out = args.save / dataset.name / model.name
     restricted, why_not = None, ""

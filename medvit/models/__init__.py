@@ -21,7 +21,7 @@ TITLES = {
     "vit_finetuned": "ViT, fine-tuned",
 }
 NAMES = tuple(TITLES)
-MIN_PATCH = 4  # pixels
+MIN_PATCH = 4  # pixels; smaller patches would be too many
 DEFAULT_BACKBONE = "WinKawaks/vit-tiny-patch16-224"
 configs = slow_module("medvit.models.configs")
 pretrained = slow_module("medvit.models.pretrained")

@@ -13,9 +13,7 @@ from transformers.utils import cached_file
 
 from medvit.errors import MedvitError, first_line
 from medvit.imaging.preprocess import Preprocessing
-from medvit.models import DEFAULT_BACKBONE, folder_check
-
-MIN_PATCH = 4  # pixels; smaller patches would be too many
+from medvit.models import DEFAULT_BACKBONE, MIN_PATCH, folder_check
 
 
 def from_backbone(

@@ -57,7 +57,8 @@ def evaluate_fold(setup: TrainingSetup, fold: int, folds: int, out: Path, resume
             return out
         raise already_exists(out)
     parts = setup.load("train"), setup.load("val")
-    check_memory(3 * sum(len(labels) for _, labels in parts), setup.size)  # whole, of the fold, as tensors
+    copies = 3  # joined, without the fold, and as tensors
+    check_memory(copies * sum(len(labels) for _, labels in parts), setup.size)
     images, labels = map(np.concatenate, zip(*parts, strict=True))
     rest, held_out = list(stratified_folds(labels, folds, fold // folds, groups))[fold % folds]
     chosen = rest[sample(labels[rest], setup.recipe, setup.seed)]
