@@ -257,12 +257,16 @@ def _check_failures(request: Request, failures: dict[int, str]) -> None:
         return
     pictures, title = request.pictures, request.listing.title
     names = [f"{pictures[i].name} ({reason.rstrip('.')})" for i, reason in sorted(failures.items())]
+    unreadable = f"{len(failures):,} of {len(pictures):,} pictures of {title} cannot be read: {few(names)}."
     if not request.skip_unreadable:
+        raise MedvitError(f"{unreadable} Repair or remove them, or leave them out with --skip-unreadable.")
+    try:
+        check_classes(request.listing, [p for i, p in enumerate(pictures) if i not in failures], drawn=False)
+    except MedvitError as error:
         raise MedvitError(
-            f"{len(failures):,} of {len(pictures):,} pictures of {title} cannot be read: {few(names)}. "
-            "Repair or remove them, or leave them out with --skip-unreadable."
-        )
-    check_classes(request.listing, [p for i, p in enumerate(pictures) if i not in failures], drawn=False)
+            f"{error} {unreadable} Where the splits are drawn, it may be enough to remove these files: the "
+            "splits are then drawn from the others."
+        ) from error
 
 
 def _finish(request: Request, part: Path) -> Dataset:

@@ -138,13 +138,13 @@ class ForwardPass:
 
         Args:
             method: a name in `methods.METHODS`, or "auto" for `Explainer.best_method`.
-            target: index or name of a class, the predicted class by default.
+            target: index or name of a class; -1 or None for the predicted class.
             options: other fields of `MapOptions`.
 
         Returns:
             float32 (gh, gw), in the method's own unit.
         """
-        index = self.top if target is None else self.explainer.class_index(target)
+        index = self.top if target in (None, -1) else self.explainer.class_index(target)
         return self.explainer.heatmap(self, method, MapOptions(index, **options))
 
     def overlay(

@@ -10,7 +10,6 @@ the positive part after fusing the heads, where here it is taken of each head be
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,6 +63,8 @@ def attention_flow(layers: Tensor, discard_ratio: float = 0.0, start: Tensor | N
     if count:
         smallest_kept = layers.flatten(1).kthvalue(count + 1, keepdim=True).values[..., None]
         layers = layers * (layers >= smallest_kept)
-    mixed = layers + torch.eye(tokens, dtype=layers.dtype, device=layers.device)
-    *earlier, last = mixed / mixed.sum(-1, keepdim=True)
-    return functools.reduce(torch.matmul, reversed(earlier), last[0] if start is None else start @ last)
+    flow = torch.eye(tokens, dtype=layers.dtype, device=layers.device)[0] if start is None else start
+    for layer in reversed(layers.unbind()):
+        scaled = flow / (layer.sum(-1) + 1)  # by the sums of the rows, to each of which the identity adds one
+        flow = torch.addmv(scaled, layer.mT, scaled)
+    return flow

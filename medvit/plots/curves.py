@@ -11,6 +11,7 @@ from medvit.slow_imports import sklearn_metrics
 
 MACRO_LINE = dict(color=INK, dash="dash", width=3)
 LEGEND = dict(font_size=11, y=0.02, yanchor="bottom")
+MOST_CURVES = 24  # beside the mean: of more classes, those with the smallest areas
 GRID = np.linspace(0, 1, 201)  # where curves are averaged
 
 # {class: (x, y, area)}, as `medvit.evaluation.one_vs_rest` computes them
@@ -20,14 +21,18 @@ ClassCurves = Mapping[str, tuple[np.ndarray, np.ndarray, float]]
 def roc_curves(curves: ClassCurves, title: str = "") -> go.Figure:
     """Plot one ROC curve for each class against the rest, and their mean (macro).
 
+    Of more than MOST_CURVES classes, those with the lowest AUC are drawn; the mean is of all.
+
     Args:
         curves: {class: (false positive rate, true positive rate, AUC)}.
     """
     figure, means = go.Figure(), []
     rates = "false positive rate %{x:.3f}<br>true positive rate %{y:.3f}<extra></extra>"
+    drawn = _smallest_areas(curves)
     for name, (fpr, tpr, area) in curves.items():
         means.append(np.interp(GRID, fpr, tpr))
-        _add_curve(figure, fpr, tpr, f"{short_name(name)} · {area:.3f}", f"{name}<br>{rates}")
+        if name in drawn:
+            _add_curve(figure, fpr, tpr, f"{short_name(name)} · {area:.3f}", f"{name}<br>{rates}")
     if means:
         macro = np.concatenate([[0], np.mean(means, 0)])
         fpr = np.concatenate([[0], GRID])
@@ -35,28 +40,39 @@ def roc_curves(curves: ClassCurves, title: str = "") -> go.Figure:
     add_diagonal(figure)
     figure.update_xaxes(title="false positive rate", range=UNIT_RANGE)
     figure.update_yaxes(title="true positive rate", range=UNIT_RANGE)
-    legend = dict(title="class · AUC", **LEGEND, xanchor="right", x=1)
+    legend = dict(title=_legend_title("AUC", curves), **LEGEND, xanchor="right", x=1)
     return apply_layout(figure, 460, title=title, legend=legend)
 
 
 def precision_recall_curves(curves: ClassCurves, title: str = "") -> go.Figure:
-    """Plot one precision-recall curve for each class, and their mean.
+    """Plot one precision-recall curve for each class, and their mean; of many classes as `roc_curves` does.
 
     Args:
         curves: {class: (recall, precision, average precision)}, by rising recall.
     """
     figure, means = go.Figure(), []
     values = "recall %{x:.3f}<br>precision %{y:.3f}<extra></extra>"
+    drawn = _smallest_areas(curves)
     for name, (recall, precision, area) in curves.items():
         means.append(np.interp(GRID, recall, precision))
-        _add_curve(figure, recall, precision, f"{short_name(name)} · {area:.3f}", f"{name}<br>{values}")
+        if name in drawn:
+            _add_curve(figure, recall, precision, f"{short_name(name)} · {area:.3f}", f"{name}<br>{values}")
     if means:
         hover = f"mean of the classes<br>{values}"
         _add_curve(figure, GRID, np.mean(means, 0), _mean_label(curves), hover, MACRO_LINE)
     figure.update_xaxes(title="recall", range=UNIT_RANGE)
     figure.update_yaxes(title="precision", range=UNIT_RANGE)
-    legend = dict(title="class · average precision", **LEGEND, xanchor="left", x=0)
+    legend = dict(title=_legend_title("average precision", curves), **LEGEND, xanchor="left", x=0)
     return apply_layout(figure, 460, title=title, legend=legend)
+
+
+def _smallest_areas(curves: ClassCurves) -> set[str]:
+    return set(sorted(curves, key=lambda name: curves[name][2])[:MOST_CURVES])
+
+
+def _legend_title(area: str, curves: ClassCurves) -> str:
+    some = f", lowest {MOST_CURVES} of {len(curves):,}" if len(curves) > MOST_CURVES else ""
+    return f"class · {area}{some}"
 
 
 def _mean_label(curves: ClassCurves) -> str:

@@ -11,6 +11,8 @@ from PIL import Image
 from medvit import imaging
 from medvit.data import SPLITS, cache, load_split, prepare, synthetic
 from medvit.data.folder import dataset_name, open_dataset
+from medvit.data.listing import list_folder
+from medvit.data.splits import assign
 from medvit.errors import MedvitError
 
 
@@ -152,6 +154,19 @@ def test_unreadable_pictures_are_named_and_counted_or_left_out(scans, tmp_path):
     assert not any("truncated" in name for names in cache.load_names(dataset).values() for name in names)
     with pytest.raises(MedvitError, match="3 of 39"):
         opened(scans)
+
+
+def test_where_an_unreadable_picture_was_the_last_of_a_split_removing_it_draws_the_splits_anew(scans):
+    (scans / "small").mkdir()
+    for path in sorted((scans / "tissue").iterdir())[:4]:
+        shutil.copy(path, scans / "small")
+    drawn = {p.name: p.split for p in assign(list_folder(scans)) if p.label == "small"}
+    test_picture = scans / next(name for name, split in drawn.items() if split == "test")
+    test_picture.write_bytes(b"")
+    with pytest.raises(MedvitError, match=r"small in test.* 1 of 40 .* remove these files"):
+        opened(scans, skip_unreadable=True)
+    test_picture.unlink()
+    assert sum(opened(scans).samples.values()) == 39
 
 
 def test_pictures_that_are_left_out_are_announced_each_time(scans, capsys):

@@ -66,7 +66,7 @@ def test_the_attention_map_is_the_row_of_the_token(explained):
         (dict(target=0, head=4), "There is no head 4; the model has 4"),
         (dict(target=0, patch=49), "There is no patch 49; the image has 49"),
         (dict(target=8), "There is no class 8; the model has 8"),
-        (dict(target=-1), "There is no class"),
+        (dict(target=-2), "There is no class"),
         (dict(target=0, head_fusion="sum"), "mean, max or min"),
         (dict(target=0, discard_ratio=1.0), "below 1"),
     ],

@@ -19,6 +19,16 @@ def test_each_class_has_a_line_with_its_area_and_there_is_their_mean(plot):
     assert not [trace for trace in plot({}).data if trace.name]
 
 
+@pytest.mark.parametrize("plot", [plots.roc_curves, plots.precision_recall_curves])
+def test_of_very_many_classes_the_lowest_curves_are_drawn_and_the_mean_is_of_all(plot):
+    x = np.array([0.0, 1.0])
+    figure = plot({f"class {i}": (x, x, i / 1000) for i in range(1000)})
+    names = [trace.name for trace in figure.data if trace.name]
+    assert names[:2] == ["class 0 · 0.000", "class 1 · 0.001"]
+    assert len(names) == 25 and names[-1] == "mean · 0.499"  # (0 + 999) / 2 thousandths
+    assert "lowest 24 of 1,000" in figure.layout.legend.title.text
+
+
 def test_points_are_left_out_where_it_makes_no_visible_difference():
     rng = np.random.default_rng(0)
     fpr, tpr, _ = roc_curve(rng.integers(0, 2, 20_000), rng.random(20_000))
