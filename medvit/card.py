@@ -86,7 +86,13 @@ class Epoch(Section):
 
 
 class Seed(Section):
+    """One training run of the recipe."""
+
+    seed: Count
+    validation_loss: Number = ABSENT
+    validation_accuracy: Number = ABSENT
     test_accuracy: Number
+    test_auc: Number = ABSENT
 
 
 class Calibration(Section):

@@ -141,7 +141,10 @@ SETTINGS = {
         conformal_level=0.95,
         rotatable=True,
         augmentation=HISTOLOGY,
-        from_scratch=FROM_SCRATCH | dict(epochs=8),
+        # Without the consistency loss, saving as JPEG changed the predicted class of 4 % of 2,000 validation
+        # images for the CNN and SPT-LSA after 8 epochs; after half an epoch of the CNN, of 7 % without it, of
+        # 3.5 % with it. The fine-tuned ViT changes 1.4 %.
+        from_scratch=FROM_SCRATCH | dict(epochs=8, consistency_weight=3.0),
         fine_tuning=FINE_TUNING | dict(epochs=6),
         seeds=2,
         corruptions={

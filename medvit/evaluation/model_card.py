@@ -47,7 +47,8 @@ class ModelCard:
 
     `facts`: {name: value}. `metrics`: rows (name, test, 95 % interval, validation). `classes`: rows (class,
     images, precision, recall with its interval, F1, AUC). `failures`: rows (index in the test split, true
-    class, predicted class, probability). Paragraphs that do not apply are empty.
+    class, predicted class, probability). `seed_runs`: rows (seed, log-loss and accuracy on validation,
+    accuracy and AUC on test), for several. Paragraphs that do not apply are empty.
     """
 
     title: str
@@ -56,6 +57,7 @@ class ModelCard:
     metrics: list[Row]
     classes: list[Row]
     seeds: str
+    seed_runs: list[Row]
     calibration: str
     prediction_sets: str
     failure_count: str
@@ -75,6 +77,7 @@ class ModelCard:
             metrics=_metrics(checkpoint),
             classes=_classes(checkpoint),
             seeds=seeds_sentence(checkpoint),
+            seed_runs=_seed_runs(checkpoint),
             calibration=_calibration(checkpoint),
             prediction_sets=coverage_sentences(checkpoint.card.get("trust", {}).get("prediction_sets")),
             failure_count=failure_count,
@@ -122,7 +125,7 @@ def _facts(checkpoint: Checkpoint) -> dict[str, str]:
         "Training data": training["Training data"],
         "Source images": f"{card['source_size']} x {card['source_size']} pixels{resized}; mean {mean}, "
         f"standard deviation {std}",
-        **{name: training[name] for name in ("Recipe", "Kept epoch", "Training time")},
+        **{name: training[name] for name in ("Recipe", "Kept epoch", "Training time", "Command")},
         "Test accuracy": f"{test['accuracy']:.1%} ({_interval(test['accuracy_interval'], '.1%')} at 95 %; "
         f"{test['n']:,} images)",
         "Macro F1": f"{test['macro_f1']:.3f}",
@@ -138,7 +141,8 @@ def _training(checkpoint: Checkpoint) -> dict[str, str]:
     card, dataset, recipe = checkpoint.card, checkpoint.dataset, checkpoint.card["recipe"]
     trained_on, available = card["trained_on"], dataset.samples["train"]
     if not trained_on:
-        return dict.fromkeys(("Training data", "Recipe", "Kept epoch", "Training time"), "not known")
+        names = ("Training data", "Recipe", "Kept epoch", "Training time", "Command")
+        return dict.fromkeys(names, "not known")
     part = f"all {available:,}" if trained_on == available else f"{trained_on:,} of the {available:,}"
     return {
         "Training data": f"{part} training images of {dataset.title}",
@@ -147,6 +151,7 @@ def _training(checkpoint: Checkpoint) -> dict[str, str]:
         f"strategy {card.get('strategy') or 'full'}, seed {card['seed']}",
         "Kept epoch": card["selection"],
         "Training time": f"{card['seconds'] / 60:.0f} minutes on {card['hardware']}",
+        "Command": card.get("command") or "none, as no single run gives this model",
     }
 
 
@@ -200,6 +205,15 @@ def seeds_sentence(checkpoint: Checkpoint) -> str:
         f"Test accuracy of the same recipe with {len(reached)} seeds, this one included: {each}; "
         f"mean {np.mean(reached):.3f}, standard deviation {np.std(reached, ddof=1):.3f}."
     )
+
+
+def _seed_runs(checkpoint: Checkpoint) -> list[Row]:
+    runs = checkpoint.card.get("seeds", [])
+    names = ("validation_loss", "validation_accuracy", "test_accuracy", "test_auc")
+    rows: list[Row] = [
+        (str(run["seed"]), *(f"{run[name]:.3f}" if name in run else "" for name in names)) for run in runs
+    ]
+    return rows if len(rows) > 1 else []
 
 
 def _calibration(checkpoint: Checkpoint) -> str:

@@ -72,8 +72,8 @@ class ExternalPredictor(Predictor):
     def model_card(self) -> ModelCard:
         item = self.checkpoint
         return ModelCard(
-            title=item.title, facts=item.facts, data="", metrics=[], classes=[], seeds="", calibration="",
-            prediction_sets="", failure_count="", failures=[], limitations=LIMITATIONS,
+            title=item.title, facts=item.facts, data="", metrics=[], classes=[], seeds="", seed_runs=[],
+            calibration="", prediction_sets="", failure_count="", failures=[], limitations=LIMITATIONS,
         )  # fmt: skip
 
 

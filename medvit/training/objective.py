@@ -1,6 +1,7 @@
 """From uint8 pixels to the training loss: augmentation and mixing, the model, targets and their weights."""
 
 import copy
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from medvit.training.augment import mix
 from medvit.training.dataset import DeviceDataset
 from medvit.training.recipes import Recipe
 
+CONSISTENCY_FRACTION = 0.25  # of a batch, for which the consistency loss is computed
 Teacher = tuple[nn.Module, Preprocessing]
 
 
@@ -61,9 +63,11 @@ class TrainingModule(nn.Module):
             targets = torch.lerp(targets, self._teach(x), self.recipe.distill)
         penalty: Tensor | float = 0.0
         if self.recipe.consistency_weight:
-            both = self.preprocessing(torch.cat([x, simulate_jpeg(x)]))
-            logits, jpeg_logits = _logits(self.model, both).chunk(2)
-            penalty = self.recipe.consistency_weight * divergence(logits, jpeg_logits, self.multi_label)
+            count = math.ceil(CONSISTENCY_FRACTION * len(x))
+            both = self.preprocessing(torch.cat([x, simulate_jpeg(x[:count])]))
+            logits, jpeg_logits = _logits(self.model, both).split([len(x), count])
+            divergences = divergence(logits[:count], jpeg_logits, self.multi_label)
+            penalty = self.recipe.consistency_weight * divergences
         else:
             logits = _logits(self.model, self.preprocessing(x))
         if self.multi_label:

@@ -34,10 +34,26 @@ def test_the_card_has_the_metrics_and_true_failures(tested):
 
 def test_several_seeds_are_summarised_and_one_is_not(trained):
     tested = checkpoint.load(trained / "breastmnist" / "spt_lsa")
-    assert ModelCard.of(tested).seeds == ""
-    seeds = [{"seed": i, "test_accuracy": accuracy} for i, accuracy in enumerate((0.5, 0.6))]
+    assert (ModelCard.of(tested).seeds, ModelCard.of(tested).seed_runs) == ("", [])
+    assert "| seed |" not in markdown(tested)
+    seeds = [
+        {"seed": i, "validation_loss": 0.25, "test_accuracy": accuracy, "test_auc": 0.75}
+        for i, accuracy in enumerate((0.5, 0.6))
+    ]
     tested.card["seeds"] = seeds
     assert "0.500, 0.600; mean 0.550, standard deviation 0.071." in ModelCard.of(tested).seeds
+    assert "| 1 | 0.250 |  | 0.600 | 0.750 |\n" in markdown(tested)
+
+
+def test_the_card_has_the_command_that_makes_the_model_again(trained):
+    tested = checkpoint.load(trained / "breastmnist" / "spt_lsa")
+    tested.card["command"] = "medvit train --subset breastmnist\n```\n![](https://elsewhere)"
+    assert "```bash\nmedvit train --subset breastmnist ``` !\\[](https://elsewhere)\n```\n" in markdown(
+        tested
+    )
+    del tested.card["command"]
+    assert "```bash" not in markdown(tested)
+    assert "no single run" in ModelCard.of(tested).facts["Command"]
 
 
 def test_coverage_below_the_expected_range_is_stated():
