@@ -49,7 +49,7 @@ class Recipe:
     `class_weight_power`: class weight = frequency ** -class_weight_power; 1 weights all classes equally.
     `ordinal_sigma`: standard deviation, in grades, of the Gaussian target of ordered classes; 0: one-hot.
     `consistency_weight`: weight of the divergence between the predictions for an image and for its JPEG copy,
-    of a quarter of the images of each batch; where it is positive, a step costs a quarter more.
+    of a quarter of the images of each batch; where it is positive, a step costs up to a quarter more.
     `patch_dropout`: the fraction of the patches that a transformer leaves out of each training image
     (PatchDropout: Liu et al., WACV 2023); halving the patches nearly halves the time of a step.
     `wise_ft_alpha`: the kept weights are wise_ft_alpha * trained + (1 - wise_ft_alpha) * initial, with the
