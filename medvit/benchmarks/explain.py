@@ -66,7 +66,8 @@ class _Candidates:
     def one_map(self, method: str) -> None:
         """The prediction and one map of the most probable class."""
         kind = explain.METHODS[method]
-        self.explainer(self.inputs, -1 if kind.gradients else None, kind.needs_attention).heatmap(method)
+        target = -1 if kind.needs_gradients else None
+        self.explainer(self.inputs, target, kind.needs_attention).heatmap(method)
 
     def maps(self, *methods: str) -> None:
         """The prediction and several maps of the most probable class."""

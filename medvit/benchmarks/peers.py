@@ -133,7 +133,8 @@ def _name_of(model: nn.Module, layer: nn.Module | None) -> str:
 
 def _ours(explainer: Explainer, inputs: Tensor, target: int, method: str) -> np.ndarray:
     kind = METHODS[method]
-    return explainer(inputs, target if kind.gradients else None, kind.needs_attention).heatmap(method, target)
+    differentiated = target if kind.needs_gradients else None
+    return explainer(inputs, differentiated, kind.needs_attention).heatmap(method, target)
 
 
 def _try(prepare: Callable[[], Run]) -> tuple[Run, str]:

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     """Write one card for each usable checkpoint; 1 where a folder is damaged."""
     checkpoints, problems = checkpoint.discover(args.checkpoints)
     for item in checkpoints:
-        (item.folder / "README.md").write_text(model_card.markdown(item))
+        (item.folder / "README.md").write_text(model_card.markdown(item), "utf-8")
     print(f"{len(checkpoints)} cards written")
     for reason in problems.values():
         print(f"medvit cards: left out: {reason}", file=sys.stderr)

@@ -6,7 +6,7 @@ from pathlib import Path
 from medvit.data import Dataset, medmnist
 from medvit.data.dataset import SOURCE_SIZES
 from medvit.data.folder import SOURCE_SIZE, dataset_name, open_dataset
-from medvit.data.listing import escaped
+from medvit.text import escaped
 
 DATA_HELP = (
     "one's own labelled pictures: a folder with a folder for each class, with or without train, val and test "
@@ -69,7 +69,7 @@ def card_options(args: argparse.Namespace) -> list[str]:
     return ["--data", name, *(["--skip-unreadable"] if args.skip_unreadable else [])]
 
 
-def same_folder(path: str) -> str:
+def data_option(path: str) -> str:
     """Return the option --data for another process, which may start in another folder."""
     local = Path(path).expanduser()
     return f"--data={local.resolve() if local.exists() else path}"

@@ -175,7 +175,7 @@ def _print_metrics(item: Checkpoint, test: dict[str, Any]) -> bool:
     print(f"95 % interval {low:.3f} to {high:.3f}")
     confirmed = True
     for key in PRINTED:
-        if key in test:
+        if key in test and key in item.card["test"]:
             expected = item.card["test"][key]
             equal = abs(test[key] - expected) < TOLERANCE
             confirmed &= equal

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from medvit import files
 from medvit.commands.dataset_options import open_requested, source_size
-from medvit.data.listing import few
 from medvit.errors import MedvitError
 from medvit.evaluation import external
 from medvit.evaluation.metrics import evaluate
 from medvit.reliability import measure
+from medvit.text import few
 
 
 def measure_model(args: argparse.Namespace) -> Path | None:

@@ -26,7 +26,7 @@ from medvit import checkpoint, models
 from medvit.argument_types import at_least
 from medvit.checkpoint import Checkpoint
 from medvit.commands import train
-from medvit.commands.dataset_options import DATA_HELP, add_size, open_requested, same_folder, source_size
+from medvit.commands.dataset_options import DATA_HELP, add_size, data_option, open_requested, source_size
 from medvit.data import medmnist
 from medvit.data.folder import open_dataset
 from medvit.errors import MedvitError
@@ -208,7 +208,7 @@ def _data_options(args: argparse.Namespace) -> list[str]:
         options.append("--skip-unreadable")
     if args.data and not args.reproduce:
         args.subsets = [open_requested(args).name]
-        options.append(same_folder(args.data))
+        options.append(data_option(args.data))
     return options
 
 
@@ -292,7 +292,7 @@ def _report_runs(planned: list[SweepJob], args: argparse.Namespace) -> None:
     print(f"\n{sweep.report(rows)}", end="")
     if args.report:
         args.report.parent.mkdir(parents=True, exist_ok=True)
-        args.report.write_text(sweep.report(rows))
+        args.report.write_text(sweep.report(rows), "utf-8")
     if args.export:
         for folder in sweep.export(rows, args.export, args.data_root, trust=not args.no_trust):
             print(f"Wrote {folder}")

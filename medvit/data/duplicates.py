@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from medvit.data.cache import folder_of, load_hashes, load_names, load_split
 from medvit.data.dataset import SPLITS, Dataset
-from medvit.data.listing import few
 from medvit.files import atomic_file
 from medvit.slow_imports import imagehash
+from medvit.text import few
 
 PAIRS = ("exact", "near", "contradictory")
 HASH_SIDE = 16  # a perceptual hash has 256 bits; 64 are too few for medical images, which look alike

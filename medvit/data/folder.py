@@ -10,9 +10,10 @@ from pathlib import Path
 
 from medvit.data import hub, medmnist, prepare
 from medvit.data.dataset import SOURCE_SIZES, Dataset
-from medvit.data.listing import few, list_folder
+from medvit.data.listing import list_folder
 from medvit.data.splits import assign
 from medvit.errors import MedvitError
+from medvit.text import few
 
 SOURCE_SIZE = 224
 

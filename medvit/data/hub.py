@@ -13,9 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from medvit.data.listing import SPLIT_NAMES, Listing, Picture, escaped, make_listing
+from medvit.data.listing import SPLIT_NAMES, Listing, Picture, make_listing
 from medvit.errors import MedvitError, first_line
 from medvit.slow_imports import datasets
+from medvit.text import escaped
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?", re.ASCII)
 

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from medvit.data.dataset import MAX_CLASSES, MAX_TEXT, SPLITS, is_plain_text
 from medvit.errors import MedvitError
+from medvit.text import escaped, few
 
 METADATA = "metadata.csv"
 MAX_METADATA_BYTES = 200 * 2**20
@@ -58,19 +59,6 @@ class Listing:
     classes: tuple[str, ...]
     pictures: list[Picture]
     left_out: list[str]
-
-
-def few(names: Iterable[str], most: int = 3) -> str:
-    """Return the first names, escaped for display, and how many more: ``a.png, b.png and 7 more``."""
-    names = list(names)
-    listed = ", ".join(escaped(name) for name in names[:most])
-    return f"{listed} and {len(names) - most:,} more" if len(names) > most else listed
-
-
-def escaped(name: str, most: int = 80) -> str:
-    """Return a name in printable characters, shortened in the middle to `most` characters."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in name)
-    return text if len(text) <= most else f"{text[: most // 2]}…{text[most // 2 + 1 - most :]}"
 
 
 def make_listing(title: str, pictures: list[Picture], left_out: list[str]) -> Listing:
@@ -244,12 +232,14 @@ def _from_metadata(root: Path) -> list[Picture]:
     if problems:
         parts = [f"{len(lines):,} {problem}: {few(lines)}" for problem, lines in problems.items()]
         raise MedvitError(f"Rows of {METADATA} in {escaped(root.name)} are not usable. {'. '.join(parts)}.")
-    splits = [picture.name for picture in pictures.values() if picture.split is None]
-    if 0 < len(splits) < len(pictures):
+    without_split = [picture.name for picture in pictures.values() if picture.split is None]
+    if 0 < len(without_split) < len(pictures):
         raise MedvitError(
-            f"{len(splits):,} rows of {METADATA} have no split: {few(splits)}. Name all or none."
+            f"{len(without_split):,} rows of {METADATA} have no split: {few(without_split)}. Name all or "
+            "none."
         )
-    return list(pictures.values()) if not splits else _with_splits_of_folders(list(pictures.values()))
+    listed = list(pictures.values())
+    return _with_splits_of_folders(listed) if without_split else listed
 
 
 def _with_splits_of_folders(pictures: list[Picture]) -> list[Picture]:

@@ -24,10 +24,11 @@ from tqdm import tqdm
 from medvit import imaging
 from medvit.data.cache import cache_root, folder_of, load_split
 from medvit.data.dataset import SPLITS, Dataset, from_json, own_dataset, to_json
-from medvit.data.listing import Listing, Picture, few
+from medvit.data.listing import Listing, Picture
 from medvit.data.splits import check_classes
 from medvit.errors import MedvitError
 from medvit.files import atomic_file
+from medvit.text import few
 
 WORKERS = max(1, os.cpu_count() or 1)
 TODO, COLOUR, GREY, UNREADABLE = range(4)  # state of a picture
@@ -180,7 +181,7 @@ def _decode(picture: Picture, size: int) -> np.ndarray:
         source = picture.source if isinstance(picture.source, Path) else picture.source()
     except OSError as error:
         raise MedvitError(f"The picture cannot be read ({error.strerror or error}).") from error
-    return imaging.to_source(imaging.open_image(source), size)
+    return imaging.read_source(source, size)
 
 
 def _is_grey(pixels: np.ndarray) -> bool:

@@ -8,9 +8,10 @@ from itertools import combinations
 import numpy as np
 
 from medvit.data.dataset import SPLITS
-from medvit.data.listing import METADATA, Listing, Picture, few
+from medvit.data.listing import METADATA, Listing, Picture
 from medvit.errors import MedvitError
 from medvit.slow_imports import sklearn_model_selection
+from medvit.text import few
 
 HELD_OUT = 0.15  # fraction of the pictures in each of val and test
 GROUP_FOLDS = 7  # of the pictures of groups, one fold is val and one is test; fewer where that cannot be

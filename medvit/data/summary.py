@@ -74,10 +74,10 @@ def intensity_histogram(images: np.ndarray) -> np.ndarray:
     return counts / counts.sum(1, keepdims=True)
 
 
-def side_by_side(images: np.ndarray, gap: int = 1) -> np.ndarray:
-    """Join images, uint8 (k, s, s, 3), to one, (s, k * s + (k - 1) * gap, 3), with white between them."""
-    padded = np.pad(images, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
-    return np.concatenate(list(padded), axis=1)[:, : -gap or None]
+def side_by_side(images: np.ndarray) -> np.ndarray:
+    """Join images, uint8 (k, s, s, 3), to one, (s, k * s + k - 1, 3), with a white line between them."""
+    padded = np.pad(images, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)
+    return np.concatenate(list(padded), axis=1)[:, :-1]
 
 
 def _reduce(images: np.ndarray) -> np.ndarray:

@@ -29,13 +29,13 @@ def calibration_error(confidences: np.ndarray, correct: np.ndarray, bins: int = 
     return float(np.sum(sums) / len(gap))
 
 
-def noise_floor(confidences: np.ndarray, bins: int = BINS, draws: int = 200) -> float:
+def noise_floor(confidences: np.ndarray, bins: int = BINS) -> float:
     """The calibration error that a perfectly calibrated model shows by chance on as many images.
 
     Mean over draws in which each prediction is right with the probability that is its confidence.
     """
     rng = np.random.default_rng(0)
-    simulated = (rng.random(len(confidences)) < confidences for _ in range(draws))
+    simulated = (rng.random(len(confidences)) < confidences for _ in range(200))
     return float(np.mean([calibration_error(confidences, right, bins) for right in simulated]))
 
 

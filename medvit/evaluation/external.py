@@ -26,7 +26,6 @@ from medvit import checkpoint, explain, files
 from medvit.checkpoint_files import MODEL_TYPES
 from medvit.data import Dataset, load_split
 from medvit.data.dataset import to_json
-from medvit.data.listing import few
 from medvit.errors import MedvitError
 from medvit.evaluation.inference import hardware, predict
 from medvit.evaluation.metrics import evaluate
@@ -34,6 +33,7 @@ from medvit.explain.model_folder import find_folder
 from medvit.imaging import Preprocessing, resize, to_tensor
 from medvit.models import folder_check, timm_models
 from medvit.models.features import classifier, forward_with_features
+from medvit.text import few
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -18,6 +18,7 @@ from medvit.evaluation.calibration_error import BINS, calibration_error, confide
 from medvit.evaluation.metrics import probabilities
 from medvit.models import DEFAULT_BACKBONE, NAMES
 from medvit.templates import environment
+from medvit.text import interval
 
 MAX_FAILURES = 10
 TEMPLATES = Path(__file__).with_name("templates")
@@ -92,7 +93,7 @@ def markdown(checkpoint: Checkpoint) -> str:
     template = templates.get_template("model_card.md")
     card = plain(asdict(ModelCard.of(checkpoint)))
     # Weights from elsewhere, and those made of one's own pictures, have the licence that their owner gives.
-    known = checkpoint.model_name in NAMES and checkpoint.card["backbone"] in (None, DEFAULT_BACKBONE)
+    known = checkpoint.model_name in NAMES and checkpoint.card.get("backbone") in (None, DEFAULT_BACKBONE)
     licensed = known and not checkpoint.dataset.own
     return template.render(checkpoint=checkpoint, dataset=checkpoint.dataset, card=card, licensed=licensed)
 
@@ -126,7 +127,7 @@ def _facts(checkpoint: Checkpoint) -> dict[str, str]:
         "Source images": f"{card['source_size']} x {card['source_size']} pixels{resized}; mean {mean}, "
         f"standard deviation {std}",
         **{name: training[name] for name in ("Recipe", "Kept epoch", "Training time", "Command")},
-        "Test accuracy": f"{test['accuracy']:.1%} ({_interval(test['accuracy_interval'], '.1%')} at 95 %; "
+        "Test accuracy": f"{test['accuracy']:.1%} ({interval(test['accuracy_interval'])} at 95 %; "
         f"{test['n']:,} images)",
         "Macro F1": f"{test['macro_f1']:.3f}",
         "AUC": f"{test['auc']:.3f}" + _in_brackets(test.get("auc_interval")),
@@ -161,12 +162,8 @@ def _data_checksum(checkpoint: Checkpoint) -> dict[str, str]:
     return {"Data, md5": checkpoint.card.get("data_md5", "not recorded")}
 
 
-def _interval(limits: Any, form: str = ".3f") -> str:
-    return " to ".join(f"{limit:{form}}" for limit in limits)
-
-
 def _in_brackets(limits: Any) -> str:
-    return f" ({_interval(limits)})" if limits else ""
+    return f" ({interval(limits, '.3f')})" if limits else ""
 
 
 def _metrics(checkpoint: Checkpoint) -> list[Row]:
@@ -177,7 +174,7 @@ def _metrics(checkpoint: Checkpoint) -> list[Row]:
             name = key.replace("_", " ").replace("auc", "AUC").replace("f1", "F1")
             limits = test.get(f"{key}_interval") if f"{key}_interval" in Metrics.model_fields else None
             validated = f"{validation[key]:.3f}" if key in validation else ""
-            rows.append((name, f"{value:.3f}", _interval(limits) if limits else "", validated))
+            rows.append((name, f"{value:.3f}", interval(limits, ".3f"), validated))
     return rows
 
 
@@ -253,9 +250,9 @@ def coverage_sentences(prediction_sets: dict[str, Any] | None) -> str:
         return f"{fitted_on:,} validation images are too few for prediction sets at {float(level):.0%}."
     sentence = (
         f"At {float(level):.0%}, the prediction sets hold the true class of {measured['coverage']:.1%} of "
-        f"the test images ({_interval(measured['coverage_interval'], '.1%')}), with {size:.2f} "
+        f"the test images ({interval(measured['coverage_interval'])}), with {size:.2f} "
         f"classes on average. Fitted on {fitted_on:,} validation images, "
-        f"{_interval(measured['expected'], '.1%')} is expected where test images are like validation images."
+        f"{interval(measured['expected'])} is expected where test images are like validation images."
     )
     below = [
         f"{float(level):.0%}" for level, row in prediction_sets["levels"].items() if row.get("below_expected")

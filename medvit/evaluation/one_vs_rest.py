@@ -237,13 +237,13 @@ def per_class(labels: np.ndarray, probs: np.ndarray, classes: tuple[str, ...]) -
     return [ClassMetrics(name, *(value(field, i) for field in names)) for i, name in enumerate(classes)]
 
 
-def average_precision_interval(truth: np.ndarray, score: np.ndarray, draws: int = 500) -> Interval | None:
+def average_precision_interval(truth: np.ndarray, score: np.ndarray) -> Interval | None:
     """The 95 % bootstrap interval of the average precision of one class: bool (N,) and its score (N,).
 
     None where all samples agree, as those of a perfect separation do: it cannot be estimated.
     """
     rng, drawn = np.random.default_rng(0), []
-    for _ in range(draws):
+    for _ in range(500):
         rows = rng.integers(0, len(truth), len(truth))
         drawn.append(OneVsRest.binary(truth[rows], score[rows]).average_precision[0])
     low, high = np.nanquantile(drawn, [0.025, 0.975])

@@ -112,7 +112,7 @@ def write_html(checkpoint: Checkpoint, logits: np.ndarray, labels: np.ndarray, o
     )  # fmt: skip
     path = out / f"{dataset.name}-{re.sub(r'[^a-z0-9_]+', '-', checkpoint.model_name)}.html"
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(page)
+    path.write_text(page, "utf-8")
     return path
 
 

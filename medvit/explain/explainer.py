@@ -218,7 +218,7 @@ class Explainer:
             )
         if not kind.needs_attention and "cam" in method and structure.cam_layer is None:
             return f"{kind.title} needs a layer of patches. None is known in {type(self.model).__name__}."
-        if kind.gradients and not structure.differentiable:
+        if kind.needs_gradients and not structure.differentiable:
             return (
                 f"{kind.title} needs gradients. {type(self.model).__name__} computes its features without "
                 "them, as under torch.no_grad."

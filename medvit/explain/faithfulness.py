@@ -93,23 +93,17 @@ class _Probabilities(nn.Module):
         return self.explainer.predict(images * 255)
 
 
-def road(
-    explainer: Explainer,
-    forward_pass: ForwardPass,
-    values: np.ndarray,
-    target: int,
-    percentiles: Iterable[int] = (20, 40, 60, 80),
-) -> float:
+def road(explainer: Explainer, forward_pass: ForwardPass, values: np.ndarray, target: int) -> float:
     """ROAD: the probability lost when the highest-ranked pixels are imputed, against the lowest-ranked ones.
 
     Returns:
-        Half the difference of the two probabilities, the mean over the percentiles; 0 for a random map.
+        Half the difference of the two probabilities, the mean over 20 to 80 % of them; 0 for a random map.
     """
     size = forward_pass.pixels.shape[-2:]
     smooth = F.interpolate(torch.from_numpy(values)[None, None], size, mode="bicubic")[0]
     with torch.random.fork_rng(devices=[]):  # the library adds a little noise
         torch.manual_seed(0)
-        scores = pytorch_grad_cam_road.ROADCombined(list(percentiles))(
+        scores = pytorch_grad_cam_road.ROADCombined([20, 40, 60, 80])(
             forward_pass.pixels.float() / 255,
             smooth.numpy(),
             [pytorch_grad_cam_targets.ClassifierOutputTarget(target)],
@@ -118,10 +112,10 @@ def road(
     return float(scores[0])
 
 
-def randomized_model(explainer: Explainer, seed: int = 0) -> Explainer:
+def randomized_model(explainer: Explainer) -> Explainer:
     """The same architecture with the entries of each weight tensor permuted: nothing learned is left."""
     model = copy.deepcopy(explainer.model)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
             order = torch.randperm(weight.numel(), generator=generator)

@@ -42,7 +42,7 @@ class Method:
     needs_attention: bool = True
     drops_tokens: bool = False
     by_class: bool = True
-    gradients: bool = False
+    needs_gradients: bool = False
     signed: bool = False
 
 
@@ -63,40 +63,40 @@ METHODS = {
         "Gradient rollout",
         "Rollout in which attention counts as much as it raises the chosen class.",
         gradient_rollout,
-        gradients=True,
+        needs_gradients=True,
     ),
     "relevance": Method(
         "Relevance",
         "Attention times gradient, through all layers (Chefer et al., 2021).",
         relevance,
-        gradients=True,
+        needs_gradients=True,
     ),
     "grad_cam": Method(
         "Grad-CAM",
         "What raises the chosen class (Selvaraju et al., 2017).",
         grad_cam,
-        gradients=True,
+        needs_gradients=True,
         needs_attention=False,
     ),
     "grad_cam_plus_plus": Method(
         "Grad-CAM++",
         "Grad-CAM for a class that appears in several places (Chattopadhay et al., 2018).",
         grad_cam_plus_plus,
-        gradients=True,
+        needs_gradients=True,
         needs_attention=False,
     ),
     "hires_cam": Method(
         "HiResCAM",
         "Each place by its own gradient (Draelos and Carin, 2020).",
         hires_cam,
-        gradients=True,
+        needs_gradients=True,
         needs_attention=False,
     ),
     "layer_cam": Method(
         "LayerCAM",
         "Each place by the positive part of its own gradient (Jiang et al., 2021).",
         layer_cam,
-        gradients=True,
+        needs_gradients=True,
         needs_attention=False,
     ),
     "occlusion": Method(

@@ -26,11 +26,11 @@ def occlusion(explainer: Explainer, forward_pass: ForwardPass, options: MapOptio
     cells = forward_pass.grid[0] * forward_pass.grid[1]
     each_cell = forward_pass.to_grid(torch.eye(cells, dtype=torch.bool))  # (cells, gh, gw)
     masked = explainer.predict(mask_cells(forward_pass.pixels, each_cell))[:, options.target]  # (cells,)
-    return forward_pass.to_grid(forward_pass.probabilities[options.target] - masked)
+    return forward_pass.to_grid(explainer.probabilities(forward_pass.logits)[options.target] - masked)
 
 
-def mask_cells(pixels: Tensor, cells: Tensor, filling: Tensor | None = None) -> Tensor:
-    """Replace cells of an image (1, 3, H, W) by `filling`, of the same shape, or by the blurred image.
+def mask_cells(pixels: Tensor, cells: Tensor) -> Tensor:
+    """Replace cells of an image (1, 3, H, W) by the blurred image.
 
     Args:
         cells: bool (N, gh, gw), the cells to mask in each of the N results.
@@ -39,9 +39,8 @@ def mask_cells(pixels: Tensor, cells: Tensor, filling: Tensor | None = None) -> 
         (N, 3, H, W) float
     """
     pixels = pixels.float()
-    filling = blur(pixels) if filling is None else filling
     mask = F.interpolate(cells[:, None].float(), pixels.shape[-2:], mode="nearest-exact") > 0.5
-    return torch.where(mask, filling, pixels)
+    return torch.where(mask, blur(pixels), pixels)
 
 
 def blur(pixels: Tensor) -> Tensor:

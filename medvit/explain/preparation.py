@@ -228,7 +228,7 @@ def _check_preprocess(to_input: Callable[..., Any]) -> None:
 
 
 def _open_square(size: int, picture: imaging.ImageInput) -> Tensor:
-    return imaging.to_tensor(imaging.to_source(imaging.open_image(picture), size)[None])
+    return imaging.to_tensor(imaging.read_source(picture, size)[None])
 
 
 def _process(processor: Any, picture: Image.Image) -> Tensor:

@@ -40,7 +40,7 @@ def token_occlusion(explainer: Explainer, forward_pass: ForwardPass, options: Ma
     if options.token_subsets == 0:
         kept = ~torch.eye(cells, dtype=torch.bool)
         without = predict_kept(explainer, forward_pass, kept)[:, options.target]  # (cells,)
-        return forward_pass.to_grid(forward_pass.probabilities[options.target] - without)
+        return forward_pass.to_grid(explainer.probabilities(forward_pass.logits)[options.target] - without)
     if options.token_subsets < 2:
         raise MedvitError("token_subsets is 0, or a number of random subsets from 2.")
     kept = random_halves(cells, options.token_subsets)
@@ -48,13 +48,13 @@ def token_occlusion(explainer: Explainer, forward_pass: ForwardPass, options: Ma
     return forward_pass.to_grid(_mean_where(probs, kept) - _mean_where(probs, ~kept))
 
 
-def random_halves(cells: int, count: int, seed: int = 0) -> Tensor:
+def random_halves(cells: int, count: int) -> Tensor:
     """Random halves of the patches, bool (count, cells); every second one is what the one before leaves out.
 
     So each patch is kept in about as many subsets as it is dropped. Of an odd number of patches, all but one
     are split.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     order = torch.rand((count + 1) // 2, cells, generator=generator).argsort(1)
     half = max(1, cells // 2)
     pairs = torch.stack([order < half, (order >= half) & (order < 2 * half)], 1)  # (pairs, 2, cells)

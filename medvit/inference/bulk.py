@@ -27,6 +27,7 @@ from medvit.errors import MedvitError
 from medvit.inference.budget import Budget
 from medvit.inference.predictor import Prediction, Predictor
 from medvit.memory import give_up_when
+from medvit.text import escaped
 
 BATCH_SIZE = 64
 PREFETCH = 3  # batches decoded or being decoded while the model computes another
@@ -112,19 +113,19 @@ def _files_in(path: Path, most: int | None, full_names: bool) -> Iterator[tuple[
     """
 
     def displayed(name: str) -> str:
-        return display_name((path / name).as_posix() if full_names else name)
+        return _displayed((path / name).as_posix() if full_names else name)
 
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
     except OSError as error:  # such as a name that is too long
-        raise MedvitError(f"{display_name(str(path))} cannot be opened ({error.strerror}).") from error
+        raise MedvitError(f"{_displayed(str(path))} cannot be opened ({error.strerror}).") from error
     if is_folder:
         for file in sorted(path.rglob("*")):
             if file.is_file():
                 name = file.relative_to(path).as_posix()
                 yield File(displayed(name), file, None, file.stat().st_size), _is_hidden(name)
     elif not is_file:
-        raise MedvitError(f"There is no file or folder {display_name(str(path))}.")
+        raise MedvitError(f"There is no file or folder {_displayed(str(path))}.")
     elif path.suffix.lower() == ".zip":
         with _open_zip(path, most) as archive:
             for number, member in enumerate(archive.infolist()):
@@ -133,17 +134,15 @@ def _files_in(path: Path, most: int | None, full_names: bool) -> Iterator[tuple[
                 yield File(displayed(name), path, number, member.file_size), skipped
     else:
         name = path.as_posix() if full_names else path.name
-        yield File(display_name(name), path, None, path.stat().st_size), False
+        yield File(_displayed(name), path, None, path.stat().st_size), False
 
 
 def _is_hidden(name: str) -> bool:
     return any(part.startswith((".", "__MACOSX")) and part not in (".", "..") for part in name.split("/"))
 
 
-def display_name(name: str) -> str:
-    """Escape control and direction characters of a file's name, and shorten it to MAX_NAME characters."""
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
-    return safe if len(safe) <= MAX_NAME else f"{safe[: MAX_NAME // 2 - 1]}…{safe[-MAX_NAME // 2 :]}"
+def _displayed(name: str) -> str:
+    return escaped(name, MAX_NAME)
 
 
 class _CappedReader(BufferedReader):
@@ -174,7 +173,7 @@ def _open_zip(path: Path, most: int | None = None) -> Iterator[zipfile.ZipFile]:
             archive = stack.enter_context(zipfile.ZipFile(file))
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
             raise MedvitError(
-                f"{display_name(path.name)} cannot be read as a zip ({error}). Pack it again, or give the "
+                f"{_displayed(path.name)} cannot be read as a zip ({error}). Pack it again, or give the "
                 "pictures."
             ) from error
         yield archive

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from medvit.checkpoint import Checkpoint
 from medvit.data import Dataset
 from medvit.data.folder import SOURCE_SIZE, open_dataset
@@ -43,11 +45,12 @@ def of_one_dataset(checkpoints: Iterable[Checkpoint]) -> tuple[list[Checkpoint],
     for item in checkpoints:
         other = first.setdefault(item.dataset.name, item)
         same_size = other.card["source_size"] == item.card["source_size"]
-        if same_size and other.dataset.digest == item.dataset.digest:
+        same_test = np.array_equal(other.test_labels, item.test_labels)
+        if same_size and same_test and other.dataset.digest == item.dataset.digest:
             kept.append(item)
         else:
             problems[str(item.folder)] = (
-                f"{item.folder} was trained on other pictures, or at another source size, than "
+                f"{item.folder} was trained or tested on other pictures, or at another source size, than "
                 f"{other.folder}, both called {item.dataset.name}. Open them apart, with --checkpoints."
             )
     return kept, problems

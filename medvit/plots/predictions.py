@@ -1,5 +1,7 @@
 """Figures of predicted labels."""
 
+from collections import Counter
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -44,20 +46,20 @@ def label_counts(predictions: list[tuple[str, float]]) -> go.Figure:
     Args:
         predictions: label and probability of each image.
     """
-    predicted = [label for label, _ in predictions]
-    labels = sorted(set(predicted), key=predicted.count)
+    totals = Counter(label for label, _ in predictions)
+    labels = sorted(totals, key=lambda label: totals[label])
     figure = go.Figure()
     for band, low, high, colour in PROBABILITY_BANDS:
-        in_band = [label for label, probability in predictions if low <= probability < high]
+        in_band = Counter(label for label, probability in predictions if low <= probability < high)
         figure.add_bar(
             y=[short_name(label) for label in labels],
-            x=[in_band.count(label) for label in labels],
+            x=[in_band[label] for label in labels],
             name=band,
             orientation="h",
             marker_color=colour,
             hovertemplate="%{y}<br>%{x} images at " + band + "<extra></extra>",
         )
-    few = max(map(predicted.count, labels), default=0) <= MAX_WHOLE_TICKS
+    few = max(totals.values(), default=0) <= MAX_WHOLE_TICKS
     figure.update_xaxes(title="images", rangemode="tozero", dtick=1 if few else None)
     figure.update_yaxes(automargin=True)
     # Above the bars: on a phone it takes several lines, which below would lie over the title of the axis.

@@ -9,9 +9,7 @@ from medvit.slow_imports import scipy_stats
 MIN_PER_BIN = 25  # images
 
 
-def reliability_diagram(
-    curves: dict[str, tuple[np.ndarray, np.ndarray]], bins: int = 15, title: str = ""
-) -> go.Figure:
+def reliability_diagram(curves: dict[str, tuple[np.ndarray, np.ndarray]], bins: int = 15) -> go.Figure:
     """Plot accuracy over confidence; a calibrated model lies on the diagonal.
 
     Args:
@@ -43,7 +41,7 @@ def reliability_diagram(
     figure.update_xaxes(title="confidence", range=[start - 0.01, 1.01], tickformat=".0%")
     figure.update_yaxes(title="accuracy", range=[start - 0.01, 1.01], tickformat=".0%")
     legend = dict(y=0.02, yanchor="bottom", x=1, xanchor="right")
-    return apply_layout(figure, 400, title=title, legend=legend)
+    return apply_layout(figure, 400, legend=legend)
 
 
 def _wilson(correct: np.ndarray) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Heatmaps of the model's answers, each computed once and kept in memory."""
 
+import hashlib
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
@@ -27,7 +28,7 @@ class HeatmapCache:
         Raises:
             MedvitError: the model has no such map.
         """
-        key = predictor.checkpoint.card["sha256"], method, source.tobytes()
+        key = predictor.checkpoint.card["sha256"], method, hashlib.sha256(source.tobytes()).digest()
         with self._lock:
             future = self._maps.get(key)
             first = future is None

@@ -1,6 +1,6 @@
 """A summary of a reader study as tables: for the terminal, as a page, and for the screens."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from medvit.reader_study.study import CONDITIONS
 from medvit.reader_study.summary import ANSWERS, Metrics, points
 from medvit.templates import environment
+from medvit.text import interval, p_value
 
 NAMES = {"reader": "reader alone", "model": "model alone", "reader_with_model": "reader with the model"}
 SECOND_LOOK = "second look"  # in place of "reader with the model" where no case has advice
@@ -168,7 +169,7 @@ def _proportion(proportion: Metrics) -> str:
     if proportion["value"] is None:
         return "no such case"
     count = f"{proportion['count']} of {proportion['n']}"
-    inside = f"{_interval(proportion['interval'])}; {count}" if proportion["interval"] else count
+    inside = f"{interval(proportion['interval'], '.0%')}; {count}" if proportion["interval"] else count
     return f"{proportion['value']:.0%} ({inside})"
 
 
@@ -179,18 +180,12 @@ def _change(change: Metrics) -> str:
 def _mean(measure: Metrics, signed: bool) -> str:
     if signed or measure["value"] is None:
         return _change(measure)
-    interval = f" ({_interval(measure['interval'])})" if measure["interval"] else ""
-    return f"{measure['value']:.0%}{interval}"
-
-
-def _interval(limits: Iterable[float]) -> str:
-    return " to ".join(f"{limit:.0%}" for limit in limits)
+    inside = f" ({interval(measure['interval'], '.0%')})" if measure["interval"] else ""
+    return f"{measure['value']:.0%}{inside}"
 
 
 def _p_value(p: float | None) -> str:
-    if p is None:
-        return "–"
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "–" if p is None else p_value(p)
 
 
 def _number(value: Any) -> str:

@@ -132,7 +132,7 @@ def describe(setup: TrainingSetup) -> dict[str, Any]:
         "seed": setup.seed,
         "recipe": asdict(recipe),
         "source_size": setup.size,
-        "backbone": initial["backbone"] if initial else backbone,
+        "backbone": initial.get("backbone") if initial else backbone,
     }
     if dataset.own:
         description["dataset"] = to_json(dataset)

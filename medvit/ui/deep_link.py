@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from medvit.errors import MedvitError
-from medvit.inference.registry import Registry, Sample
+from medvit.inference.registry import Registry
+from medvit.inference.sample import Sample
 from medvit.ui.pickers import Pickers, model_choices
 from medvit.ui.state import NO_SPINNER, PRIVATE, Selection, Values, require_state, show_user_errors
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import gradio as gr
 
 from medvit.checkpoint import Checkpoint
-from medvit.inference.registry import Registry, Sample
+from medvit.inference.registry import Registry
+from medvit.inference.sample import Sample
 from medvit.ui.components.base import lenient
 from medvit.ui.html import render
 from medvit.ui.state import Selection, Values

@@ -23,7 +23,7 @@ import gradio as gr
 from medvit import limits
 from medvit.errors import MedvitError
 from medvit.inference.predictor import Prediction
-from medvit.inference.registry import Sample
+from medvit.inference.sample import Sample
 from medvit.slow_imports import import_slow_libraries
 from medvit.ui.server.responses import hide_folders
 

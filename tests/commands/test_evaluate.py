@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -64,6 +65,15 @@ def test_a_metric_that_differs_from_the_card_is_reported(folder, synthetic_root,
     assert done.returncode == 1
     assert "the card says" in done.stdout
     assert done.stderr == "medvit evaluate: a metric differs from the card, see above.\n"
+
+
+def test_a_metric_that_the_card_lacks_is_printed_alone(folder, synthetic_root, tmp_path):
+    card = json.loads((folder / "card.json").read_text())
+    del card["test"]["macro_precision"], card["backbone"]
+    (folder / "card.json").write_text(json.dumps(card))
+    done = evaluate(folder, synthetic_root, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"macro_precision +0\.\d{4}\n", done.stdout)
 
 
 def test_tsne_stores_an_embedding_of_the_test_split(folder, synthetic_root, tmp_path):

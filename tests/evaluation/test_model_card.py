@@ -45,6 +45,13 @@ def test_several_seeds_are_summarised_and_one_is_not(trained):
     assert "| 1 | 0.250 |  | 0.600 | 0.750 |\n" in markdown(tested)
 
 
+def test_a_card_without_a_backbone_is_of_a_model_that_has_none(trained):
+    tested = checkpoint.load(trained / "breastmnist" / "spt_lsa")
+    before = markdown(tested)
+    assert tested.card.pop("backbone") is None
+    assert markdown(tested) == before
+
+
 def test_the_card_has_the_command_that_makes_the_model_again(trained):
     tested = checkpoint.load(trained / "breastmnist" / "spt_lsa")
     tested.card["command"] = "medvit train --subset breastmnist\n```\n![](https://elsewhere)"

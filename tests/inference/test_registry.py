@@ -1,5 +1,6 @@
 """Registry: models in memory, sample images, and what happens when files are damaged or deleted."""
 
+import gc
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import medvit
 from medvit import checkpoint
 from medvit.data import synthetic
 from medvit.errors import MedvitError
+from medvit.explain import METHODS, MapOptions
 from medvit.inference.pictures import of_one_dataset
 from medvit.inference.registry import Registry
 
@@ -46,6 +48,17 @@ def test_a_reloaded_model_predicts_the_same(trained):
     predictor.unload()
     assert not predictor.loaded
     assert predictor(synthetic.draw("breastmnist", 0)) == before
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_map_of_a_model_that_was_unloaded_since_can_be_computed(trained, method):
+    predictor = Registry.open(trained).predictor("breastmnist", "spt_lsa")
+    prediction = predictor.predict(synthetic.draw("breastmnist", 0))
+    expected = predictor.heatmap(prediction, method, MapOptions(1))
+    prediction.forward_pass.heatmaps.clear()
+    predictor.unload()
+    gc.collect()
+    np.testing.assert_allclose(predictor.heatmap(prediction, method, MapOptions(1)), expected, atol=1e-6)
 
 
 def test_a_model_unloaded_during_predictions_still_completes_them(trained):
@@ -116,3 +129,17 @@ def test_checkpoints_of_another_source_size_are_left_out(trained):
     kept, problems = of_one_dataset([first, larger])
     assert kept == [first]
     assert "at another source size" in problems[str(larger.folder)]
+
+
+def test_checkpoints_with_other_test_images_are_left_out(trained):
+    checkpoints, _ = checkpoint.discover(trained)
+    first, *_ = (item for item in checkpoints if item.dataset.name == "breastmnist")
+    fewer = replace(
+        first,
+        folder=first.folder / "fewer",
+        test_labels=first.test_labels[:-1],
+        test_logits=first.test_logits[:-1],
+    )
+    kept, problems = of_one_dataset([first, fewer])
+    assert kept == [first]
+    assert "tested on other pictures" in problems[str(fewer.folder)]

@@ -15,9 +15,9 @@ def component(folder: Path, **options: Any) -> gr.HTML:
     into the package for every subclass of a component.
     """
     template, style, script = (
-        (folder / name).read_text() for name in ("template.html", "style.css", "script.js")
+        (folder / name).read_text("utf-8") for name in ("template.html", "style.css", "script.js")
     )
-    common = Path(__file__).with_suffix(".css").read_text()
+    common = Path(__file__).with_suffix(".css").read_text("utf-8")
     return gr.HTML(
         html_template=template,
         css_template=common + style,

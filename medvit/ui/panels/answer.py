@@ -8,7 +8,7 @@ import numpy as np
 
 from medvit.data import settings
 from medvit.inference.predictor import Prediction
-from medvit.inference.registry import Sample
+from medvit.inference.sample import Sample
 from medvit.reliability import conformal
 from medvit.ui import html
 from medvit.ui.state import Answer, Values

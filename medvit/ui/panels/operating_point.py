@@ -21,7 +21,7 @@ from medvit.ui.state import NO_SPINNER, Values, connect, require_state, show_use
 
 
 @dataclass(frozen=True, eq=False)
-class OperatingPoint:
+class OperatingPointPanel:
     """The components of the panel, which is hidden unless there are two classes."""
 
     registry: Registry
@@ -75,7 +75,7 @@ class OperatingPoint:
         return {self.curve: curve, self.table: render(metrics_table(point))}
 
 
-def build(registry: Registry, displayed: gr.State) -> OperatingPoint:
+def build(registry: Registry, displayed: gr.State) -> OperatingPointPanel:
     """Lay out the panel.
 
     Args:
@@ -94,7 +94,7 @@ def build(registry: Registry, displayed: gr.State) -> OperatingPoint:
                 label = "Prevalence where it would be used, %"
                 prevalence = gr.Slider(0.1, 99.9, 25, step=0.1, label=label, elem_id="prevalence")
                 table = gr.HTML(elem_id="operating-point")
-    panel = OperatingPoint(
+    panel = OperatingPointPanel(
         registry, displayed, column, summary_html, curve, threshold, presets, prevalence, table
     )
     for slider in (threshold, prevalence):

@@ -11,17 +11,18 @@ import plotly.graph_objects as go
 
 from medvit import plots
 from medvit.checkpoint import Checkpoint
-from medvit.data import medmnist
+from medvit.data import title as dataset_title
 from medvit.evaluation.calibration_error import compare_with_floor, confidence
 from medvit.evaluation.metrics import mcnemar, probabilities
 from medvit.evaluation.model_card import TOO_FEW_TO_CALIBRATE, coverage_sentences, unchanged_by_calibration
 from medvit.inference.registry import Registry
 from medvit.reliability import apply
+from medvit.text import interval, p_value
 from medvit.ui import html
 from medvit.ui.html import Cell
 from medvit.ui.panels import operating_point
-from medvit.ui.panels.operating_point import OperatingPoint
-from medvit.ui.panels.tables import Table, interval, render
+from medvit.ui.panels.operating_point import OperatingPointPanel
+from medvit.ui.panels.tables import Table, render
 from medvit.ui.server.responses import displayed_folder
 from medvit.ui.state import Values
 
@@ -29,10 +30,10 @@ NOT_MEASURED = "The reliability of this model was not measured. `medvit evaluate
 
 
 @dataclass(frozen=True, eq=False)
-class Reliability:
+class ReliabilityPanel:
     """The components of the panel."""
 
-    operating_point: OperatingPoint
+    operating_point: OperatingPointPanel
     diagram: gr.Plot
     calibration: gr.HTML
     tables: gr.HTML
@@ -58,7 +59,7 @@ class Reliability:
         } | self.operating_point.update(checkpoint)
 
 
-def build(registry: Registry, displayed: gr.State) -> Reliability:
+def build(registry: Registry, displayed: gr.State) -> ReliabilityPanel:
     """Lay out the panel.
 
     Args:
@@ -90,7 +91,7 @@ def build(registry: Registry, displayed: gr.State) -> Reliability:
             plots.corruption_errors(corrupted["errors"], corrupted["clean"]) if corrupted else None,
         )
 
-    return Reliability(
+    return ReliabilityPanel(
         operating, diagram, calibration_table, reliability_tables, corruptions, robustness, draw
     )
 
@@ -191,7 +192,7 @@ def ood_table(section: dict[str, Any], checkpoint: Checkpoint) -> Table:
         (own, f"{ood['test_accepted']:.1%}", interval(ood["test_accepted_interval"]), "–")
     ]
     rows += [
-        (_kind(kind) + suffix, f"{metrics['accepted']:.1%}", interval(metrics["accepted_interval"]),
+        (dataset_title(kind) + suffix, f"{metrics['accepted']:.1%}", interval(metrics["accepted_interval"]),
          f"{metrics['auroc']:.3f}")
         for group, suffix in (("kinds", ""), ("near_ood", " (near-OOD)"))
         for kind, metrics in ood[group].items()
@@ -205,19 +206,13 @@ def ood_table(section: dict[str, Any], checkpoint: Checkpoint) -> Table:
     )
 
 
-def _kind(name: str) -> str:
-    return medmnist.get(name).title if name in medmnist.names() else name
-
-
 def other_models_table(checkpoint: Checkpoint, other_models: Sequence[Checkpoint]) -> Table:
     """Exact McNemar tests against the other models of the dataset."""
     correct = checkpoint.test_logits.argmax(1) == checkpoint.test_labels
     rows = []
     for other_model in other_models:
         only, other_only, p = mcnemar(correct, other_model.test_logits.argmax(1) == other_model.test_labels)
-        rows.append(
-            (other_model.title, f"{only:,}", f"{other_only:,}", "< 0.001" if p < 0.001 else f"{p:.3f}")
-        )
+        rows.append((other_model.title, f"{only:,}", f"{other_only:,}", p_value(p)))
     return Table(
         ("other model", "only this model correct", "only the other correct", "p (McNemar)"),
         rows,

@@ -11,6 +11,7 @@ from medvit.checkpoint import Checkpoint
 from medvit.data import settings
 from medvit.evaluation.metrics import probabilities
 from medvit.evaluation.one_vs_rest import per_class
+from medvit.text import interval
 from medvit.ui import html
 from medvit.ui.html import Cell
 
@@ -33,11 +34,6 @@ class Table:
 def render(*tables: Table) -> Markup:
     """Render tables as HTML, one section each."""
     return html.render("tables.html", tables=tables)
-
-
-def interval(limits: Iterable[float] | None, form: str = ".1%") -> str:
-    """Format an interval as "low to high"; empty where there is none."""
-    return " to ".join(f"{limit:{form}}" for limit in limits) if limits else ""
 
 
 def with_interval(value: float, limits: Iterable[float] | None, form: str = ".1%") -> Cell:

@@ -39,8 +39,8 @@ CLOSED = re.compile(
     r"|file=https?:|file/|stream/|profiling|token)",
     re.IGNORECASE,
 )
-# Rendered anew for each request.
-PAGES = ("/", "/config", f"{API}/info")
+# Rendered anew for each request; also with a slash at the end.
+PAGES = ("/", "/config", f"{API}/info", f"{API}/openapi.json")
 RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)(, ?(\d+-\d*|-\d+)){0,9}")
 
 
@@ -162,7 +162,7 @@ class _Request:
             for slots in self.middleware.slots:
                 if slots.counts(self.scope["method"], self.path):
                     stack.enter_context(slots.hold(self.address))
-            if self.path in PAGES:
+            if (self.path.rstrip("/") or "/") in PAGES:
                 await stack.enter_async_context(self.middleware.pages.enter(self.address))
             if self.body.is_upload and self.scope["method"] == "POST":
                 stack.enter_context(self.middleware.space.reserve(self.body))

@@ -18,7 +18,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Scope
 
 from medvit.errors import MedvitError
-from medvit.ui.server.responses import RefusedError
+from medvit.ui.server.hosting import in_space
+from medvit.ui.server.responses import RefusedError, malformed
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # Hugging Face shows a Space inside its own page.
@@ -54,13 +55,16 @@ class OriginPolicy:
             MedvitError: a value is not a host name or an origin.
         """
         for origin in origins:
-            parts = urlsplit(origin)
+            try:
+                parts = urlsplit(origin)
+            except ValueError:  # half of an IPv6 address
+                parts = urlsplit("")
             if parts.scheme not in ("http", "https") or f"{parts.scheme}://{parts.netloc}" != origin:
                 raise MedvitError(f"{origin!r} is not an origin. Give it as https://example.org.")
         for host in hosts:
             if not host or set(host) & set("/:@ *"):
                 raise MedvitError(f"{host!r} is not a host name. Give it as app.example.org.")
-        space = "SPACE_ID" in os.environ
+        space = in_space()
         names = {host.lower() for host in (*hosts, os.environ.get("SPACE_HOST", "")) if host}
         return cls(frozenset(names), frozenset(map(str.lower, origins)), proxy or space, space)
 
@@ -96,8 +100,11 @@ class OriginPolicy:
             for name, value in scope["headers"]
             if name not in dropped and (self.proxy or not name.startswith(b"x-forwarded-"))
         ]
-        if origin is None or urlsplit(origin).netloc.lower() == host.lower():
-            return None
+        try:
+            if origin is None or urlsplit(origin).netloc.lower() == host.lower():
+                return None
+        except ValueError:  # no browser sends such an origin
+            raise malformed() from None
         if origin.lower() in self.origins:
             return origin
         if scope["method"] not in SAFE_METHODS or "access-control-request-method" in headers:

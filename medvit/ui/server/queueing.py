@@ -131,12 +131,13 @@ class _PendingMessages:
         """Drop messages while all together exceed the limit: the oldest of the address with the most."""
         self._forget_closed()
         counts = {name: self.unread(name) for name in list(self.messages)}
+        owners = {name: self.owners.get(name, "") for name in counts}  # others change while this one waits
         totals: Counter[str] = Counter()
         for name, count in counts.items():
-            totals[self.owners.get(name, "")] += count
+            totals[owners[name]] += count
         while totals.total() > limits.TOTAL_UNREAD_MESSAGES:
             address = max(totals, key=lambda name: totals[name])
-            session = next(name for name in counts if self.owners.get(name, "") == address)
+            session = next(name for name in counts if owners[name] == address)
             totals[address] -= counts.pop(session)
             await _drop(self.queue, session)
 

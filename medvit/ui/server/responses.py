@@ -63,9 +63,9 @@ def unprocessable() -> RefusedError:
     return RefusedError(422, "The request does not have the form that this endpoint expects.")
 
 
-def busy(reason: str = "try again in a few seconds") -> RefusedError:
+def busy() -> RefusedError:
     """503 with the header retry-after."""
-    return RefusedError(503, f"Busy: {reason}.", {"retry-after": "5"})
+    return RefusedError(503, "Busy: try again in a few seconds.", {"retry-after": "5"})
 
 
 def disk_full() -> RefusedError:

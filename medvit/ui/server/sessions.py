@@ -91,12 +91,13 @@ class SessionHolder(StateHolder):
             sessions = list(self.session_data.items())  # the most recently active one last
         counted: set[int] = set()
         sizes = {name: size_of(session.state_data, counted) for name, session in reversed(sessions)}
+        addresses = {name: self.address_of(name) for name in sizes}  # a request may change them meanwhile
         by_address: Counter[str] = Counter()
         for name, size in sizes.items():
-            by_address[self.address_of(name)] += size
+            by_address[addresses[name]] += size
         while by_address.total() > budget:
             largest = max(by_address, key=lambda address: by_address[address])
-            oldest = next(name for name in reversed(sizes) if self.address_of(name) == largest)
+            oldest = next(name for name in reversed(sizes) if addresses[name] == largest)
             by_address[largest] -= sizes.pop(oldest)
             with self.lock:
                 self._drop(oldest)

@@ -10,7 +10,8 @@ from PIL import Image
 from medvit import explain, plots
 from medvit.data import short_name
 from medvit.inference.predictor import Prediction, Predictor
-from medvit.inference.registry import Registry, Sample
+from medvit.inference.registry import Registry
+from medvit.inference.sample import Sample
 from medvit.ui import html
 from medvit.ui.panels import answer
 from medvit.ui.pickers import headline, ordered

@@ -6,7 +6,8 @@ from typing import Any
 import gradio as gr
 
 from medvit.imaging import dicom
-from medvit.inference.registry import Registry, Sample
+from medvit.inference.registry import Registry
+from medvit.inference.sample import Sample
 from medvit.limits import IMAGE_BYTES
 from medvit.ui import html
 from medvit.ui.components import thumbnail_strip

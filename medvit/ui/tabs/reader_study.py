@@ -11,7 +11,8 @@ from typing import Any
 import gradio as gr
 
 from medvit.errors import MedvitError
-from medvit.inference.registry import Registry, Sample
+from medvit.inference.registry import Registry
+from medvit.inference.sample import Sample
 from medvit.reader_study import Judgement, Session, Study
 from medvit.reader_study.heatmaps import HeatmapCache
 from medvit.ui import html

@@ -20,7 +20,7 @@ from medvit.ui.components.gallery import gallery
 from medvit.ui.panels import cell_gallery, plots_tab, reliability
 from medvit.ui.panels.cell_gallery import GallerySelection
 from medvit.ui.panels.plots_tab import PlotsTab
-from medvit.ui.panels.reliability import Reliability
+from medvit.ui.panels.reliability import ReliabilityPanel
 from medvit.ui.panels.tables import metric_tiles
 from medvit.ui.state import AT_ONCE, Values, connect, require_state, show_user_errors
 
@@ -54,7 +54,7 @@ class TestSet:
     gallery: gr.HTML
     tiles: gr.HTML
     plots: PlotsTab
-    reliability: Reliability
+    reliability: ReliabilityPanel
 
     @property
     def inputs(self) -> set[Any]:

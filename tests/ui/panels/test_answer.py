@@ -7,7 +7,7 @@ import pytest
 
 from medvit.data import medmnist
 from medvit.inference.predictor import Prediction
-from medvit.inference.registry import Sample
+from medvit.inference.sample import Sample
 from medvit.ui.panels import answer
 
 

@@ -219,6 +219,7 @@ MALFORMED = {
     ),
     "cancel nothing": ("POST", "/gradio_api/cancel", b"{}", JSON),
     "range of letters": ("GET", "/config", None, {"Range": "bytes=a-b-c"}),
+    "origin of half an address": ("GET", "/config", None, {"Origin": "http://["}),
     "NUL in the path": ("GET", "/gradio_api/file=/tmp/a%00b", None, {}),
     "surrogate in the path": ("GET", "/gradio_api/file=/tmp/%ed%a0%80", None, {}),
     "long name in the path": ("GET", "/gradio_api/file=/tmp/" + "a" * 300, None, {}),

@@ -91,7 +91,9 @@ def test_in_a_space_its_own_name_and_proxy_are_known(monkeypatch):
     assert policy.same_site == "none"  # the page of a Space is inside one of huggingface.co
 
 
-@pytest.mark.parametrize("origin", ["lab.org", "https://lab.org/", "https://lab.org/a", "*", "ftp://lab.org"])
+@pytest.mark.parametrize(
+    "origin", ["lab.org", "https://lab.org/", "https://lab.org/a", "*", "ftp://lab.org", "http://["]
+)
 def test_an_origin_that_is_none_is_refused(origin):
     with pytest.raises(MedvitError, match="not an origin"):
         OriginPolicy.of(origins=[origin])

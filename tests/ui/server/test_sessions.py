@@ -1,5 +1,6 @@
 """The states of all visitors are bounded in number and in memory, and shared by address."""
 
+import itertools
 from dataclasses import dataclass
 
 import gradio as gr
@@ -95,3 +96,13 @@ def test_the_address_that_uses_the_most_memory_loses_its_oldest_session_first(ho
     assert list(holder.session_data) == ["a2", "a3", "a4", "b1"]
     holder.limit_memory(0)
     assert not holder.session_data
+
+
+def test_sessions_that_move_to_another_address_meanwhile_are_dropped_too(holder, monkeypatch):
+    holder.capacity = 10
+    for name in ("a", "b", "c"):
+        visit(holder, name, "x", 1000)
+    addresses = map(str, itertools.count())
+    monkeypatch.setattr(holder, "address_of", lambda name: next(addresses))  # another one at each call
+    holder.limit_memory(1500)
+    assert list(holder.session_data) == ["c"]

@@ -12,7 +12,7 @@ import gradio as gr
 
 from medvit.ui.components.base import component
 
-FOLLOW_OTHER_TABS = Path(__file__).with_name("other_tabs.js").read_text()  # for the load of the page
+FOLLOW_OTHER_TABS = Path(__file__).with_name("other_tabs.js").read_text("utf-8")  # for the load of the page
 
 
 def reader_case(**options: Any) -> gr.HTML:
