@@ -89,13 +89,12 @@ def _results() -> str:
 
 
 def _coverage() -> str:
-    """One sentence about the prediction sets that cover fewer test images than expected."""
+    """A list of the prediction sets that cover fewer test images than expected."""
     rows = below_expected_coverage(_shipped())
     by_dataset: dict[str, list[str]] = {}
     for dataset, model, level, coverage in rows:
-        by_dataset.setdefault(f"{dataset} (level {level:.0%})", []).append(f"{model} {coverage:.1%}")
-    listed = "; ".join(f"{dataset}: {', '.join(models)}" for dataset, models in by_dataset.items())
-    return f"Below their expected range on the test split: {listed}.\n"
+        by_dataset.setdefault(f"{dataset} at {level:.0%}", []).append(f"{model} {coverage:.1%}")
+    return "".join(f"- {dataset}: {', '.join(models)}\n" for dataset, models in by_dataset.items())
 
 
 def _maps(results: Path) -> str:

@@ -28,10 +28,9 @@ FUNDUS: dict[str, Any] = COLOUR | dict(rot90=False, degrees=180, scale=0.1, tran
 GREY: dict[str, Any] = dict(degrees=10, brightness=0.15, contrast=0.15)
 
 # Training recipes: fields of `medvit.training.recipes.Recipe`. All models from scratch of a dataset share one
-# recipe, so that they compare at an equal budget; only the learning rate depends on the model (at 1e-3 the
-# transformers stalled on the small datasets). The results of each recipe are in the cards of its checkpoints,
-# but for PathMNIST, whose models are older; `medvit sweep --reproduce checkpoints` prints them beside the
-# commands.
+# recipe, so that they compare at an equal budget; the learning rate may depend on the model, but does not at
+# present. The results of each recipe are in the cards of its checkpoints, but for PathMNIST, whose models are
+# of other recipes; `medvit sweep --reproduce checkpoints` prints them beside the commands.
 FROM_SCRATCH: dict[str, Any] = dict(batch_size=128, ema=0.998, mixup=0.2, cutmix=0.3)
 FROM_SCRATCH_SMALL: dict[str, Any] = FROM_SCRATCH | dict(epochs=200, batch_size=64, ema=0.99)
 FINE_TUNING: dict[str, Any] = dict(

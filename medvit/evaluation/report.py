@@ -153,17 +153,20 @@ def _accuracy(checkpoint: Checkpoint) -> str:
 
 
 def below_expected_coverage(checkpoints: Iterable[Checkpoint]) -> list[tuple[str, str, float, float]]:
-    """The checkpoints whose prediction sets cover fewer test images than expected at the default level.
+    """The checkpoints whose prediction sets cover fewer test images than expected, at each such level.
 
     Returns:
-        (dataset title, model title, level, coverage on the test split) of each.
+        (dataset title, model title, level, coverage on the test split) of each, by dataset and level.
     """
-    rows = []
-    for checkpoint in checkpoints:
-        section = checkpoint.card.get("trust", {}).get("prediction_sets")
-        if section:
-            level = section["default_level"]
-            measured = section["levels"][f"{level:.2f}"]
-            if measured.get("below_expected"):
-                rows.append((checkpoint.dataset.title, checkpoint.title, level, measured["coverage"]))
-    return rows
+    rows = [
+        (checkpoint.dataset.title, checkpoint.title, float(level), measured["coverage"])
+        for checkpoint in checkpoints
+        for level, measured in _levels(checkpoint).items()
+        if measured.get("below_expected")
+    ]
+    return sorted(rows, key=lambda row: (row[0], row[2]))
+
+
+def _levels(checkpoint: Checkpoint) -> dict[str, Any]:
+    section = checkpoint.card.get("trust", {}).get("prediction_sets") or {}
+    return section.get("levels", {})

@@ -1,8 +1,8 @@
 """Training recipes: the hyper-parameters of each (dataset, model), as data.
 
 `recipe` reads the table in `medvit.data.settings`, where all models from scratch of a dataset share one
-recipe and differ in the learning rate alone. `change` replaces fields. `train_command` writes a recipe as the
-command line that trains with it.
+recipe and may differ in the learning rate alone. `change` replaces fields. `train_command` writes a recipe as
+the command line that trains with it.
 """
 
 import json

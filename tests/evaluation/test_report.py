@@ -81,9 +81,12 @@ def test_the_mean_over_seeds_stands_before_the_shipped_seed(tested):
 
 def test_checkpoints_with_too_little_coverage_are_named():
     first, second = SHIPPED[:2]
-    sets = {"default_level": 0.9, "levels": {"0.90": {"coverage": 0.85, "below_expected": True}}}
+    below, enough = {"coverage": 0.85, "below_expected": True}, {"coverage": 0.96, "below_expected": False}
+    sets = {"default_level": 0.95, "levels": {"0.99": below, "0.95": enough, "0.90": below}}
     low = replace(first, card=first.card | {"trust": {"prediction_sets": sets}})
-    assert report.below_expected_coverage([low]) == [(first.dataset.title, first.title, 0.9, 0.85)]
+    assert report.below_expected_coverage([low]) == [
+        (first.dataset.title, first.title, level, 0.85) for level in (0.9, 0.99)
+    ]
     sets = {"default_level": 0.9, "levels": {"0.90": {"coverage": 0.89, "below_expected": False}}}
     enough = replace(second, card=second.card | {"trust": {"prediction_sets": sets}})
     assert report.below_expected_coverage([enough, replace(second, card={})]) == []
