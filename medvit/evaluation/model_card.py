@@ -145,9 +145,11 @@ def _training(checkpoint: Checkpoint) -> dict[str, str]:
         names = ("Training data", "Recipe", "Kept epoch", "Training time", "Command")
         return dict.fromkeys(names, "not known")
     part = f"all {available:,}" if trained_on == available else f"{trained_on:,} of the {available:,}"
+    stage = " in the last stage" if card.get("start") else ""
+    epochs = "1 epoch" if recipe["epochs"] == 1 else f"{recipe['epochs']} epochs"
     return {
-        "Training data": f"{part} training images of {dataset.title}",
-        "Recipe": f"{recipe['epochs']} epochs, batch size {recipe['batch_size']}, learning rate "
+        "Training data": f"{part} training images of {dataset.title}{stage}",
+        "Recipe": f"{epochs}{stage}, batch size {recipe['batch_size']}, learning rate "
         f"{recipe['learning_rate']:g}, weight decay {recipe['weight_decay']:g}, "
         f"strategy {card.get('strategy') or 'full'}, seed {card['seed']}",
         "Kept epoch": card["selection"],

@@ -45,6 +45,16 @@ def test_several_seeds_are_summarised_and_one_is_not(trained):
     assert "| 1 | 0.250 |  | 0.600 | 0.750 |\n" in markdown(tested)
 
 
+def test_what_a_continued_model_was_trained_on_is_that_of_its_last_stage(trained):
+    tested = checkpoint.load(trained / "breastmnist" / "spt_lsa")
+    assert "last stage" not in markdown(tested)
+    tested.card["start"] = {"subset": "breastmnist", "recipe": {"epochs": 6}}
+    tested.card["recipe"]["epochs"] = 1
+    text = markdown(tested)
+    assert "training images of BreastMNIST in the last stage.\n" in text
+    assert "\n1 epoch in the last stage, batch size" in text
+
+
 def test_a_card_without_a_backbone_is_of_a_model_that_has_none(trained):
     tested = checkpoint.load(trained / "breastmnist" / "spt_lsa")
     before = markdown(tested)
