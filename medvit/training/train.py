@@ -26,6 +26,7 @@ from medvit.reliability import measure
 from medvit.training.dataset import check_memory
 from medvit.training.distillation import fit_with_distillation
 from medvit.training.fit_model import FittedModel, TrainingSetup, build
+from medvit.training.objective import bfloat16_is_faster
 from medvit.training.recipes import Recipe, train_command
 from medvit.training.trainer import FitResult, training_arguments
 from medvit.training.work import already_exists, prepared_work, work_folder
@@ -173,6 +174,7 @@ def training_environment(args: TrainingArguments, result: FitResult) -> dict[str
         "selection": SELECTION,
         "hardware": hardware(args.device),
         "engine": result.engine,
+        "precision": "bfloat16" if bfloat16_is_faster(args.device) else "float32",
         "processes": args.world_size,
         "versions": {
             "python": platform.python_version(),

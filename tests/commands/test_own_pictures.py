@@ -139,7 +139,7 @@ def test_a_checkpoint_of_pictures_at_another_size_is_left_out_with_the_reason(ow
     path.write_text(json.dumps(card))
     registry = Registry.open(tmp_path)
     assert [name for _, name in registry.model_choices("my-scans")] == ["vit_finetuned"]
-    assert "trained on other pictures" in " ".join(registry.problems.values())
+    assert "trained or tested on other pictures" in " ".join(registry.problems.values())
 
 
 def test_a_hostile_description_of_pictures_is_refused(own, tmp_path):

@@ -9,7 +9,8 @@ from medvit import checkpoint, files, models
 from medvit.data import synthetic
 from medvit.errors import MedvitError
 from medvit.inference.predictor import Predictor
-from medvit.training import trainer
+from medvit.training import objective, trainer
+from medvit.training import train as train_module
 from medvit.training.recipes import recipe
 from medvit.training.train import train
 from medvit.training.work import work_folder
@@ -74,6 +75,13 @@ def test_every_field_of_a_recipe_trains_multi_label_and_ordinal_datasets(subset,
 def test_a_stratified_sample_of_the_training_split_can_be_trained_on(quick_train):
     trained = checkpoint.load(quick_train("bloodmnist", "cnn", train_images=16, epochs=1))
     assert trained.card["trained_on"] == 16
+
+
+@pytest.mark.parametrize(("faster", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_the_card_names_the_precision(quick_train, monkeypatch, faster, precision):
+    for module in (objective, train_module):
+        monkeypatch.setattr(module, "bfloat16_is_faster", lambda device: faster)
+    assert checkpoint.load(quick_train("breastmnist", "vit")).card["precision"] == precision
 
 
 def test_the_metrics_of_the_card_are_those_of_the_kept_epoch(quick_train):

@@ -105,4 +105,4 @@ def test_sessions_that_move_to_another_address_meanwhile_are_dropped_too(holder,
     addresses = map(str, itertools.count())
     monkeypatch.setattr(holder, "address_of", lambda name: next(addresses))  # another one at each call
     holder.limit_memory(1500)
-    assert list(holder.session_data) == ["c"]
+    assert len(holder.session_data) == 1
