@@ -84,9 +84,14 @@ def _without_output(files: list[bulk.File], paths: list[Path], out: Path) -> lis
     """Leave out what an earlier run wrote, where the folder `out` is in one of the folders `paths`.
 
     Raises:
-        MedvitError: there is no other file.
+        MedvitError: there is no other file, or `out` is one of these folders, or has another's index.html.
     """
     out = out.resolve()
+    if out in [path.resolve() for path in paths]:
+        raise MedvitError(f"The maps cannot be written among the pictures of {out}. Name another with --out.")
+    page = out / "index.html"
+    if page.is_file() and b'content="medvit explain"' not in page.read_bytes()[:2000]:
+        raise MedvitError(f"{page} is not a page of this command, so it is kept. Name another with --out.")
     if not any(path.resolve() in out.parents for path in paths):
         return files
     others = [file for file in files if not file.path.resolve().is_relative_to(out)]

@@ -10,6 +10,7 @@ Nothing is decoded here. Names are those of someone's files, so they are escaped
 
 import csv
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -81,7 +82,7 @@ def make_listing(title: str, pictures: list[Picture], left_out: list[str]) -> Li
             f"{len(unusable)} class names of {title} are unusable: {few(unusable)}. A class name is one line "
             f"of at most {MAX_TEXT} printable characters."
         )
-    if all(label.isdecimal() for label in labels):
+    if all(re.fullmatch(r"-?\d+", label) for label in labels):
         labels.sort(key=int)
     if len(labels) < 2:
         raise MedvitError(

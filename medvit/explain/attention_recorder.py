@@ -141,14 +141,16 @@ class AttentionRecorder(TorchFunctionMode):
     def _multi_head_attention(
         self, query: Tensor, key: Tensor, value: Tensor, embed_dim: int, num_heads: int, *args, **kwargs
     ) -> tuple[Tensor, Tensor | None]:
-        """``F.multi_head_attention_forward`` for self-attention without masks; others are not recorded.
+        """``F.multi_head_attention_forward`` for self-attention that masks nothing; others are not recorded.
 
         Its arguments here are those that ``nn.MultiheadAttention`` gives; the tokens come first: (T, B, dim).
         """
         in_weight, in_bias, bias_k, _, add_zero_attn, _, out_weight, out_bias = args
-        masks = kwargs.get("key_padding_mask"), kwargs.get("attn_mask"), bias_k
-        unusual = any(mask is not None for mask in masks) or add_zero_attn or in_weight is None
-        if unusual or kwargs.get("use_separate_proj_weight") or query.ndim != 3 or query is not key:
+        masks = kwargs.get("key_padding_mask"), kwargs.get("attn_mask")
+        masked = any(mask is not None and mask.any() for mask in masks)
+        unusual = masked or bias_k is not None or add_zero_attn or in_weight is None
+        unusual = unusual or kwargs.get("use_separate_proj_weight") or query.ndim != 3
+        if unusual or not (query is key or torch.equal(query, key)):
             self.incomplete = self.incomplete or len(query) > 1
             return F.multi_head_attention_forward(query, key, value, embed_dim, num_heads, *args, **kwargs)
         biases = (None,) * 3 if in_bias is None else in_bias.chunk(3)

@@ -93,7 +93,8 @@ class Explainer:
 
         Args:
             image: a path, the bytes of a file, a PIL image, a uint8 array (H, W, 3); pixels as a uint8 tensor
-                (1, 3, H, W); or the input of the model as a float tensor (1, 3, H, W).
+                (1, 3, H, W), which a preparation other than `imaging.Preprocessing` does not resize; or the
+                input of the model as a float tensor (1, 3, H, W).
             target: class, by index or name, whose gradients are computed in the same pass, -1 for the
                 predicted class; maps that need them cost nothing more afterwards.
             attentions: whether the attention and its gradients are recorded; CAMs need neither, only the
@@ -122,7 +123,12 @@ class Explainer:
 
     @_without_autocast
     def many(self, pixels: Tensor, attentions: bool = True) -> list[ForwardPass]:
-        """One forward pass over several images, pixels (N, 3, H, W) in 0..255; see `__call__`."""
+        """One forward pass over several images, pixels (N, 3, H, W) in 0..255; see `__call__`.
+
+        The results do not keep this explainer in memory: keep it as long as maps of them are computed.
+        """
+        if not len(pixels):
+            return []
         pixels = pixels.cpu()
         inputs = self.preparation(pixels)
         structure = self.structure(inputs)
@@ -214,7 +220,8 @@ class Explainer:
         if kind.drops_tokens and structure.first_block is None:
             return (
                 f"{kind.title} needs patch tokens that can be dropped behind the position embedding. "
-                f"{type(self.model).__name__} uses positions or all of its tokens in its layers as well."
+                f"{type(self.model).__name__} uses positions or all of its tokens in its layers as well, or "
+                "its tokens are not (B, T, dim)."
             )
         if not kind.needs_attention and "cam" in method and structure.cam_layer is None:
             return f"{kind.title} needs a layer of patches. None is known in {type(self.model).__name__}."
@@ -272,7 +279,8 @@ class Explainer:
                 # Not zeros: equal tokens give gradients of zero, and nothing would seem to be read.
                 generator = torch.Generator().manual_seed(0)
                 inputs = torch.randn(1, self.preparation.channels, *size, generator=generator)
-            self._structures[size] = inspect_model(self.model, self._logits, inputs, known)
+            with running(type(self.model).__name__):
+                self._structures[size] = inspect_model(self.model, self._logits, inputs, known)
         return self._structures[size]
 
     @_without_autocast
@@ -307,7 +315,8 @@ class Explainer:
             with_weights = recorder is not None and recorder.gradients_from is not None
             weights = recorder.weights[: structure.layers] if with_weights else []
             sources = [*weights, *cam_outputs[-1:]]
-            by_source = torch.autograd.grad(logits[0, target], sources) if sources else ()
+            with running(type(self.model).__name__):
+                by_source = torch.autograd.grad(logits[0, target], sources) if sources else ()
         by_attention = torch.stack(by_source[: len(weights)])[:, 0] if weights else None
         maps = [
             as_map(values.detach(), self.model, inputs.shape[-2:], structure.first_patch)
@@ -317,7 +326,13 @@ class Explainer:
 
     def _run(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits and features; MedvitError for what the model raises, as for an input of another size."""
-        with running(type(self.model).__name__):
+        name = type(self.model).__name__
+        if any(module.training for module in self.model.modules()):
+            raise MedvitError(
+                f"{name} was put into training mode after its Explainer was made. Call model.eval(), or make "
+                "another Explainer."
+            )
+        with running(name):
             return forward_with_features(self.model, inputs)
 
     def _logits(self, inputs: Tensor) -> Tensor:

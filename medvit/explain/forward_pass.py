@@ -44,7 +44,8 @@ class MapOptions:
         """Raise MedvitError for an option of another type."""
         for name in ("layer", "head", "patch", "token_subsets"):
             value = getattr(self, name)
-            if not isinstance(value, SupportsIndex) and not (value is None and name in ("head", "patch")):
+            is_number = isinstance(value, SupportsIndex) and not isinstance(value, bool)
+            if not is_number and not (value is None and name in ("head", "patch")):
                 raise MedvitError(f"{name} is a whole number, not {value!r}.")
         if not isinstance(self.discard_ratio, Real):
             raise MedvitError(f"discard_ratio is a number, not {self.discard_ratio!r}.")

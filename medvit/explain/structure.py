@@ -105,7 +105,8 @@ def inspect_model(
     if not in_sequence:
         name = type(model).__name__
         problem = (
-            f"{name} calls attention several times in a block, so its layers do not follow one another"
+            f"{name} calls attention several times in a block, or cuts its graph, "
+            "so its layers do not follow one another"
             if in_graph
             else f"{name} computes attention under torch.inference_mode, where nothing can be followed from "
             "layer to layer, as it can be under torch.no_grad"
@@ -138,8 +139,9 @@ def _without_attention(
 ) -> Structure:
     """The structure of a model whose attention cannot be read, or that has none."""
     layer = last_layer_of_patches(model, logits, inputs)
-    with torch.no_grad(), outputs_in_graph(layer):
-        differentiable = layer is None or logits(inputs).requires_grad
+    with torch.no_grad(), outputs_in_graph(layer) as outputs:
+        score = logits(inputs)[0].max()
+        differentiable = layer is None or (score.requires_grad and _depends_on(score, outputs[-1]))
     return Structure(
         classes, 0, problem, (), False, layer, differentiable=differentiable, depends_on_size=depends_on_size
     )
@@ -176,7 +178,7 @@ def _first_patch(
 
 
 def _depends_on(later: Tensor, earlier: Tensor) -> bool:
-    """Whether the weights of a layer are computed from what the attention of an earlier layer gave."""
+    """Whether a tensor, such as the weights of a layer, is computed from an earlier one."""
     (gradient,) = torch.autograd.grad(
         later, [earlier], torch.ones_like(later), retain_graph=True, allow_unused=True
     )
@@ -224,13 +226,13 @@ def _why_not_readable(model: nn.Module, recorder: AttentionRecorder, weights: li
         )
     if weights:
         return f"The attention layers of {name} do not all span the whole image, patch by patch"
-    return _why_no_attention(model)
+    return _why_no_attention(model, recorder.incomplete)
 
 
-def _why_no_attention(model: nn.Module) -> str:
-    """Why no attention was recorded, in plain words without a full stop."""
+def _why_no_attention(model: nn.Module, called: bool) -> str:
+    """Why no attention was recorded, though it was `called` or not, in plain words without a full stop."""
     names = [type(module).__name__.lower() for module in model.modules()]
-    if any(word in name for name in names for word in ("attention", "attn", "mla")):
+    if called or any(word in name for name in names for word in ("attention", "attn", "mla")):
         return f"The attention of {type(model).__name__} cannot be read"
     # The patch embedding of a transformer or mixer has a stride as large as its kernel.
     is_cnn = any(

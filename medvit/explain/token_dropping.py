@@ -31,9 +31,10 @@ def kept_tokens(block: nn.Module, kept: Tensor) -> Iterator[None]:
     caller = threading.get_ident()
 
     def select(
-        _module: nn.Module, args: tuple, kwargs: dict[str, Any]
+        _module: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None
     ) -> tuple[tuple, dict[str, Any]] | None:
-        if threading.get_ident() != caller:
+        # Another thread may see this hook before it is marked as one that gets kwargs.
+        if threading.get_ident() != caller or kwargs is None:
             return None
         tokens = args[0] if args else kwargs.get("hidden_states")
         if not isinstance(tokens, Tensor) or tokens.ndim != 3 or len(tokens) != 1:

@@ -170,7 +170,7 @@ def check_finite(model: torch.nn.Module) -> None:
 
 def check_logits(model: torch.nn.Module, logits: Any) -> None:
     """Raise MedvitError where the output of a model is not logits (B, classes), all of them finite."""
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or not logits.is_floating_point():
         raise MedvitError(
             f"{type(model).__name__} does not give logits (images, classes), so it is no image classifier."
         )

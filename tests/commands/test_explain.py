@@ -42,9 +42,18 @@ def test_what_an_earlier_run_wrote_is_left_out(tmp_path):
     without_output = explain._without_output
     assert without_output(files, [tmp_path], out) == files[:1]
     assert without_output(files, [written, scan], out) == files
-    assert without_output(files, [tmp_path], tmp_path) == files
     with pytest.raises(MedvitError, match="The only files are those that an earlier run wrote"):
         without_output(files[1:], [tmp_path], out)
+
+
+def test_maps_are_not_written_among_pictures_nor_over_another_page(tmp_path):
+    with pytest.raises(MedvitError, match="cannot be written among the pictures"):
+        explain._without_output([], [tmp_path], tmp_path / ".")
+    out = tmp_path / "site"
+    out.mkdir()
+    (out / "index.html").write_text("<title>medvit</title>")
+    with pytest.raises(MedvitError, match="is not a page of this command"):
+        explain._without_output([], [tmp_path / "scan.png"], out)
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,11 @@ def metadata(scans, *rows, header="file_name,label"):
 
 
 def test_classes_are_folders_and_numbers_are_ordered_as_numbers(tmp_path):
-    for label in ("10", "9", "0"):
+    for label in ("10", "9", "0", "-1"):
         picture(tmp_path / label / "x.png")
     listing = list_folder(tmp_path)
-    assert listing.classes == ("0", "9", "10")
-    assert [p.label for p in listing.pictures] == ["0", "10", "9"]
+    assert listing.classes == ("-1", "0", "9", "10")
+    assert [p.label for p in listing.pictures] == ["-1", "0", "10", "9"]
 
 
 def test_metadata_gives_labels_splits_and_groups(scans):

@@ -240,6 +240,30 @@ def test_the_model_is_not_changed(dtype, training):
         assert parameter.requires_grad == (not name.startswith("vit.layers.0."))
 
 
+def test_a_model_that_was_put_into_training_mode_since_is_refused():
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 8, 8), torch.nn.Flatten(), torch.nn.Linear(64, 3)
+    ).eval()
+    explainer = Explainer(model)
+    explainer(torch.zeros(1, 3, 32, 32))
+    model.train()
+    with pytest.raises(MedvitError, match="was put into training mode after"):
+        explainer(torch.zeros(1, 3, 32, 32))
+
+
+def test_integer_logits_are_refused_and_no_image_gives_nothing():
+    class Integers(torch.nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3)).long()
+
+    with pytest.raises(MedvitError, match="so it is no image classifier"):
+        Explainer(Integers().eval())(torch.zeros(1, 3, 32, 32))
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 8, 8), torch.nn.Flatten(), torch.nn.Linear(64, 3)
+    ).eval()
+    assert Explainer(model).many(torch.zeros(0, 3, 32, 32)) == []
+
+
 def test_an_adapter_in_a_layer_is_not_lost():
     model, inputs = small_vit(), torch.rand(1, 3, 32, 32)
     with torch.no_grad():
@@ -323,7 +347,13 @@ def test_what_the_model_refuses_and_unknown_maps_and_options_are_one_sentence():
     for call in (explainer.why_not, explainer.is_signed, result.heatmap):
         with pytest.raises(MedvitError, match="There is no map 'rolout'"):
             call("rolout")
-    for options in ({"layer": "last"}, {"layer": None}, {"patch": 1.5}, {"discard_ratio": "0.5"}):
+    for options in (
+        {"layer": "last"},
+        {"layer": True},
+        {"layer": None},
+        {"patch": 1.5},
+        {"discard_ratio": "0.5"},
+    ):
         with pytest.raises(MedvitError, match=f"{next(iter(options))} is a (whole )?number, not "):
             result.heatmap("attention", **options)
 

@@ -135,6 +135,49 @@ def test_multi_head_attention_with_the_tokens_first_is_read():
         )
 
 
+class RepeatedNorm(nn.Module):
+    """A ViT whose attention gets equal tokens that are not one tensor, and a mask that masks nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.norm = nn.Conv2d(3, 16, 8, 8), nn.LayerNorm(16)
+        self.attention, self.head = nn.MultiheadAttention(16, 2, batch_first=True), nn.Linear(16, 3)
+
+    def forward(self, x):
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        nothing = torch.zeros(x.shape[:2], dtype=torch.bool)
+        norm = self.norm
+        x = x + self.attention(norm(x), norm(x), norm(x), key_padding_mask=nothing, need_weights=False)[0]
+        return self.head(x.mean(1))
+
+
+def test_multi_head_attention_of_equal_tokens_with_a_mask_of_nothing_is_read():
+    model = RepeatedNorm().eval()
+    tokens = model.norm(model.embed(INPUTS).flatten(2).transpose(1, 2))
+    _, expected = model.attention(tokens, tokens, tokens, average_attn_weights=False)
+    torch.testing.assert_close(Explainer(model)(INPUTS).attentions[0], expected[0].detach())
+
+
+class CutGraph(nn.Module):
+    """A CNN whose features are cut from the graph, though its logits are not, as in quantised models."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 8, 8), nn.Linear(4, 3)
+        self.offset = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x):
+        logits = self.head(self.conv(x).mean((2, 3))).detach()
+        return logits + self.offset * x.new_ones(1, requires_grad=torch.is_grad_enabled())
+
+
+def test_logits_that_do_not_depend_on_the_features_have_no_gradients():
+    explainer = Explainer(CutGraph().eval())
+    assert explainer(INPUTS).heatmap().shape == (6, 6)
+    assert "needs gradients" in explainer.why_not("grad_cam")
+    assert explainer.best_method() == "occlusion"
+
+
 def test_positions_that_are_added_to_queries_and_keys_alone():
     class Block(nn.Module):
         def __init__(self):
