@@ -327,7 +327,7 @@ class Explainer:
     def _run(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits and features; MedvitError for what the model raises, as for an input of another size."""
         name = type(self.model).__name__
-        if any(module.training for module in self.model.modules()):
+        if self.model.training:
             raise MedvitError(
                 f"{name} was put into training mode after its Explainer was made. Call model.eval(), or make "
                 "another Explainer."
