@@ -65,9 +65,7 @@ class _Candidates:
 
     def one_map(self, method: str) -> None:
         """The prediction and one map of the most probable class."""
-        kind = explain.METHODS[method]
-        target = -1 if kind.needs_gradients else None
-        self.explainer(self.inputs, target, kind.needs_attention).heatmap(method)
+        self.explainer(self.inputs, **explain.METHODS[method].recorded()).heatmap(method)
 
     def maps(self, *methods: str) -> None:
         """The prediction and several maps of the most probable class."""

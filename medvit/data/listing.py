@@ -103,14 +103,20 @@ def list_folder(root: Path) -> Listing:
     """
     root = root.resolve()
     try:
-        if (root / METADATA).is_file():
-            return make_listing(root.name, _from_metadata(root), [])
+        if table := _metadata(root):
+            return make_listing(root.name, _from_metadata(root, table), [])
         return make_listing(root.name, *_from_folders(root))
     except OSError as error:
         raise MedvitError(
             f"{escaped(str(root))} cannot be read ({error.strerror}: "
             f"{escaped(Path(os.fsdecode(error.filename or '')).name)})."
         ) from error
+
+
+def _metadata(root: Path) -> Path | None:
+    """The metadata.csv of a folder, which may be written in capitals; None where there is none."""
+    files = (Path(entry) for entry in os.scandir(root) if entry.name.lower() == METADATA and entry.is_file())
+    return max(files, default=None)  # the lower-case one of several
 
 
 def _from_folders(root: Path) -> tuple[list[Picture], list[str]]:
@@ -212,8 +218,7 @@ def _picture(path: Path, relative: str, label: str, split: str | None, group: st
     return Picture(relative, label, split, group, stamp, path)
 
 
-def _from_metadata(root: Path) -> list[Picture]:
-    path = root / METADATA
+def _from_metadata(root: Path, path: Path) -> list[Picture]:
     if path.stat().st_size > MAX_METADATA_BYTES:
         raise MedvitError(f"{METADATA} is larger than {MAX_METADATA_BYTES >> 20} MB.")
     problems: dict[str, list[str]] = {}
@@ -282,6 +287,8 @@ def _check_row(root: Path, row: dict[str, str]) -> tuple[Picture | None, str]:
         return None, f"have a split that is none of {', '.join(SPLITS)}"
     try:
         path = (root / name).resolve()
+        if "\\" in name and not path.is_file():  # as Windows writes paths
+            path = (root / name.replace("\\", "/")).resolve()
         if not path.is_relative_to(root):
             return None, "lead out of the folder"
         if not path.is_file():

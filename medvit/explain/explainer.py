@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from medvit import imaging
 from medvit.errors import MedvitError
 from medvit.explain.attention_recorder import AttentionRecorder
-from medvit.explain.forward_pass import ForwardPass, Gradients, MapOptions
+from medvit.explain.forward_pass import ForwardPass, Gradients, MapOptions, is_predicted_class
 from medvit.explain.layer_outputs import outputs_in_graph
 from medvit.explain.methods import METHODS, find_method
 from medvit.explain.model_folder import class_index, class_names, open_model, running
@@ -109,7 +109,7 @@ class Explainer:
         else:
             inputs = self.preparation(pixels)
             structure = self.structure(inputs)
-            index = -1 if target == -1 else self.class_index(target)
+            index = -1 if is_predicted_class(target) else self.class_index(target)
             if structure.differentiable:
                 recorder = AttentionRecorder(gradients_from=0) if structure.layers and attentions else None
                 logits, features, index, gradients = self._differentiate(inputs, index, recorder)
@@ -274,13 +274,19 @@ class Explainer:
         if known is not None and (size is None or not known.depends_on_size):
             return known
         size = size or self.preparation.input_size
-        if size not in self._structures:
-            if inputs is None:
-                # Not zeros: equal tokens give gradients of zero, and nothing would seem to be read.
-                generator = torch.Generator().manual_seed(0)
-                inputs = torch.randn(1, self.preparation.channels, *size, generator=generator)
+        if size in self._structures:
+            return self._structures[size]
+        hint = ""
+        if inputs is None:
+            hint = f" It was tried at {size[0]} x {size[1]} pixels, as it has had no input yet."
+            # Not zeros: equal tokens give gradients of zero, and nothing would seem to be read.
+            generator = torch.Generator().manual_seed(0)
+            inputs = torch.randn(1, self.preparation.channels, *size, generator=generator)
+        try:
             with running(type(self.model).__name__):
                 self._structures[size] = inspect_model(self.model, self._logits, inputs, known)
+        except MedvitError as error:
+            raise MedvitError(f"{error}{hint}") from error
         return self._structures[size]
 
     @_without_autocast

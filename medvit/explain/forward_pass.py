@@ -145,7 +145,7 @@ class ForwardPass:
         Returns:
             float32 (gh, gw), in the method's own unit.
         """
-        index = self.top if target in (None, -1) else self.explainer.class_index(target)
+        index = self.top if is_predicted_class(target) else self.explainer.class_index(target)
         return self.explainer.heatmap(self, method, MapOptions(index, **options))
 
     def overlay(
@@ -154,3 +154,8 @@ class ForwardPass:
         """The map laid over the picture; arguments as `heatmap` takes them."""
         values = self.heatmap(method, target, **options)
         return display.overlay(self.picture, display.scale(values, self.explainer.is_signed(method)), opacity)
+
+
+def is_predicted_class(target: int | str | None) -> bool:
+    """Whether a target stands for the predicted class: None or -1."""
+    return target is None or (not getattr(target, "ndim", 0) and target == -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -32,7 +32,7 @@ class Method:
         needs_attention: whether it needs a model with attention over all patches.
         drops_tokens: whether it needs a transformer whose patch tokens can be dropped.
         by_class: whether it depends on the class.
-        gradients: whether it needs the gradients of the class.
+        needs_gradients: whether it needs the gradients of the class.
         signed: whether it may be negative, against the class.
     """
 
@@ -44,6 +44,14 @@ class Method:
     by_class: bool = True
     needs_gradients: bool = False
     signed: bool = False
+
+    def recorded(self, target: int = -1) -> dict[str, Any]:
+        """Arguments of `Explainer.__call__` for a forward pass that records what this map needs, and no more.
+
+        Args:
+            target: index of the class, -1 for the predicted one.
+        """
+        return {"target": target if self.needs_gradients else None, "attentions": self.needs_attention}
 
 
 METHODS = {

@@ -76,9 +76,8 @@ def _explain(
     predictor: Predictor, source: np.ndarray, name: str, method: str, target: int | None, stem: Path
 ) -> Explained:
     kind = explain.METHODS[method]
-    differentiated = (-1 if target is None else target) if kind.needs_gradients else None
     pixels = imaging.to_tensor(source[None])
-    forward_pass = predictor.explainer(pixels, differentiated, kind.needs_attention)
+    forward_pass = predictor.explainer(pixels, **kind.recorded(-1 if target is None else target))
     prediction = predictor.of_forward_pass(source, forward_pass)
     target = prediction.top if target is None else target
     heatmap = predictor.heatmap(prediction, method, MapOptions(target))

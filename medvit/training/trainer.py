@@ -157,6 +157,14 @@ class MedvitTrainer(Trainer):
         )
         return self.optimizer
 
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Return the schedule; a warm-up of one step would only be a step at a learning rate of zero."""
+        if self.args.get_warmup_steps(num_training_steps) == 1:
+            self.args.warmup_steps = 0
+        return super().create_scheduler(num_training_steps, optimizer)
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
         if not self._engine_ready:
             self._prepare_engine(inputs)

@@ -101,7 +101,7 @@ class Links:
     @property
     def outputs(self) -> set[Any]:
         """What `open` sets."""
-        return self.pickers.outputs | {self.pickers.subset, self.linked_map, self.tab_bar, self.open_tab}
+        return self.pickers.outputs | {self.linked_map, self.tab_bar, self.open_tab}
 
     @property
     def tabs(self) -> dict[str, str]:
@@ -127,11 +127,10 @@ class Links:
             gr.Warning(str(error), title="This link did not work")
         if view is None:
             return self.pickers.update(values)
-        changes: Values = {self.pickers.subset: view.subset, self.linked_map: view.method}
+        changes: Values = {self.linked_map: view.method}
         if view.tab:
             changes |= {self.tab_bar: gr.Tabs(selected=view.tab), self.open_tab: self.tabs[view.tab]}
-        linked = {self.pickers.subset: view.subset, self.pickers.model: view.model}
-        return changes | self.pickers.update(values | linked, view.sample)
+        return changes | self.pickers.open(values, view.subset, view.model, view.sample)
 
     def query(self, values: Values) -> list[str]:
         """The query of the link to the current view, as JSON for the script that copies it."""

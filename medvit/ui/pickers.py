@@ -17,7 +17,9 @@ from medvit.ui.state import Selection, Values
 class Pickers:
     """The two dropdowns, the line beside them, and the `Selection` that all tabs read.
 
-    The dropdowns run ahead of the selection: a visitor may change them while the answer is being computed.
+    The dropdowns that an event brings may be ahead of the selection, as a visitor changes them while the
+    answer is being computed, or behind it, as the event waited in the queue. `revision` tells these apart:
+    the page holds the number of the last change that it received, the selection that of the last one made.
     """
 
     registry: Registry
@@ -25,22 +27,30 @@ class Pickers:
     model: gr.Dropdown
     headline: gr.HTML
     selection: gr.State
+    revision: gr.Number
 
     @property
     def inputs(self) -> set:
         """What `resolve` and `update` read."""
-        return {self.subset, self.model, self.selection}
+        return {self.subset, self.model, self.selection, self.revision}
 
     @property
     def outputs(self) -> set:
-        """What `update` sets."""
-        return {self.model, self.headline, self.selection}
+        """What `open` sets, and `update` apart from the dataset."""
+        return {self.subset, self.model, self.headline, self.selection, self.revision}
 
-    def resolve(self, values: Values, sample: Sample | None = None) -> Selection:
+    def resolve(self, values: Values) -> Selection:
+        """Return the selection that the dropdowns ask for, or the current one where they are behind it."""
+        current = values[self.selection]
+        if current and (values[self.revision] or 0) < current.revision:
+            return current
+        return self._follow(values)
+
+    def _follow(self, values: Values, sample: Sample | None = None) -> Selection:
         """Return the selection that the dropdowns ask for, with `sample` in place of the current image.
 
         A model that the dataset lacks is replaced by the best one of the dataset, an image of another dataset
-        by the first example.
+        by the first example. The revision remains.
         """
         subset, model, current = values[self.subset], values[self.model], values[self.selection]
         if not self.registry.has(subset, model):
@@ -48,20 +58,29 @@ class Pickers:
         sample = sample or (current.sample if current else None)
         if sample is None or sample.subset != subset:
             sample = self.registry.examples(subset)[0]
-        selection = Selection(subset, model, sample)
+        selection = Selection(subset, model, sample, current.revision if current else 0)
         return current if selection.is_same(current) else selection
 
-    def update(self, values: Values, sample: Sample | None = None) -> Values:
-        """Bring the selection and what is displayed beside the dropdowns up to date with them.
+    def update(self, values: Values) -> Values:
+        """Bring the selection and what is displayed beside the dropdowns up to date with them."""
+        return self._select(self._follow(values), values)
 
-        `sample` is an image to select instead of the current one.
-        """
-        selection, current = self.resolve(values, sample), values[self.selection]
+    def open(self, values: Values, subset: str, model: str, sample: Sample | None = None) -> Values:
+        """Select a dataset and a model, in the dropdowns too, and `sample` in place of the current image."""
+        chosen = {self.subset: subset, self.model: model}
+        selection = self._follow(values | chosen, sample)
+        return {self.subset: subset} | self._select(selection, values)
+
+    def _select(self, selection: Selection, values: Values) -> Values:
+        current = values[self.selection]
+        revision = max(values[self.revision] or 0, selection.revision) + 1
         changes: Values = {
-            self.selection: selection,
+            self.revision: revision,
+            self.selection: replace(selection, revision=revision),
             self.headline: headline(self.registry.checkpoint(*selection.checkpoint)),
         }
-        if current is None or current.subset != selection.subset or values[self.model] != selection.model:
+        displayed = values[self.subset], values[self.model]
+        if current is None or current.subset != selection.subset or displayed != selection.checkpoint:
             choices = model_choices(self.registry, selection.subset)
             changes[self.model] = gr.Dropdown(choices, value=selection.model)
         return changes
@@ -82,6 +101,7 @@ def build(registry: Registry) -> Pickers:
             lenient(gr.Dropdown)(models, value=models[0][1], label="Model", scale=2, min_width=150),
             gr.HTML(elem_id="headline", min_height=40),
             gr.State(),
+            gr.Number(0, visible="hidden"),
         )
 
 

@@ -40,11 +40,15 @@ STATE_SECONDS = 3600  # a state with attention maps or results is released after
 
 @dataclass(frozen=True)
 class Selection:
-    """The dataset, the model and the image that the tabs are about."""
+    """The dataset, the model and the image that the tabs are about.
+
+    `revision` counts the changes of the dataset and of the model.
+    """
 
     subset: str
     model: str
     sample: Sample
+    revision: int = 0
 
     @property
     def checkpoint(self) -> tuple[str, str]:

@@ -43,6 +43,12 @@ def test_metadata_gives_labels_splits_and_groups(scans):
     assert (second.label, second.split, second.group) == ("y", "val", None)
 
 
+def test_a_table_from_windows_is_read(scans):
+    metadata(scans, "a\\1.png,x", "b\\1.png,y")
+    (scans / "metadata.csv").rename(scans / "Metadata.CSV")
+    assert [(p.name, p.label) for p in list_folder(scans).pictures] == [("a/1.png", "x"), ("b/1.png", "y")]
+
+
 def test_names_of_columns_may_have_capitals(scans):
     metadata(scans, "a/1.png,x,train,7", "a/2.png,y,test,8", header="File_Name,Label,Split,Group")
     assert [(p.split, p.group) for p in list_folder(scans).pictures] == [("train", "7"), ("test", "8")]

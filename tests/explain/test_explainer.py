@@ -204,9 +204,18 @@ def test_a_class_is_given_by_its_name_or_index():
     assert list(result.gradients) == [1]
     for name, index in (("dog", 1), ("3", 3), ("7", 3), (np.int64(2), 2)):
         np.testing.assert_array_equal(result.heatmap("grad_cam", name), result.heatmap("grad_cam", index))
-    for wrong in ("flu", "4", 4, -2, [1, 2], float("nan"), 1.5):
-        with pytest.raises(MedvitError, match=r"There is no class '?(flu|4|-2|\[1, 2\]|nan|1.5)"):
+    for wrong in ("flu", "4", 4, -2, [1, 2], np.array([1, 2]), float("nan"), 1.5):
+        with pytest.raises(MedvitError, match=r"There is no class '?(flu|4|-2|\[1,? 2\]|nan|1.5)"):
             result.heatmap("rollout", wrong)
+    for predicted in (None, -1, np.array(-1), torch.tensor(-1)):
+        assert list(result.explainer(PICTURE, target=predicted).gradients) == [result.top] * (
+            predicted is not None
+        )
+        np.testing.assert_array_equal(
+            result.heatmap("grad_cam", predicted), result.heatmap("grad_cam", result.top)
+        )
+    with pytest.raises(MedvitError, match="There is no class"):
+        result.explainer(PICTURE, target=np.array([1, 2]))
     with pytest.raises(MedvitError, match="The classes are 0 to 3: cat, dog, hat, 7"):
         result.explainer(PICTURE, target="flu")
 
@@ -341,6 +350,8 @@ def test_a_model_whose_blocks_were_compiled_is_explained():
 
 def test_what_the_model_refuses_and_unknown_maps_and_options_are_one_sentence():
     explainer = Explainer(PlainViT())
+    with pytest.raises(MedvitError, match=r"cannot be run: .* It was tried at 224 x 224 pixels, as it has"):
+        explainer.methods()
     with pytest.raises(MedvitError, match="The model PlainViT cannot be run: The size of tensor a"):
         explainer(torch.rand(1, 3, 64, 64))
     result = explainer(torch.rand(1, 3, 32, 32))

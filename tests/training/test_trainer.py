@@ -73,6 +73,14 @@ def test_training_arguments_follow_the_recipe(tmp_path):
     assert args.warmup_steps == 0.25
 
 
+@pytest.mark.parametrize(("steps", "first"), [(1, 1.0), (10, 1.0), (11, 0.0)])
+def test_a_warm_up_is_more_than_a_step_at_a_rate_of_zero(steps, first, backbone, tmp_path):
+    recipe = tiny_recipe("bloodmnist", "cnn", warmup=0.1, learning_rate=1e-3)
+    trainer, _ = trainer_of("cnn", recipe, backbone, tmp_path)
+    trainer.create_optimizer_and_scheduler(steps)
+    assert trainer.optimizer.param_groups[0]["lr"] == first * 1e-3
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize(("name", "config"), [("cnn", {}), ("cnn", {"width": 8}), ("spt_lsa", {})])

@@ -29,7 +29,7 @@ def links(registry):
 
 def opened(links, kept=None, /, **query):
     picker = links.pickers
-    values = {picker.subset: picker.subset.value, picker.model: picker.model.value, picker.selection: None}
+    values = {component: component.value for component in picker.inputs}
     return links.open(values, SimpleNamespace(query_params=query), kept)
 
 
@@ -57,11 +57,7 @@ def test_work_that_the_browser_keeps_is_opened_where_the_address_is_no_link(link
 
     def checkpoint(**query):
         picker = links.pickers
-        values = {
-            picker.subset: picker.subset.value,
-            picker.model: picker.model.value,
-            picker.selection: None,
-        }
+        values = {component: component.value for component in picker.inputs}
         changes = links.open(values, SimpleNamespace(query_params=query), kept)
         return changes[picker.selection].checkpoint, changes.get(links.open_tab)
 

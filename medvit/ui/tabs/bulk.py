@@ -29,18 +29,6 @@ LIMITS = (
     f"{duration(limits.BULK_SECONDS)}, and {duration(limits.BULK_CPU_SECONDS)} of CPU time."
 )
 HEADERS = ["file", "label", "probability", "prediction set", "in distribution", "note"]
-EXAMPLE: list[list[Any]] = [
-    ["cell_001.png", "neutrophil", 0.9712, "neutrophil", "yes", "example row: a confident answer"],
-    [
-        "cell_002.png",
-        "monocyte",
-        0.5841,
-        "monocyte; immature granulocytes",
-        "yes",
-        "example row: an uncertain answer",
-    ],
-    ["holiday.jpg", "platelet", 0.4215, "platelet; erythroblast", "no", "example row: out of distribution"],
-]
 PLOT_TITLE = "Predicted classes by probability"
 PROGRESS_SECONDS = 0.3  # between two updates of the progress bar
 # Gradio's search field has a title only, which screen readers do not take for its name.
@@ -167,10 +155,11 @@ def _layout(registry: Registry, selection: gr.State) -> BulkTab:
             status_line = gr.HTML(hint, min_height=72)
         with gr.Column(scale=7, min_width=320):
             title = gr.HTML(panel_title(f"{PLOT_TITLE} (example)"))
-            example = plots.label_counts([(label, probability) for _, label, probability, *_ in EXAMPLE])
-            plot = gr.Plot(example, show_label=False, container=False)
+            example = example_rows(registry)
+            answers = [(label, probability) for _, label, probability, *_ in example]
+            plot = gr.Plot(plots.label_counts(answers), show_label=False, container=False)
     table = gr.Dataframe(
-        value=EXAMPLE,
+        value=example,
         headers=HEADERS,
         datatype=["str", "str", "number", "str", "str", "str"],
         column_count=len(HEADERS),
@@ -185,6 +174,17 @@ def _layout(registry: Registry, selection: gr.State) -> BulkTab:
     )
     rows, running = gr.State([], time_to_live=3600), gr.State(time_to_live=3600)
     return BulkTab(registry, selection, rows, running, files, start, stop, status_line, title, plot, table)
+
+
+def example_rows(registry: Registry) -> list[list[Any]]:
+    """Rows of the table before the first run, with classes of the first dataset."""
+    classes = registry.dataset(registry.subset_choices()[0][1]).classes
+    first, second, last = (short_name(classes[i % len(classes)]) for i in (0, 1, -1))
+    return [
+        ["image_001.png", first, 0.9712, first, "yes", "example row: a confident answer"],
+        ["image_002.png", second, 0.5841, f"{second}; {first}", "yes", "example row: an uncertain answer"],
+        ["holiday.jpg", last, 0.5215, f"{last}; {first}", "no", "example row: out of distribution"],
+    ]
 
 
 def uploaded_files(paths: Iterable[str]) -> list[Path]:

@@ -12,8 +12,7 @@ import gradio as gr
 
 from medvit.errors import MedvitError
 from medvit.inference.registry import Registry
-from medvit.inference.sample import Sample
-from medvit.reader_study import Judgement, Session, Study
+from medvit.reader_study import Judgement, Session
 from medvit.reader_study.heatmaps import HeatmapCache
 from medvit.ui import html
 from medvit.ui.components.reader_case import FOLLOW_OTHER_TABS, reader_case
@@ -21,12 +20,11 @@ from medvit.ui.panels import reader_result, reader_setup
 from medvit.ui.panels.reader_case import Cases
 from medvit.ui.panels.reader_result import ResultPanel
 from medvit.ui.panels.reader_setup import SetupPanel
-from medvit.ui.pickers import Pickers, model_choices
+from medvit.ui.pickers import Pickers
 from medvit.ui.state import (
     AT_ONCE,
     NO_SPINNER,
     PRIVATE,
-    Selection,
     Values,
     connect,
     require_state,
@@ -117,7 +115,7 @@ class ReaderStudyTab:
         session = self.setup.make(values, selection)
         study = session.study
         is_other = (study.dataset, study.model) != selection.checkpoint  # as an uploaded study may be
-        select = self._select(study, self.cases.registry.examples(study.dataset)[0]) if is_other else {}
+        select = self.pickers.open(values, study.dataset, study.model) if is_other else {}
         yield self._step(session) | self.ready() | self.setup.clear_upload() | select
 
     def ready(self) -> Values:
@@ -171,15 +169,8 @@ class ReaderStudyTab:
     def open_misled(self, values: Values, event: gr.EventData) -> Values:
         """Select a clicked image of the result, with the dataset and the model of the study."""
         study = Session.from_dict(values[self.kept]).study
-        return self._select(study, self.cases.registry.test_sample(study.dataset, int(event.index)))
-
-    def _select(self, study: Study, sample: Sample) -> Values:
-        """Select the dataset and the model of a study, and an image."""
-        registry, pickers = self.cases.registry, self.pickers
-        model = gr.Dropdown(model_choices(registry, study.dataset), value=study.model)
-        selection = Selection(study.dataset, study.model, sample)
-        chosen = {pickers.subset: study.dataset, pickers.model: study.model, pickers.selection: selection}
-        return pickers.update(chosen) | {pickers.subset: study.dataset, pickers.model: model}
+        sample = self.cases.registry.test_sample(study.dataset, int(event.index))
+        return self.pickers.open(values, study.dataset, study.model, sample)
 
 
 def kept_in_browser() -> gr.BrowserState:
@@ -209,9 +200,8 @@ def build(registry: Registry, pickers: Pickers, kept: gr.BrowserState) -> Reader
 def _connect(tab: ReaderStudyTab) -> None:
     setup, selection = tab.setup, tab.pickers.selection
     step = tab.session_outputs | {tab.kept}
-    start_inputs = {selection} | setup.inputs
-    pickers = tab.pickers.outputs | {tab.pickers.subset}
-    start_outputs = step | {setup.start, setup.status} | upload_outputs(setup) | pickers
+    start_inputs = tab.pickers.inputs | setup.inputs
+    start_outputs = step | {setup.start, setup.status} | upload_outputs(setup) | tab.pickers.outputs
     started = connect(
         setup.start.click, tab.start, start_inputs, start_outputs, concurrency_id="model", **NO_SPINNER
     )
@@ -244,9 +234,9 @@ def connect_tabs(demo: gr.Blocks, tab_bar: gr.Tabs, tab: ReaderStudyTab, redraw:
         return {tab_bar: gr.Tabs(selected="data"), redraw["Data"]: values[redraw["Data"]] + 1}
 
     pickers, counters = tab.pickers, {redraw["Explore"], redraw["Data"]}
-    opened = {tab_bar, pickers.subset} | counters | pickers.outputs
+    opened = {tab_bar} | counters | pickers.outputs
     misled = tab.result.misled.select  # type: ignore[attr-defined]
-    connect(misled, open_misled, {tab.kept} | counters, opened, **NO_SPINNER)
+    connect(misled, open_misled, {tab.kept} | pickers.inputs | counters, opened, **NO_SPINNER)
     connect(tab.setup.to_data.click, open_data, counters, {tab_bar} | counters, **NO_SPINNER)
     connect(demo.load, tab.prepare, {tab.kept}, (), concurrency_id="map", **NO_SPINNER)
     demo.load(None, js=FOLLOW_OTHER_TABS, **PRIVATE)

@@ -24,6 +24,12 @@ def build(registry):
         return bulk.build(registry, gr.State())
 
 
+def test_the_example_rows_have_the_classes_of_the_first_dataset(registry, tmp_path):
+    shutil.copytree(DEFAULT_ROOT / "breastmnist" / "cnn", tmp_path / "breastmnist" / "cnn")
+    tab = build(Registry.open(tmp_path, tmp_path))
+    assert [row[1] for row in tab.table.value["data"]] == ["malignant", "normal, benign", "normal, benign"]
+
+
 @pytest.fixture(scope="module")
 def tab(registry):
     return build(registry)

@@ -17,6 +17,7 @@ from medvit.ui.state import Selection
 from medvit.ui.tabs import reader_study
 
 from ...reader_study.archive import write_archive
+from ..conftest import initial_values
 
 CHECKPOINT = ("breastmnist", "cnn")
 
@@ -58,7 +59,7 @@ def settings(tab, checkpoint=CHECKPOINT, **changes):
         training=False, seed=0, uploaded=None,
     ) | changes  # fmt: skip
     own = {getattr(tab.setup, name): value for name, value in values.items()}
-    return own | {tab.pickers.selection: selection(tab, checkpoint)}
+    return own | initial_values(tab.pickers.inputs) | {tab.pickers.selection: selection(tab, checkpoint)}
 
 
 def start(tab, **options):
@@ -260,7 +261,7 @@ def test_an_unfinished_study_has_a_link(tab):
 
 def test_a_misled_case_opens_with_its_dataset_and_model(tab):
     kept = start(tab)
-    update = tab.open_misled({tab.kept: kept}, SimpleNamespace(index=3))
+    update = tab.open_misled(initial_values(tab.pickers.inputs) | {tab.kept: kept}, SimpleNamespace(index=3))
     assert update[tab.pickers.subset] == "breastmnist"
     assert update[tab.pickers.selection].checkpoint == CHECKPOINT
     assert update[tab.pickers.selection].sample.truth in (0, 1)
