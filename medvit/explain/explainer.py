@@ -221,7 +221,7 @@ class Explainer:
             return (
                 f"{kind.title} needs patch tokens that can be dropped behind the position embedding. "
                 f"{type(self.model).__name__} uses positions or all of its tokens in its layers as well, or "
-                "its tokens are not (B, T, dim)."
+                "its tokens are neither (B, T, dim) nor (T, B, dim)."
             )
         if not kind.needs_attention and "cam" in method and structure.cam_layer is None:
             return f"{kind.title} needs a layer of patches. None is known in {type(self.model).__name__}."

@@ -21,7 +21,7 @@ def kept_tokens(block: nn.Module, kept: Tensor) -> Iterator[None]:
     """Keep only some tokens of the one image that the model is run on inside the `with` statement.
 
     Args:
-        block: the module whose first argument, or `hidden_states`, is the tokens (1, T, dim).
+        block: the module whose first argument, or `hidden_states`, is the tokens: (1, T, dim) or (T, 1, dim).
         kept: (N, K), for each of N results the indices of the tokens that are kept; the image is embedded
             once, and the model gives N outputs.
 
@@ -37,9 +37,12 @@ def kept_tokens(block: nn.Module, kept: Tensor) -> Iterator[None]:
         if threading.get_ident() != caller or kwargs is None:
             return None
         tokens = args[0] if args else kwargs.get("hidden_states")
-        if not isinstance(tokens, Tensor) or tokens.ndim != 3 or len(tokens) != 1:
+        if not isinstance(tokens, Tensor) or tokens.ndim != 3 or 1 not in tokens.shape[:2]:
             raise ValueError("The module does not receive the tokens of one image.")
-        selected = tokens[0, kept.to(tokens.device)]  # (N, K, dim)
+        indices = kept.to(tokens.device)  # (N, K)
+        selected = (
+            tokens[0, indices] if len(tokens) == 1 else tokens[indices.T, 0]
+        )  # (N, K, dim) or (K, N, dim)
         return ((selected, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": selected})
 
     with block.register_forward_pre_hook(select, with_kwargs=True):
