@@ -56,11 +56,6 @@ class Dataset:
         return self.task == "multi-label, binary-class"
 
     @property
-    def ordinal(self) -> bool:
-        """Whether the classes are ordered grades."""
-        return self.task == "ordinal-regression"
-
-    @property
     def settings(self) -> DatasetSettings:
         """The project's settings for this dataset, from the one table in `medvit.data.settings`."""
         return settings.of(self.name)
