@@ -10,7 +10,7 @@ from medvit.plots.style import COLOURS, INK, UNIT_RANGE, add_diagonal, apply_lay
 from medvit.slow_imports import sklearn_metrics
 
 MACRO_LINE = dict(color=INK, dash="dash", width=3)
-LEGEND = dict(font_size=11, y=0.02, yanchor="bottom")
+LEGEND = dict(font_size=11, orientation="h", x=0, y=-0.22, yanchor="top", title_side="top")
 MOST_CURVES = 24  # beside the mean: of more classes, those with the smallest areas
 GRID = np.linspace(0, 1, 201)  # where curves are averaged
 
@@ -40,8 +40,7 @@ def roc_curves(curves: ClassCurves, title: str = "") -> go.Figure:
     add_diagonal(figure)
     figure.update_xaxes(title="false positive rate", range=UNIT_RANGE)
     figure.update_yaxes(title="true positive rate", range=UNIT_RANGE)
-    legend = dict(title=_legend_title("AUC", curves), **LEGEND, xanchor="right", x=1)
-    return apply_layout(figure, 460, title=title, legend=legend)
+    return _with_legend(figure, "AUC", curves, title)
 
 
 def precision_recall_curves(curves: ClassCurves, title: str = "") -> go.Figure:
@@ -62,17 +61,19 @@ def precision_recall_curves(curves: ClassCurves, title: str = "") -> go.Figure:
         _add_curve(figure, GRID, np.mean(means, 0), _mean_label(curves), hover, MACRO_LINE)
     figure.update_xaxes(title="recall", range=UNIT_RANGE)
     figure.update_yaxes(title="precision", range=UNIT_RANGE)
-    legend = dict(title=_legend_title("average precision", curves), **LEGEND, xanchor="left", x=0)
-    return apply_layout(figure, 460, title=title, legend=legend)
+    return _with_legend(figure, "average precision", curves, title)
+
+
+def _with_legend(figure: go.Figure, area: str, curves: ClassCurves, title: str) -> go.Figure:
+    """The layout, with the legend below the curves, which it would cover on a phone."""
+    some = f", lowest {MOST_CURVES} of {len(curves):,}" if len(curves) > MOST_CURVES else ""
+    rows = min(len(curves), MOST_CURVES) // 2 + 1  # of two; with the mean
+    legend = dict(title=f"class · {area}{some}", **LEGEND)
+    return apply_layout(figure, 420 + 19 * rows, title=title, legend=legend)
 
 
 def _smallest_areas(curves: ClassCurves) -> set[str]:
     return set(sorted(curves, key=lambda name: curves[name][2])[:MOST_CURVES])
-
-
-def _legend_title(area: str, curves: ClassCurves) -> str:
-    some = f", lowest {MOST_CURVES} of {len(curves):,}" if len(curves) > MOST_CURVES else ""
-    return f"class · {area}{some}"
 
 
 def _mean_label(curves: ClassCurves) -> str:
