@@ -65,7 +65,7 @@ class _Candidates:
 
     def one_map(self, method: str) -> None:
         """The prediction and one map of the most probable class."""
-        self.explainer(self.inputs, **explain.METHODS[method].recorded()).heatmap(method)
+        self.explainer(self.inputs, **explain.METHODS[method].call_options()).heatmap(method)
 
     def maps(self, *methods: str) -> None:
         """The prediction and several maps of the most probable class."""

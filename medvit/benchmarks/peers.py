@@ -132,7 +132,7 @@ def _name_of(model: nn.Module, layer: nn.Module | None) -> str:
 
 
 def _ours(explainer: Explainer, inputs: Tensor, target: int, method: str) -> np.ndarray:
-    return explainer(inputs, **METHODS[method].recorded(target)).heatmap(method, target)
+    return explainer(inputs, **METHODS[method].call_options(target)).heatmap(method, target)
 
 
 def _try(prepare: Callable[[], Run]) -> tuple[Run, str]:

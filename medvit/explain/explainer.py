@@ -286,6 +286,8 @@ class Explainer:
             with running(type(self.model).__name__):
                 self._structures[size] = inspect_model(self.model, self._logits, inputs, known)
         except MedvitError as error:
+            if not hint:
+                raise
             raise MedvitError(f"{error}{hint}") from error
         return self._structures[size]
 

@@ -45,7 +45,7 @@ class Method:
     needs_gradients: bool = False
     signed: bool = False
 
-    def recorded(self, target: int = -1) -> dict[str, Any]:
+    def call_options(self, target: int = -1) -> dict[str, Any]:
         """Arguments of `Explainer.__call__` for a forward pass that records what this map needs, and no more.
 
         Args:

@@ -40,9 +40,8 @@ def kept_tokens(block: nn.Module, kept: Tensor) -> Iterator[None]:
         if not isinstance(tokens, Tensor) or tokens.ndim != 3 or 1 not in tokens.shape[:2]:
             raise ValueError("The module does not receive the tokens of one image.")
         indices = kept.to(tokens.device)  # (N, K)
-        selected = (
-            tokens[0, indices] if len(tokens) == 1 else tokens[indices.T, 0]
-        )  # (N, K, dim) or (K, N, dim)
+        # (N, K, dim), or (K, N, dim) where the tokens come first
+        selected = tokens[0, indices] if len(tokens) == 1 else tokens[indices.T, 0]
         return ((selected, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": selected})
 
     with block.register_forward_pre_hook(select, with_kwargs=True):

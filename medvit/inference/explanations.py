@@ -77,7 +77,7 @@ def _explain(
 ) -> Explained:
     kind = explain.METHODS[method]
     pixels = imaging.to_tensor(source[None])
-    forward_pass = predictor.explainer(pixels, **kind.recorded(-1 if target is None else target))
+    forward_pass = predictor.explainer(pixels, **kind.call_options(-1 if target is None else target))
     prediction = predictor.of_forward_pass(source, forward_pass)
     target = prediction.top if target is None else target
     heatmap = predictor.heatmap(prediction, method, MapOptions(target))

@@ -67,7 +67,7 @@ def precision_recall_curves(curves: ClassCurves, title: str = "") -> go.Figure:
 def _with_legend(figure: go.Figure, area: str, curves: ClassCurves, title: str) -> go.Figure:
     """The layout, with the legend below the curves, which it would cover on a phone."""
     some = f", lowest {MOST_CURVES} of {len(curves):,}" if len(curves) > MOST_CURVES else ""
-    rows = min(len(curves), MOST_CURVES) // 2 + 1  # of two; with the mean
+    rows = min(len(curves), MOST_CURVES) // 2 + 1  # of two entries, the mean among them
     legend = dict(title=f"class · {area}{some}", **LEGEND)
     return apply_layout(figure, 420 + 19 * rows, title=title, legend=legend)
 

@@ -63,15 +63,15 @@ class Pickers:
 
     def update(self, values: Values) -> Values:
         """Bring the selection and what is displayed beside the dropdowns up to date with them."""
-        return self._select(self._follow(values), values)
+        return self._changes(self._follow(values), values)
 
     def open(self, values: Values, subset: str, model: str, sample: Sample | None = None) -> Values:
         """Select a dataset and a model, in the dropdowns too, and `sample` in place of the current image."""
         chosen = {self.subset: subset, self.model: model}
         selection = self._follow(values | chosen, sample)
-        return {self.subset: subset} | self._select(selection, values)
+        return {self.subset: subset} | self._changes(selection, values)
 
-    def _select(self, selection: Selection, values: Values) -> Values:
+    def _changes(self, selection: Selection, values: Values) -> Values:
         current = values[self.selection]
         revision = max(values[self.revision] or 0, selection.revision) + 1
         changes: Values = {
