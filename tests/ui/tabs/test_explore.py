@@ -59,6 +59,13 @@ def test_a_prediction_does_not_set_the_selection_that_it_read(tab, values):
     assert tab.pickers.selection not in tab.predict(values)
 
 
+def test_a_prediction_that_waited_while_the_model_was_changed_is_that_of_the_new_model(tab, values):
+    chosen = Selection("breastmnist", "vit", values[tab.pickers.selection].sample, revision=2)
+    update = tab.predict(values | {tab.pickers.selection: chosen, tab.pickers.revision: 1})
+    assert update[tab.answer].selection is chosen
+    assert tab.pickers.selection not in update
+
+
 def test_another_model_keeps_the_examples_and_the_upload(tab, values):
     values[tab.answer] = tab.update(values)[tab.answer]
     values[tab.pickers.model] = "vit"
