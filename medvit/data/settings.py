@@ -29,8 +29,9 @@ GREY: dict[str, Any] = dict(degrees=10, brightness=0.15, contrast=0.15)
 
 # Training recipes: fields of `medvit.training.recipes.Recipe`. All models from scratch of a dataset share one
 # recipe, so that they compare at an equal budget; the learning rate may depend on the model, but does not at
-# present. The results of each recipe are in the cards of its checkpoints, but for PathMNIST's CNN and fine-tuned
-# ViT, which are of other recipes; `medvit sweep --reproduce checkpoints` prints them beside the commands.
+# present. The results of each recipe are in the cards of its checkpoints, but for PathMNIST's CNN and
+# fine-tuned ViT, which are of other recipes; `medvit sweep --reproduce checkpoints` prints them beside the
+# commands.
 FROM_SCRATCH: dict[str, Any] = dict(batch_size=128, ema=0.998, mixup=0.2, cutmix=0.3)
 FROM_SCRATCH_SMALL: dict[str, Any] = FROM_SCRATCH | dict(epochs=200, batch_size=64, ema=0.99)
 FINE_TUNING: dict[str, Any] = dict(
@@ -141,8 +142,8 @@ SETTINGS = {
         rotatable=True,
         augmentation=HISTOLOGY,
         # Without the consistency loss, saving as JPEG changed the predicted class of 4 % of 2,000 validation
-        # images for the CNN and SPT-LSA after 8 epochs; with it, of 1.6 % for SPT-LSA and of 2.5 % for the ViT.
-        # The fine-tuned ViT changes 1.4 %.
+        # images for the CNN and SPT-LSA after 8 epochs; with it, of 1.6 % for SPT-LSA and of 2.5 % for the
+        # ViT. The fine-tuned ViT changes 1.4 %.
         from_scratch=FROM_SCRATCH | dict(epochs=8, consistency_weight=3.0),
         fine_tuning=FINE_TUNING | dict(epochs=6),
         seeds=2,

@@ -59,8 +59,8 @@ def test_an_event_from_before_a_change_does_not_undo_it(picker, registry):
     assert picker.resolve(values(picker, "breastmnist", "cnn", current, revision - 1)) is current
     assert picker.resolve(values(picker, "breastmnist", "cnn", current, revision)).model == "cnn"
     other = registry.examples("breastmnist")[1]
-    picked = picker.select(values(picker, "retinamnist", "cnn", current, revision - 1), other)
-    assert picked == {picker.selection: Selection("breastmnist", "vit", other, revision)}
+    changes = picker.select(values(picker, "retinamnist", "cnn", current, revision - 1), other)
+    assert changes == {picker.selection: Selection("breastmnist", "vit", other, revision)}
 
 
 def test_what_is_opened_from_elsewhere_is_displayed_in_the_dropdowns(picker, registry):
